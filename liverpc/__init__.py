@@ -1,0 +1,105 @@
+"""liverpc: call server functions over one WebSocket, and subscribe to streams that merge events into state.
+
+Names are imported when they are first used, so that a client does not pay for the server, nor the reverse.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from liverpc._types import Remote, Topic, remote
+    from liverpc.clock import Clock
+    from liverpc.config import ClientConfig, Inspect, Limits, Token
+    from liverpc.declare.context import Context
+    from liverpc.declare.guards import guard, public
+    from liverpc.declare.live import live
+    from liverpc.errors import (
+        AttachError,
+        ConfigError,
+        DeclarationError,
+        ErrorCode,
+        Issue,
+        LiveError,
+        LiveRpcError,
+        MissingExtraError,
+        Reject,
+        RpcError,
+    )
+    from liverpc.hub.connection import Connection
+    from liverpc.hub.link import ConnectRequest
+    from liverpc.server import Listening, LiveServer
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AttachError": "errors",
+    "ClientConfig": "config",
+    "Clock": "clock",
+    "ConfigError": "errors",
+    "ConnectRequest": "hub.link",
+    "Connection": "hub.connection",
+    "Context": "declare.context",
+    "DeclarationError": "errors",
+    "ErrorCode": "errors",
+    "Inspect": "config",
+    "Issue": "errors",
+    "Limits": "config",
+    "Listening": "server",
+    "LiveError": "errors",
+    "LiveRpcError": "errors",
+    "LiveServer": "server",
+    "MissingExtraError": "errors",
+    "Reject": "errors",
+    "Remote": "_types",
+    "RpcError": "errors",
+    "Token": "config",
+    "Topic": "_types",
+    "guard": "declare.guards",
+    "live": "declare.live",
+    "public": "declare.guards",
+    "remote": "_types",
+}
+
+__all__ = [
+    "AttachError",
+    "ClientConfig",
+    "Clock",
+    "ConfigError",
+    "ConnectRequest",
+    "Connection",
+    "Context",
+    "DeclarationError",
+    "ErrorCode",
+    "Inspect",
+    "Issue",
+    "Limits",
+    "Listening",
+    "LiveError",
+    "LiveRpcError",
+    "LiveServer",
+    "MissingExtraError",
+    "Reject",
+    "Remote",
+    "RpcError",
+    "Token",
+    "Topic",
+    "guard",
+    "live",
+    "public",
+    "remote",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'liverpc' has no attribute {name!r}")
+    value = getattr(import_module(f"liverpc.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

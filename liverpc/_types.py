@@ -1,0 +1,124 @@
+"""Types shared by both halves: what a client needs to know of a declaration, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, overload
+
+from liverpc.errors import DeclarationError
+
+if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only: no run-time dependency
+    from typing_extensions import TypeVar
+
+    User = TypeVar("User", default=Any)
+else:
+    from typing import TypeVar
+
+    User = TypeVar("User")
+
+__all__ = [
+    "Json",
+    "ListMerge",
+    "Merge",
+    "P",
+    "R",
+    "Reachable",
+    "Remote",
+    "Row",
+    "Rpc",
+    "Stream",
+    "T",
+    "Topic",
+    "User",
+    "remote",
+]
+
+Json: TypeAlias = Any  # None, bool, int, float, str, list of Json, dict of str to Json
+
+P = ParamSpec("P")  # what a client passes: the handler's parameters without ctx
+R = TypeVar("R")  # what a client gets back
+T = TypeVar("T")  # the value of a stream
+Row = TypeVar("Row")  # one element of a list stream
+D = TypeVar("D")
+
+ListMerge = Literal["crud", "latest", "presence", "cursor"]
+Merge = ListMerge | Literal["set"]
+
+
+class Topic(str, Generic[D]):
+    """A topic's name that knows what its events carry. It is an ordinary string at run time."""
+
+    __slots__ = ()
+
+
+class Reachable:
+    """Something with a path on the wire."""
+
+    @property
+    def path(self) -> str:
+        """Where a server answers for it, such as ``chat/send_message``."""
+        raise NotImplementedError
+
+    @property
+    def result_type(self) -> Any:
+        """What the answer is converted to; ``Any`` leaves the decoded JSON as it is."""
+        raise NotImplementedError
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The arguments in wire order.
+
+        Raises:
+            TypeError: They do not fit the declared parameters.
+        """
+        raise NotImplementedError
+
+
+class Rpc(Reachable, Generic[P, R]):
+    """What a client may call."""
+
+
+class Stream(Reachable, Generic[P, T]):
+    """What a client may subscribe to."""
+
+
+class Remote(Rpc[..., R], Stream[..., R]):
+    """A live function known by its path only; made by :func:`remote`."""
+
+    def __init__(self, path: str, returns: Any = Any) -> None:
+        self._path = path
+        self._returns = returns
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    @property
+    def result_type(self) -> Any:
+        return self._returns
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        if kwargs:
+            raise TypeError(
+                f"{self._path} is known by its path only, so its parameters have no names here: "
+                f"pass {', '.join(kwargs)} by position"
+            )
+        return list(args)
+
+    def __repr__(self) -> str:
+        return f"remote({self._path!r})"
+
+
+@overload
+def remote(path: str, /) -> Remote[Any]: ...
+@overload
+def remote(path: str, /, *, returns: type[R]) -> Remote[R]: ...
+def remote(path: str, /, *, returns: Any = Any) -> Any:
+    """A declaration for a function of which only the path is known.
+
+    Args:
+        path: For example ``"legacy/send"``.
+        returns: Convert the result, or a stream's value, to this type. Default: the decoded JSON.
+    """
+    if not isinstance(path, str) or "/" not in path:
+        raise DeclarationError(f"remote() takes a path such as 'chat/send', not {path!r}")
+    return Remote(path, returns)

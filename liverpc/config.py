@@ -1,0 +1,105 @@
+"""Settings, frozen and documented; each can be read from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import msgspec
+
+from liverpc.errors import ConfigError
+
+__all__ = ["ClientConfig", "Inspect", "Level", "Limits", "Token"]
+
+Level = Literal["metrics", "observe", "chaos", "admin"]
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True):
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
+        """The defaults, overridden by ``LIVERPC_<FIELD>`` variables, overridden by ``given``.
+
+        Raises:
+            ConfigError: A variable does not hold what its field takes.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for field in msgspec.structs.fields(cls):
+            name = f"LIVERPC_{field.name.upper()}"
+            if name in environ:
+                try:
+                    values[field.name] = msgspec.convert(environ[name], field.type, strict=False)
+                except msgspec.ValidationError as error:
+                    raise ConfigError(f"{name}={environ[name]!r}: {error}") from None
+        return cls(**(values | given))
+
+
+class Limits(_Settings, frozen=True, kw_only=True):
+    """What one connection, or one server, may use at most. Sizes in bytes, times in seconds."""
+
+    head_bytes: int = 16_384  #: request line and headers of a handshake; above: HTTP 431
+    early_bytes: int = 65_536  #: frames sent before the connection was accepted; above: reading stops
+    message_bytes: int = 1 << 20  #: one message, all fragments together; above: close 1009
+    body_bytes: int = 1 << 20  #: body of a plain HTTP request; above: HTTP 413
+    depth: int = 64  #: nesting of one JSON frame, the frame itself being level 1; above: INVALID_REQUEST
+    frames_per_turn: int = 256  #: frames of one connection handled in a row before others get their turn
+    calls_in_flight: int = 64  #: unfinished calls of one connection; above: reading stops
+    outbox_bytes: int = 1 << 20  #: unsent bytes of one connection; above: it is closed with 1013 "too slow"
+    held_bytes: int = 1 << 20  #: events kept for one stream while its loader runs; above: OVERLOADED
+    topics_per_connection: int = 10_000  #: above: OVERLOADED
+    connect_seconds: float = 10.0  #: from the first byte until ``on_connect`` has decided; above: HTTP 503
+    ping_seconds: float = 20.0  #: silence before the server sends a ping
+    pong_seconds: float = 20.0  #: silence after it, or a socket that takes no bytes for so long: dropped
+    idle_text_seconds: float = 90.0  #: a small text frame that often keeps idle browser pages connected
+    close_seconds: float = 5.0  #: for the peer's close frame
+    linger_seconds: float = 2.0  #: for the peer's FIN
+    drain_seconds: float = 5.0  #: over which a shutdown spreads its goodbyes
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            if getattr(self, field.name) <= 0:
+                raise ConfigError(f"Limits.{field.name} must be positive, not {getattr(self, field.name)!r}")
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A key to the devtools and what it opens."""
+
+    secret: str
+    level: Level = "observe"
+    topics: tuple[str, ...] = ("*",)  #: globs; everything else is invisible to the holder
+
+    def __post_init__(self) -> None:
+        if len(self.secret) < 16:
+            raise ConfigError("a devtools token needs at least 16 characters; `secrets.token_urlsafe()` makes one")
+
+    def __repr__(self) -> str:
+        return f"Token(level={self.level!r}, topics={self.topics!r})"  # the secret is in no log
+
+
+class Inspect(_Settings, frozen=True, kw_only=True):
+    """The devtools' door into the server. Off unless asked for."""
+
+    enabled: bool = False
+    tokens: tuple[Token, ...] = ()  #: none: one is made at start and written to a file only the user can read
+    chaos: bool = False  #: whether faults may be injected at all
+    capture: Literal["attached", "always"] = "attached"  #: fill the history only while somebody looks, or always
+    hosts: tuple[str, ...] = ()  #: Host headers to accept besides loopback names; ``*`` accepts any
+    max_observers: int = 4
+    history: int = 500  #: finished calls kept; half as many failed ones are kept besides
+    ring: int = 20  #: events kept per topic
+    max_events: float = 200.0  #: captured per second, with payload; the rest is counted only
+    redact: tuple[str, ...] = ()  #: more keys whose values are never recorded
+
+
+class ClientConfig(_Settings, frozen=True, kw_only=True):
+    """How a client behaves. Times in seconds."""
+
+    timeout: float = 30.0  #: for a call's or a stream's answer
+    connect_timeout: float = 10.0
+    backoff_base: float = 3.0  #: before the first reconnect; then times 2.2 each
+    backoff_max: float = 300.0
+    jitter: tuple[float, float] = (0.75, 1.25)
+    max_attempts: int | None = None  #: failed attempts in a row before giving up; None: never
+    message_bytes: int = 16 << 20  #: largest frame accepted from the server
+    silence_seconds: float = 150.0  #: without a frame or a pong from the server: reconnect

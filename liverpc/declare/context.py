@@ -1,0 +1,81 @@
+"""``ctx``: what a handler knows of its caller and may do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, overload
+
+from liverpc._types import Topic, User
+from liverpc.hub.connection import Connection
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from liverpc.hub.hub import Hub
+
+    D = TypeVar("D")
+
+__all__ = ["Context"]
+
+
+class Context(Generic[User]):
+    """The first argument of every handler, guard and hook; one per call.
+
+    Using it after the call ended, or after the client left, is harmless.
+
+    Attributes:
+        connection: The caller's socket.
+        path: The path that was called.
+        state: For guards to leave something for later guards and the handler; empty at the start.
+    """
+
+    __slots__ = ("_hub", "_state", "call", "connection", "path", "published", "started_at")
+
+    def __init__(self, hub: Hub, connection: Connection, path: str, call: str | None = None) -> None:
+        self._hub = hub
+        self._state: dict[str, Any] | None = None
+        self.connection = connection
+        self.path = path
+        self.call = call  # the client's id of the call
+        self.started_at = 0.0  # loop time; set when somebody looks
+        self.published: list[str] = []
+
+    @property
+    def user(self) -> User:
+        """What ``on_connect`` returned, exactly; None for anonymous."""
+        user: User = self.connection.user
+        return user
+
+    @property
+    def request_id(self) -> str:
+        """The id of the handshake request: ``X-Request-ID`` if it was usable, else made up."""
+        return self.connection.request_id
+
+    @property
+    def state(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @overload
+    def publish(self, topic: Topic[D], event: str, data: D, /) -> None: ...
+    @overload
+    def publish(self, topic: str, event: str, data: object, /) -> None: ...
+    def publish(self, topic: Any, event: str, data: Any, /) -> None:
+        """Send an event to all subscribers of a topic, the caller included; it arrives before the reply.
+
+        Returns at once. ``data`` is encoded now, so later changes to it do not matter.
+
+        Args:
+            topic: A name, or ``stream.topic(...)``, which also checks the type of ``data``.
+            event: For ``crud`` streams ``created``, ``updated``, ``deleted``; see docs/streams.md.
+            data: Anything with a JSON form.
+
+        Raises:
+            LiveError: ``INVALID_TOPIC`` for a reserved (``__…``) or malformed topic.
+            TypeError: ``data`` has no JSON form.
+        """
+        self._hub.publish(topic, event, data)
+        self.published.append(topic)
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

@@ -1,0 +1,286 @@
+"""The frozen declarations behind ``live``: importing a module registers nothing."""
+
+from __future__ import annotations
+
+import inspect
+import string
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, get_args, get_origin, overload
+
+from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
+from liverpc.declare.context import Context
+from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.schema.signature import Signature, where
+from liverpc.wire.names import is_path, is_reserved, topic_fault
+
+__all__ = ["Channel", "Declaration", "RpcFunction", "StreamFunction", "StreamOptions", "TopicSource"]
+
+X = TypeVar("X")  # what calling the handler returns: a coroutine, or the result itself
+MERGES = ("crud", "latest", "set", "presence", "cursor")
+
+
+def declaring_locals(fn: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """Local names of the function in which ``fn`` is being declared, for annotations that name local types."""
+    if "<locals>" not in fn.__qualname__:
+        return None
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("liverpc.declare"):
+        frame = frame.f_back
+    return frame.f_locals
+
+
+class Declaration(Generic[P, X, User]):
+    """A live function: still callable with its original signature, and known to servers and clients by path.
+
+    Attributes:
+        handler: The function as written.
+        signature: Its parameters behind ``ctx``.
+    """
+
+    def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
+        if not inspect.isroutine(handler):
+            raise DeclarationError(f"live declarations take a function, not {handler!r}")
+        if path is not None and not is_path(path):
+            raise DeclarationError(
+                f"{where(handler)}: the path {path!r} is not two or more segments of letters, digits, _ and -, "
+                "joined by /"
+            )
+        self.handler = handler
+        self.signature = Signature(handler, declaring_locals(handler))
+        self.explicit_path = path
+        self.is_async = inspect.iscoroutinefunction(handler)
+        self.__doc__ = handler.__doc__
+        self.__name__ = handler.__name__
+        self.__qualname__ = handler.__qualname__
+        self.__module__ = handler.__module__
+        self.__wrapped__ = handler
+
+    def __call__(self, ctx: Context[User], /, *args: P.args, **kwargs: P.kwargs) -> X:
+        """Call the handler directly, as a plain function; no guard and no validation runs."""
+        result: X = self.handler(ctx, *args, **kwargs)
+        return result
+
+    @property
+    def path(self) -> str:
+        """``@live(path=…)``, else the last part of the module's name and the function's name."""
+        return self.explicit_path or f"{self.__module__.rpartition('.')[2]}/{self.__name__}"
+
+    @property
+    def result_type(self) -> Any:
+        """What the handler is annotated to return."""
+        return self.signature.result
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The arguments in wire order; TypeError when they do not fit."""
+        return self.signature.bind(args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path}>"
+
+
+class RpcFunction(Declaration[P, X, User], Rpc[P, R], Generic[P, X, R, User]):
+    """What ``@live`` makes of a function."""
+
+    def __init__(self, handler: Callable[..., Any], *, path: str | None = None, thread: bool = False) -> None:
+        super().__init__(handler, path=path)
+        if thread and self.is_async:
+            raise DeclarationError(f"{where(handler)}: thread=True is for plain functions; async ones run on the loop")
+        self.thread = thread
+
+
+# -- topics -----------------------------------------------------------------------------------------------
+
+
+class TopicSource:
+    """Where a stream's topic comes from: a fixed name, a template over the arguments, or a function.
+
+    A template's ``{name}`` is replaced by ``str`` of the validated argument, which must be a string, a
+    number, a date, a UUID or an enum member. Arguments are checked before any topic is computed, so no
+    unvalidated text shapes a name.
+    """
+
+    def __init__(self, topic: Any, signature: Signature) -> None:
+        self._topic = topic
+        self._signature = signature
+        self.static: str | None = None
+        place = where(signature.fn)
+        if callable(topic):
+            if inspect.iscoroutinefunction(topic):
+                raise DeclarationError(f"{place}: the topic function is async; topics are computed without waiting")
+            return
+        if not isinstance(topic, str):
+            raise DeclarationError(
+                f"{place}: a topic is a string or a function of ctx and the arguments, not {topic!r}"
+            )
+        try:
+            parts = list(string.Formatter().parse(topic))
+        except ValueError as error:
+            raise DeclarationError(f"{place}: the topic {topic!r} is no valid template: {error}") from None
+        names = [name for _, name, _, _ in parts if name is not None]
+        if any(spec or conversion for _, _, spec, conversion in parts):
+            raise DeclarationError(f"{place}: the topic {topic!r} may only contain plain {{name}} parts")
+        for name in names:
+            if name not in signature.names:
+                known = ", ".join(signature.names) or "none"
+                raise DeclarationError(
+                    f"{place}: the topic {topic!r} names {name!r}, which is no parameter (parameters: {known})"
+                )
+        if not names:
+            self.static = topic.format()
+            fault = topic_fault(self.static)
+            if fault is None and is_reserved(self.static):
+                fault = "is reserved: names beginning with __ belong to the server"
+            if fault is not None:
+                raise DeclarationError(f"{place}: the topic {topic!r} {fault}")
+
+    def resolve(self, ctx: Context[Any] | None, arguments: Sequence[Any]) -> str:
+        """The topic for validated arguments.
+
+        Raises:
+            LiveError: ``INVALID_REQUEST`` when the result is not a usable name.
+        """
+        if self.static is not None:
+            return self.static
+        if callable(self._topic):
+            name: Any = self._topic(ctx, *arguments)
+            if not isinstance(name, str):
+                raise LiveError(ErrorCode.INVALID_REQUEST, "the stream's topic function gave no string")
+            return name
+        values = self._signature.named(arguments)
+        for name, value in values.items():
+            if "{" + name + "}" in self._topic and isinstance(value, list | dict | bytes | None):
+                raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
+        return str(self._topic.format(**{name: str(value) for name, value in values.items()}))
+
+
+# -- streams ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """The options of a stream or channel; checked when it is declared."""
+
+    merge: Merge = "crud"
+    key: str = "id"
+    prepend: bool = False
+    max: int = 0  #: rows clients keep; 0: unlimited (``latest``: 50)
+    access: Callable[..., Any] | None = None
+    on_subscribe: Callable[..., Any] | None = None
+    on_unsubscribe: Callable[..., Any] | None = None
+
+    def check(self, place: str) -> None:
+        """Raises DeclarationError for values and combinations that cannot work."""
+        if self.merge not in MERGES:
+            raise DeclarationError(f"{place}: merge={self.merge!r} is unknown; take one of {', '.join(MERGES)}")
+        if not self.key:
+            raise DeclarationError(f"{place}: key={self.key!r} must name a field of the rows")
+        if self.max < 0:
+            raise DeclarationError(f"{place}: max={self.max!r} must be a number of rows, 0 for no limit")
+        if self.prepend and self.merge != "crud":
+            raise DeclarationError(f"{place}: prepend=True is for merge='crud', not {self.merge!r}")
+        for name in ("access", "on_subscribe", "on_unsubscribe"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise DeclarationError(f"{place}: {name}={value!r} must be a function")
+
+
+class _Streaming(Stream[P, T]):
+    """What streams and channels share."""
+
+    options: StreamOptions
+    topics: TopicSource
+    signature: Signature
+
+    @overload
+    def topic(self: Stream[P, list[Row]], *args: P.args, **kwargs: P.kwargs) -> Topic[Row]: ...
+    @overload
+    def topic(self, *args: P.args, **kwargs: P.kwargs) -> Topic[T]: ...
+    def topic(self, *args: Any, **kwargs: Any) -> Any:
+        """The topic for these arguments, to publish on. A topic function gets None for ``ctx``."""
+        bound = self.bind(args, kwargs)
+        defaults = [p.default for p in self.signature.parameters[len(bound) :] if p.default is not p.empty]
+        return Topic(self.topics.resolve(None, bound + defaults))
+
+
+class StreamFunction(Declaration[P, X, User], _Streaming[P, T], Generic[P, X, T, User]):
+    """What ``@live.stream`` makes of a loader."""
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        *,
+        topic: str | Callable[..., str],
+        options: StreamOptions,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(handler, path=path)
+        options.check(where(handler))
+        self.options = options
+        self.topics = TopicSource(topic, self.signature)
+
+    @property
+    def row_type(self) -> Any:
+        """Type of one row of a list stream, of the whole value of a ``set`` stream."""
+        return row_type(self.result_type, self.options.merge)
+
+
+class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
+    """A stream without a loader: events only. What ``live.channel`` makes."""
+
+    def __init__(
+        self,
+        handler: Callable[..., str],
+        *,
+        topic: str | Callable[..., str],
+        options: StreamOptions,
+        item: Any,
+        path: str | None = None,
+    ) -> None:
+        super().__init__(handler, path=path)
+        options.check(where(handler))
+        self.options = options
+        self.topics = TopicSource(topic, self.signature)
+        self.item = item
+        self.bound_path: str | None = None
+
+    @property
+    def path(self) -> str:
+        """As for functions; a channel with a fixed topic is named by the variable it is assigned to."""
+        if self.explicit_path is None and self.topics.static is not None:
+            return self._path_by_name()
+        return super().path
+
+    def _path_by_name(self) -> str:
+        # There is no function to take a name from, so look where the module keeps it; once.
+        if self.bound_path is None:
+            module = sys.modules.get(self.__module__)
+            for name, value in vars(module).items() if module else ():
+                if value is self:
+                    self.bound_path = f"{self.__module__.rpartition('.')[2]}/{name}"
+                    break
+            else:
+                raise DeclarationError(
+                    f"the channel {self.topics.static!r} made in {self.__module__} is no variable of that module, so "
+                    "it has no name to be reached by; assign it to one or pass path="
+                )
+        return self.bound_path
+
+    @property
+    def result_type(self) -> Any:
+        """The value's type: the item for ``set``, else a list of items."""
+        if self.options.merge == "set":
+            return self.item
+        rows: Any = list
+        return rows[self.item]
+
+
+def row_type(value_type: Any, merge: str) -> Any:
+    """Type of one row in a stream's value; ``Any`` when the annotation does not say."""
+    if merge == "set":
+        return value_type
+    origin = get_origin(value_type)
+    if isinstance(origin, type) and issubclass(origin, Sequence) and get_args(value_type):
+        return get_args(value_type)[0]
+    return Any

@@ -1,0 +1,158 @@
+"""Which declaration answers on which path; built once when a server is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any, Literal
+
+from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction
+from liverpc.declare.guards import Guard, Public
+from liverpc.errors import ConfigError, DeclarationError
+from liverpc.schema.signature import where
+from liverpc.wire.names import is_path
+
+__all__ = ["Entry", "Modules", "Naming", "Registry"]
+
+Naming = Literal["snake", "camel"]
+Modules = Sequence[ModuleType] | Mapping[str, Any]
+
+
+class Entry:
+    """One path and everything the pipeline needs to answer on it.
+
+    Attributes:
+        path: As declared, in snake case; the name in devtools and logs whichever spelling was called.
+        kind: ``rpc``, ``stream`` or ``channel``.
+        guard: Of its module.
+        direct: Nothing in the way of a call waits: it needs no task.
+    """
+
+    __slots__ = (
+        "calls",
+        "declaration",
+        "direct",
+        "errors",
+        "guard",
+        "kind",
+        "max_seconds",
+        "number",
+        "path",
+        "seconds",
+    )
+
+    def __init__(self, path: str, number: int, declaration: Declaration[Any, Any, Any], guard: Guard | None) -> None:
+        self.path = path
+        self.number = number
+        self.declaration = declaration
+        self.guard = guard
+        self.kind: Literal["rpc", "stream", "channel"] = (
+            "channel"
+            if isinstance(declaration, Channel)
+            else "stream"
+            if isinstance(declaration, StreamFunction)
+            else "rpc"
+        )
+        self.direct = (
+            isinstance(declaration, RpcFunction)
+            and not declaration.is_async
+            and not declaration.thread
+            and not (guard and guard.is_async)
+        )
+        self.calls = 0
+        self.errors = 0
+        self.seconds = 0.0
+        self.max_seconds = 0.0
+
+
+class Registry:
+    """Paths of one server.
+
+    Args:
+        modules: Modules, whose last name part begins the path; or a mapping from that first part to a
+            module or any object with attributes.
+        naming: ``camel`` answers each path in camel case besides its own spelling.
+
+    Attributes:
+        unguarded: Modules with declarations and neither a ``_guard`` nor ``public()``.
+
+    Raises:
+        DeclarationError: Two declarations on one path, a ``_guard`` that is none, annotations that do not
+            resolve.
+        ConfigError: ``modules`` is of the wrong shape.
+    """
+
+    def __init__(self, modules: Modules, *, naming: Naming = "snake") -> None:
+        if naming not in ("snake", "camel"):
+            raise ConfigError(f"naming takes 'snake' or 'camel', not {naming!r}")
+        self.entries: list[Entry] = []
+        self.unguarded: list[str] = []
+        self._by_path: dict[str, Entry] = {}
+        self._topics: dict[str, Entry] = {}
+        for first, module in self._named(modules):
+            self._add_module(first, module, naming)
+
+    @staticmethod
+    def _named(modules: Modules) -> list[tuple[str | None, Any]]:
+        if isinstance(modules, Mapping):
+            return list(modules.items())
+        if isinstance(modules, ModuleType):
+            raise ConfigError(f"modules= takes a list: modules=[{modules.__name__.rpartition('.')[2]}]")
+        named: list[tuple[str | None, Any]] = []
+        for module in modules:
+            if not isinstance(module, ModuleType | SimpleNamespace):
+                raise ConfigError(f"modules= takes modules, or a mapping of names to objects; not {module!r}")
+            named.append((None, module))
+        return named
+
+    def _add_module(self, first: str | None, module: Any, naming: Naming) -> None:
+        members: Mapping[str, Any] = vars(module)
+        label = first or str(getattr(module, "__name__", repr(module)))
+        guard = members.get("_guard")
+        if guard is not None and not isinstance(guard, Guard | Public):
+            raise DeclarationError(f"{label}._guard is {guard!r}; make it with guard(...) or public()")
+        found = 0
+        for name, declaration in members.items():
+            if not isinstance(declaration, Declaration) or name.startswith("_"):
+                continue
+            if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
+                continue  # imported from elsewhere: it belongs to its own module, with that module's guard
+            found += 1
+            prefix = first or getattr(module, "__name__", declaration.__module__).rpartition(".")[2]
+            path = declaration.explicit_path or f"{prefix}/{name}"
+            self._add(path, declaration, guard if isinstance(guard, Guard) else None, naming)
+        if found and guard is None:
+            self.unguarded.append(label)
+
+    def _add(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None, naming: Naming) -> None:
+        place = where(declaration.handler)
+        if not is_path(path):
+            raise DeclarationError(f"{place}: the path {path!r} is not letters, digits, _ and - in parts joined by /")
+        declaration.signature.resolve()
+        entry = Entry(path, len(self.entries) + 1, declaration, guard)
+        self.entries.append(entry)
+        spellings = {path, _camel(path)} if naming == "camel" else {path}
+        for spelling in spellings:
+            other = self._by_path.setdefault(spelling, entry)
+            if other is not entry:
+                raise DeclarationError(
+                    f"two declarations answer on {spelling!r}: {where(other.declaration.handler)} and {place}"
+                )
+        if isinstance(declaration, StreamFunction | Channel) and (topic := declaration.topics.static) is not None:
+            other = self._topics.setdefault(topic, entry)
+            # Several streams may show one topic, but then they must agree on what its events mean.
+            mine, theirs = declaration.options, getattr(other.declaration, "options", None)
+            if theirs is not None and mine.merge != theirs.merge:
+                raise DeclarationError(
+                    f"{place}: the topic {topic!r} has merge={mine.merge!r} here and merge={theirs.merge!r} in "
+                    f"{where(other.declaration.handler)}; events mean one thing per topic"
+                )
+
+    def get(self, path: str) -> Entry | None:
+        """Who answers on ``path``."""
+        return self._by_path.get(path)
+
+
+def _camel(path: str) -> str:
+    return re.sub(r"(?<=[A-Za-z0-9])_([a-z0-9])", lambda match: match[1].upper(), path)

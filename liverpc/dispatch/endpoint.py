@@ -1,0 +1,146 @@
+"""The door for clients: origin, ``on_connect``, and the session behind an accepted socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from liverpc.clock import Clock
+from liverpc.config import Limits
+from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.session import LiveSession
+from liverpc.errors import ConfigError, Reject
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.link import ConnectRequest, Link, Refuse
+from liverpc.hub.tasks import Background, RunningCalls
+from liverpc.streams.subscribe import Streams
+from liverpc.telemetry import ConnectionOpened, Telemetry
+from liverpc.wire.codec import encode
+
+__all__ = ["LiveEndpoint", "OnConnect", "Origins"]
+
+OnConnect = Callable[[ConnectRequest], Any]
+Origins = Literal["same-origin", "*"] | Collection[str]
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class LiveEndpoint:
+    """Answers on the server's WebSocket path (``hub.link.Endpoint``).
+
+    A request without an ``Origin`` does not come from a browser and carries no cookies of an unknowing
+    user, so it is accepted; any other must fit ``origins``. The scheme is not compared: behind a proxy
+    that ends TLS it differs for every honest page.
+    """
+
+    subprotocol: str | None = None
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        pipeline: Pipeline,
+        streams: Streams,
+        telemetry: Telemetry,
+        background: Background,
+        limits: Limits,
+        clock: Clock,
+        context: contextvars.Context,
+        origins: Origins,
+        on_connect: OnConnect | None,
+        on_disconnect: Callable[[Connection, int, str], object],
+    ) -> None:
+        if isinstance(origins, str) and origins not in ("same-origin", "*"):
+            raise ConfigError(f"origins takes 'same-origin', '*' or a list of origins, not {origins!r}")
+        self._hub = hub
+        self._pipeline = pipeline
+        self._streams = streams
+        self._telemetry = telemetry
+        self._background = background
+        self._limits = limits
+        self._clock = clock
+        self._context = context
+        self._origins = origins
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+
+    def refuses(self, request: ConnectRequest) -> Refuse | None:
+        origin = request.headers.get("origin")
+        if origin is None or self._origins == "*":
+            return None
+        if self._origins == "same-origin":
+            accepted = _same_host(origin, request.headers.get("host", ""))
+        else:
+            accepted = origin in self._origins
+        return None if accepted else Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])\n")
+
+    def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
+        if self._on_connect is None:
+            return None
+        try:
+            verdict = self._on_connect(request)
+        except Reject as reject:
+            return _refusal(reject)
+        return self._decided(verdict) if inspect.isawaitable(verdict) else verdict
+
+    async def _decided(self, verdict: Awaitable[Any]) -> Any | Refuse:
+        try:
+            return await verdict
+        except Reject as reject:
+            return _refusal(reject)
+
+    def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> LiveSession:
+        hub = self._hub
+        given = request.headers.get("x-request-id", "").strip()
+        connection = Connection(
+            self._clock.new_id(),
+            link=link,
+            request=request,
+            user=verdict,
+            request_id=given if _REQUEST_ID.fullmatch(given) else self._clock.new_id(),
+            calls=RunningCalls(asyncio.get_running_loop(), self._context),
+            max_calls=self._limits.calls_in_flight,
+            opened_at=hub.monotonic(),
+        )
+        hub.connections[connection.id] = connection
+        self._telemetry.counters.connections_opened += 1
+        if self._telemetry.connection_opened:
+            self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))
+        connection.send(encode({"type": "welcome", "sessionId": connection.id}))
+        return LiveSession(
+            connection,
+            hub=hub,
+            pipeline=self._pipeline,
+            streams=self._streams,
+            telemetry=self._telemetry,
+            background=self._background,
+            limits=self._limits,
+            gone=self._on_disconnect,
+        )
+
+
+def _refusal(reject: Reject) -> Refuse:
+    if reject.before_upgrade:
+        return Refuse(reject.close_code - 4000, f"{reject.reason or reject.code}\n")
+    return Refuse(reject.close_code, reject.reason)
+
+
+def _same_host(origin: str, host: str) -> bool:
+    try:
+        page, here = urlsplit(origin), urlsplit(f"//{host}")
+        default = _DEFAULT_PORTS.get(page.scheme)
+        return (
+            default is not None
+            and page.hostname is not None
+            and page.hostname == here.hostname
+            and (page.port or default) == (here.port or default)
+        )
+    except ValueError:  # a port that is no number
+        return False

@@ -1,0 +1,199 @@
+"""What happens to a call, in fixed order: guard → validation → handler → reply.
+
+A stream's path goes through the same guard and then the subscribe plan. Calls that nothing in can wait for
+(a plain function behind plain guards) are answered without a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from liverpc.declare.context import Context
+from liverpc.declare.registry import Entry, Registry
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.streams.subscribe import Streams
+from liverpc.telemetry import CallFinished, Telemetry
+from liverpc.wire.codec import encode, reply_error, reply_ok
+from liverpc.wire.frames import ClientFrame
+from liverpc.wire.names import is_path
+
+__all__ = ["Pipeline"]
+
+log = logging.getLogger("liverpc.calls")
+
+_INTERNAL = LiveError(ErrorCode.INTERNAL_ERROR, "Internal server error")
+UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
+INVALID_PATH = "__invalid__"
+
+
+class Pipeline:
+    """Answers the calls of a server's connections."""
+
+    def __init__(self, registry: Registry, hub: Hub, streams: Streams, telemetry: Telemetry) -> None:
+        self._registry = registry
+        self._hub = hub
+        self._streams = streams
+        self._telemetry = telemetry
+        self._counters = telemetry.counters
+        self._now = hub.monotonic
+
+    def call(self, connection: Connection, frame: ClientFrame) -> None:
+        """Begin a call; whatever comes of it is sent to the connection. Never raises.
+
+        Calls of one connection run concurrently, started in the order of their frames.
+        """
+        path, call = frame.rpc, frame.id
+        assert path is not UNSET
+        call_id = None if call is UNSET else call
+        self._counters.calls += 1
+        connection.calls_total += 1
+        entry = self._registry.get(path)
+        if entry is None or (entry.kind != "rpc" and frame.stream is not True):
+            self._refuse(connection, path, call_id, frame, entry)
+            return
+        ctx: Context[Any] = Context(self._hub, connection, entry.path, call_id)
+        ctx.started_at = self._now()
+        if entry.direct:
+            self._answer_direct(entry, ctx, frame.args)
+        else:
+            connection.calls.start(self._answer(entry, ctx, frame.args), ctx)
+            connection.call_started()
+
+    def refuse(self, connection: Connection, frame: ClientFrame, error: LiveError) -> None:
+        """Answer a frame that cannot be handled, if it has an id to answer to."""
+        self._counters.calls += 1
+        connection.calls_total += 1
+        call = None if frame.id is UNSET else frame.id
+        ctx: Context[Any] = Context(self._hub, connection, INVALID_PATH, call)
+        ctx.started_at = self._now()
+        self._failed(None, ctx, b"[]", error)
+
+    def _refuse(
+        self, connection: Connection, path: str, call: str | None, frame: ClientFrame, entry: Entry | None
+    ) -> None:
+        if entry is not None:
+            # Running a loader without its topic, access and subscription would bypass them.
+            error = LiveError(ErrorCode.INVALID_REQUEST, f"{entry.path} is a stream; subscribe to it")
+            label = entry.path
+        elif not is_path(path):
+            error = LiveError(
+                ErrorCode.INVALID_REQUEST,
+                "a path is two or more parts of letters, digits, _ and -, joined by /",
+            )
+            label = INVALID_PATH
+        elif bytes(frame.args)[:1] != b"[":
+            error = LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+            label = UNKNOWN_PATH
+        else:
+            error = LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")
+            label = UNKNOWN_PATH
+        ctx: Context[Any] = Context(self._hub, connection, label, call)
+        ctx.started_at = self._now()
+        self._failed(entry, ctx, frame.args, error)
+
+    # -- running
+
+    def _answer_direct(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> None:
+        try:
+            if entry.guard is not None:
+                entry.guard.check(ctx)
+            declaration = entry.declaration
+            result = declaration.handler(ctx, *declaration.signature.decode(args))
+            payload = self._encode_reply(ctx, result)
+        except Exception as error:
+            self._failed(entry, ctx, args, error)
+            return
+        if payload is not None:
+            ctx.connection.send(payload)
+        self._finished(entry, ctx, args, None, result)
+
+    async def _answer(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> None:
+        try:
+            if entry.guard is not None:
+                await entry.guard.check_async(ctx)
+            if entry.kind == "rpc":
+                result = await self._run(entry, ctx, args)
+                payload = self._encode_reply(ctx, result)
+                if payload is not None:
+                    ctx.connection.send(payload)
+            else:
+                result = await self._streams.subscribe(entry, ctx, args, ctx.call)
+        except asyncio.CancelledError:
+            # The client is gone, or the server stops: nobody to answer.
+            self._finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
+            raise
+        except Exception as error:
+            self._failed(entry, ctx, args, error)
+        else:
+            self._finished(entry, ctx, args, None, result)
+        finally:
+            ctx.connection.call_finished()
+
+    async def _run(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
+        declaration: Any = entry.declaration
+        arguments = declaration.signature.decode(args)
+        if declaration.is_async:
+            return await declaration.handler(ctx, *arguments)
+        if declaration.thread:
+            return await asyncio.to_thread(declaration.handler, ctx, *arguments)
+        return declaration.handler(ctx, *arguments)
+
+    # -- ending
+
+    def _encode_reply(self, ctx: Context[Any], result: Any) -> bytes | None:
+        encoded = encode(result)
+        if ctx.call is None:
+            return None
+        return reply_ok(ctx.call, encoded)
+
+    def _failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: Exception) -> None:
+        if isinstance(error, LiveError):
+            sent = error
+        else:
+            log.error(
+                "%s failed (connection %s, request %s)",
+                ctx.path,
+                ctx.connection.id,
+                ctx.request_id,
+                exc_info=error,
+            )
+            sent = _INTERNAL
+        if ctx.call is not None:
+            ctx.connection.send(reply_error(ctx.call, sent))
+        self._counters.call_errors += 1
+        self._finished(entry, ctx, args, sent.code, sent.message)
+
+    def _finished(
+        self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, code: str | None, result: Any
+    ) -> None:
+        seconds = self._now() - ctx.started_at
+        if entry is not None:
+            entry.calls += 1
+            entry.seconds += seconds
+            if seconds > entry.max_seconds:
+                entry.max_seconds = seconds
+            if code is not None:
+                entry.errors += 1
+        if self._telemetry.call_finished:
+            self._telemetry.call_finished.emit(
+                CallFinished(
+                    ctx.path,
+                    ctx.connection.id,
+                    ctx.connection.user_id,
+                    ctx.call,
+                    entry is not None and entry.kind != "rpc",
+                    seconds,
+                    code,
+                    entry.declaration.signature.names if entry is not None else (),
+                    bytes(args),
+                    result,
+                    tuple(ctx.published),
+                )
+            )

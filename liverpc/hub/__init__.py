@@ -1,0 +1,1 @@
+"""Connections, topics and publishes of one process: who gets which frame."""

@@ -1,0 +1,184 @@
+"""The seam between transports and everything above them.
+
+A transport moves bytes. It knows an :class:`Application` (which endpoint answers which path, plain HTTP,
+limits) and per socket one :class:`Session`; both know the transport only as a :class:`Link`. Client
+connections and devtools sessions are two endpoints behind the same transports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from liverpc.config import Limits
+from liverpc.telemetry import Counters
+
+__all__ = [
+    "Application",
+    "ConnectRequest",
+    "Endpoint",
+    "HttpRequest",
+    "HttpResponse",
+    "Link",
+    "Refuse",
+    "Session",
+]
+
+
+class ConnectRequest:
+    """The HTTP request with which a client asks for a connection.
+
+    Attributes:
+        path: Of the URL, without the query, percent-encoding untouched.
+        query: First value of each query parameter.
+        headers: Lower-case name to value; repeated headers are joined with ``", "``.
+        address: The peer's IP address, or ``"memory"``.
+        secure: Whether it came over TLS.
+        expires_at: Wall seconds; set it in ``on_connect`` when the session ends by itself.
+    """
+
+    __slots__ = ("_cookies", "address", "expires_at", "headers", "path", "query", "secure")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        address: str = "memory",
+        secure: bool = False,
+    ) -> None:
+        self.path = path
+        self.query: dict[str, str] = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
+        self.headers: Mapping[str, str] = headers or {}
+        self.address = address
+        self.secure = secure
+        self.expires_at: float | None = None
+        self._cookies: dict[str, str] | None = None
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """Cookies by name; unreadable ones are left out."""
+        if self._cookies is None:
+            jar: SimpleCookie = SimpleCookie()
+            try:
+                jar.load(self.headers.get("cookie", ""))
+            except CookieError:
+                jar.clear()
+            self._cookies = {name: morsel.value for name, morsel in jar.items()}
+        return self._cookies
+
+    def __repr__(self) -> str:
+        # Neither query, headers nor cookies: they hold credentials.
+        return f"<ConnectRequest {self.path} from {self.address}>"
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """An endpoint's no. Below 1000 it is an HTTP status; from 4000 on the socket is accepted, then closed."""
+
+    status: int
+    text: str = ""
+    headers: dict[str, str] = {}
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """A request that is not a WebSocket upgrade."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]  #: lower-case names
+    body: bytes
+    address: str
+
+
+class HttpResponse(msgspec.Struct, frozen=True):
+    """The answer to one; ``Content-Length``, ``Date`` and ``Connection`` are the transport's business."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = {}
+
+
+class Link(Protocol):
+    """One open socket, as everything above the transports sees it. All methods return at once."""
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a finished frame (``wire.framing.text_frame``); it leaves with the others of this loop turn.
+
+        False when the socket is closing or closed: the frame went nowhere. If the outbox would exceed
+        ``Limits.outbox_bytes`` the connection is closed with 1013 and counted. Never calls back into the
+        session before it returned.
+        """
+        ...
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Send what is queued, then begin the closing handshake. Harmless when closing already."""
+        ...
+
+    def hold(self) -> None:
+        """Stop reading: too many calls of this peer are unfinished. What was read already may still arrive."""
+        ...
+
+    def release(self) -> None:
+        """Read again."""
+        ...
+
+    @property
+    def buffered(self) -> int:
+        """Bytes queued and not yet taken by the operating system."""
+        ...
+
+
+class Session(Protocol):
+    """What answers on one accepted socket."""
+
+    def receive(self, payload: bytes, text: bool) -> None:
+        """One whole message. Text is valid UTF-8. Must not raise; an exception closes the socket with 1011."""
+        ...
+
+    def closed(self, code: int, reason: str) -> None:
+        """The socket is gone; called exactly once, never from within ``Link.send``. 1006: without goodbye."""
+        ...
+
+    @property
+    def running(self) -> int:
+        """Unfinished handlers of this session."""
+        ...
+
+
+class Endpoint(Protocol):
+    """What answers on one path."""
+
+    subprotocol: str | None  #: the one subprotocol peers must offer and get echoed; None: any or none
+
+    def refuses(self, request: ConnectRequest) -> Refuse | None:
+        """Checks that need no waiting: origin, host, limits. Runs before :meth:`decide`."""
+        ...
+
+    def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
+        """Who the peer is: any value, handed to :meth:`opened`, or a refusal. Cancelled when the peer leaves."""
+        ...
+
+    def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> Session:
+        """The socket is open and may be sent to; called directly after the handshake."""
+        ...
+
+
+class Application(Protocol):
+    """What a transport serves."""
+
+    limits: Limits
+    counters: Counters
+
+    def endpoint(self, path: str) -> Endpoint | None:
+        """Who answers WebSocket upgrades on ``path``; None: nobody, HTTP 404."""
+        ...
+
+    async def http(self, request: HttpRequest) -> HttpResponse:
+        """Answers everything that is not an upgrade; an exception becomes a bare 500."""
+        ...

@@ -1,0 +1,1 @@
+"""The server side of the devtools: what is captured, redacted and told, and to whom."""

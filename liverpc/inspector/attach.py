@@ -1,0 +1,304 @@
+"""The attach endpoint: who may look, and one session per observer."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from liverpc.config import Inspect, Level, Token
+from liverpc.errors import ConfigError
+from liverpc.hub.link import ConnectRequest, Link, Refuse
+from liverpc.inspector.protocol import (
+    SUBPROTOCOL,
+    VERSION,
+    Bye,
+    ChaosArm,
+    ChaosClear,
+    ChaosRenew,
+    ClientFrame,
+    Credit,
+    Err,
+    Event,
+    Events,
+    Get,
+    Got,
+    Hello,
+    Ok,
+    Ping,
+    Pong,
+    Resync,
+    ServerFrame,
+    Unwatch,
+    Watch,
+    Welcome,
+)
+from liverpc.inspector.protocol import frames as protocol
+from liverpc.inspector.view import View, matcher
+from liverpc.wire.close import CloseCode
+from liverpc.wire.framing import text_frame
+
+if TYPE_CHECKING:
+    from liverpc.inspector.inspector import Inspector
+
+__all__ = ["AttachEndpoint", "Observer"]
+
+log = logging.getLogger("liverpc.inspector")
+
+_FAILURES_PER_MINUTE = 5
+_MAX_WATCHES = 16
+_MAX_WAITING = 4096  # events kept for one observer between two flushes
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1", "memory")
+_decode = msgspec.json.Decoder(ClientFrame).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class AttachEndpoint:
+    """Answers on ``/__liverpc/attach`` (``hub.link.Endpoint``).
+
+    Browsers are kept out altogether: a request with an ``Origin`` is refused, which also ends DNS
+    rebinding. Tokens travel in the ``Authorization`` header and are compared in constant time.
+    """
+
+    subprotocol: str | None = SUBPROTOCOL
+
+    def __init__(self, inspector: Inspector, settings: Inspect, tokens: tuple[Token, ...]) -> None:
+        self._inspector = inspector
+        self._settings = settings
+        self._tokens = tokens
+        self._failures: Counter[str] = Counter()
+        self._failures_since = 0.0
+
+    def refuses(self, request: ConnectRequest) -> Refuse | None:
+        if "origin" in request.headers:
+            return Refuse(403, "devtools do not attach from browsers\n")
+        host = request.headers.get("host", "").lower()
+        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+        if name not in _LOOPBACK and not {"*", name, host} & set(self._settings.hosts):
+            return Refuse(403, "this Host is not listed in Inspect(hosts=...)\n")
+        now = time.monotonic()
+        if now - self._failures_since > 60:
+            self._failures.clear()
+            self._failures_since = now
+        if self._failures[request.address] >= _FAILURES_PER_MINUTE:
+            return Refuse(429, "too many refused tokens from here; wait a minute\n")
+        if len(self._inspector.observers) >= self._settings.max_observers:
+            return Refuse(503, f"{self._settings.max_observers} observers are attached already, the limit\n")
+        return None
+
+    def decide(self, request: ConnectRequest) -> Token | Refuse:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        found: Token | None = None
+        for token in self._tokens:  # all of them, always: the time taken tells nothing
+            if hmac.compare_digest(token.secret.encode(), given.strip().encode()) and scheme.lower() == "bearer":
+                found = token
+        if found is None:
+            if len(self._failures) < 10_000:
+                self._failures[request.address] += 1
+            log.warning("a devtools token from %s was refused", request.address)
+            return Refuse(401, "the devtools token was refused\n", {"WWW-Authenticate": "Bearer"})
+        return found
+
+    def opened(self, link: Link, request: ConnectRequest, verdict: Token) -> Observer:
+        return Observer(self._inspector, link, verdict)
+
+
+class Observer:
+    """One attached devtools client (``hub.link.Session``)."""
+
+    running = 0
+
+    def __init__(self, inspector: Inspector, link: Link, token: Token) -> None:
+        self.inspector = inspector
+        self.link = link
+        self.token = token
+        self.id = secrets.token_hex(4)
+        self.name = ""
+        self.level: Level = "metrics"
+        self.view = View(inspector.source, "metrics", token.topics)
+        self.watches: dict[int, tuple[Watch, Callable[[Event], bool]]] = {}
+        self.credit = protocol.Limits.INITIAL_CREDIT
+        self.lost = 0
+        self.heard_at = inspector.monotonic()
+        self.greeted = False
+        self.stale = False  # missed a delta: needs a full state
+        self._waiting: list[Event] = []
+        inspector.joined(self)
+
+    # -- hub.link.Session
+
+    def receive(self, payload: bytes, text: bool) -> None:
+        self.heard_at = self.inspector.monotonic()
+        try:
+            frame = _decode(payload)
+        except (msgspec.MsgspecError, RecursionError):
+            return  # of an unknown kind, or nothing at all: a newer client may know more than we do
+        if not self.greeted and not isinstance(frame, Hello):
+            return
+        if isinstance(frame, Hello):
+            self._hello(frame)
+        elif isinstance(frame, Ping):
+            self.send(Pong(at=frame.at, server_at=self.heard_at))
+        elif isinstance(frame, Credit):
+            self.credit = min(self.credit + max(0, frame.n), 10 * protocol.Limits.INITIAL_CREDIT)
+        elif isinstance(frame, Watch):
+            self._watch(frame)
+        elif isinstance(frame, Unwatch):
+            self.watches.pop(frame.id, None)
+            self.inspector.refocus()
+        elif isinstance(frame, Resync):
+            self.stale = True
+        elif isinstance(frame, Get):
+            self._get(frame)
+        else:
+            self._chaos(frame)
+
+    def closed(self, code: int, reason: str) -> None:
+        self.inspector.left(self)
+
+    # -- frames
+
+    def send(self, frame: ServerFrame) -> bool:
+        """Send one frame to this observer."""
+        return self.send_bytes(text_frame(_encode(frame)))
+
+    def send_bytes(self, frame: bytes) -> bool:
+        """Send a frame shared with others."""
+        return self.link.send(frame)
+
+    def _hello(self, hello: Hello) -> None:
+        if self.greeted:
+            return
+        if hello.v != VERSION:
+            text = f"this server speaks attach protocol {VERSION}, {hello.client!r} speaks {hello.v}"
+            self.send(Bye(code="VERSION", text=text))
+            self.link.close(CloseCode.NORMAL, "version")
+            return
+        inspector = self.inspector
+        levels = protocol.LEVELS
+        self.level = levels[min(levels.index(hello.want), levels.index(self.token.level))]
+        denied: list[str] = []
+        if self.level != hello.want:
+            denied.append(f"{hello.want}: the token opens {self.token.level}")
+        if hello.want in ("chaos", "admin") and not inspector.settings.chaos:
+            denied.append("chaos: the server was not started with Inspect(chaos=True)")
+            if self.level == "chaos":
+                self.level = "observe"
+        self.name = hello.client[:64]
+        self.view = View(inspector.source, self.level, self.token.topics)
+        self.greeted = True
+        self.send(
+            Welcome(
+                v=VERSION,
+                session=self.id,
+                granted=self.level,
+                denied=denied,
+                server=inspector.info,
+                at=inspector.monotonic(),
+                wall=inspector.wall(),
+                redacted=sorted(inspector.tap.redactor.keys),
+                ring=inspector.settings.ring,
+                history=inspector.settings.history,
+                chaos=inspector.settings.chaos,
+            )
+        )
+        log.info("%s attached at level %s", self.name or "an observer", self.level)
+        inspector.greeted(self)
+
+    def _watch(self, watch: Watch) -> None:
+        if len(self.watches) >= _MAX_WATCHES and watch.id not in self.watches:
+            self.send(Err(id=watch.id, text=f"at most {_MAX_WATCHES} watches; end one first"))
+            return
+        self.watches[watch.id] = (watch, matcher(watch.match))
+        self.inspector.refocus()
+
+    def _get(self, get: Get) -> None:
+        tap = self.inspector.tap
+        items: list[Event]
+        if get.ref[:1] == ["calls"]:
+            items = list(tap.history())
+        elif get.ref[:1] == ["stream"] and len(get.ref) == 2:
+            items = list(tap.rings.get(get.ref[1], ()))
+        else:
+            self.send(Err(id=get.id, text='get takes ["stream", topic] or ["calls"]'))
+            return
+        visible = [seen for item in items if (seen := self.view.event(item, True)) is not None]
+        self.send(Got(id=get.id, items=visible))
+
+    # -- faults
+
+    def _chaos(self, frame: ChaosArm | ChaosRenew | ChaosClear) -> None:
+        faults = self.inspector.source.faults
+        if isinstance(frame, ChaosClear):
+            # Whoever may see a fault may end it: stopping harm needs no permission.
+            if self.level == "metrics":
+                self.send(Err(id=frame.id, text="clearing faults needs level observe"))
+                return
+            gone = 0
+            for rule in list(faults.rules):
+                if frame.rule in (0, rule.number) and self.view.covers(rule.topic):
+                    gone += faults.clear(rule.number, by=self.name)
+            known = frame.rule == 0 or gone
+            self.send(Ok(id=frame.id) if known else Err(id=frame.id, text=f"there is no fault {frame.rule}"))
+            return
+        if self.level not in ("chaos", "admin") or not self.inspector.settings.chaos:
+            self.send(Err(id=frame.id, text="injecting faults needs a chaos token and a server that allows it"))
+            return
+        detached = isinstance(frame, ChaosArm) and frame.detach
+        longest = protocol.Limits.MAX_DETACHED_TTL if detached else protocol.Limits.MAX_TTL
+        try:
+            if not 0 < frame.ttl <= longest:
+                raise ConfigError(f"a fault lives between 0 and {longest:g} seconds, not {frame.ttl:g}")
+            if isinstance(frame, ChaosRenew):
+                if not faults.renew(frame.rule, frame.ttl):
+                    raise ConfigError(f"there is no fault {frame.rule}")
+                self.send(Ok(id=frame.id, rule=frame.rule))
+                return
+            wish = frame.rule
+            if wish.action != "drop":
+                raise ConfigError(f"this server knows the fault 'drop', not {wish.action!r}")
+            if not self.view.covers(wish.topic):
+                raise ConfigError(f"the topics {wish.topic!r} are outside this token's scope")
+            rule = faults.arm(
+                rate=wish.rate,
+                topic=wish.topic,
+                seed=wish.seed or secrets.token_hex(4),
+                ttl=frame.ttl,
+                limit=wish.limit,
+                owner=None if frame.detach else self,
+                by=self.name,
+            )
+            self.send(Ok(id=frame.id, rule=rule.number))
+        except ConfigError as error:
+            self.send(Err(id=frame.id, text=str(error)))
+
+    # -- events
+
+    def offer(self, event: Event) -> None:
+        """Keep an event for the next flush, if a watch wants it and the observer may see it."""
+        for watch, wants in self.watches.values():
+            if wants(event):
+                seen = self.view.event(event, watch.payload)
+                if seen is None:
+                    return
+                if self.credit <= 0 or len(self._waiting) >= _MAX_WAITING:
+                    self.lost += 1
+                    return
+                self.credit -= 1
+                self._waiting.append(seen)
+                return
+
+    def flush(self, lost: int, sample: float) -> None:
+        """Send what was kept. ``lost`` counts what was not captured at all."""
+        lost += self.lost
+        if not self._waiting and not (lost and self.watches):
+            return
+        items, self._waiting = self._waiting, []
+        self.lost = 0
+        self.send(Events(items=items, lost=lost if self.watches else 0, sample=round(sample, 4)))

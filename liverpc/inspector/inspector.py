@@ -1,0 +1,229 @@
+"""The inspector of one server: observers, the tap they share, and the task that tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from liverpc.config import Inspect, Token
+from liverpc.declare.registry import Registry
+from liverpc.hub.hub import Hub
+from liverpc.inspector.attach import AttachEndpoint, Observer
+from liverpc.inspector.protocol import Bye, ChaosChanged, ServerInfo
+from liverpc.inspector.protocol import frames as protocol
+from liverpc.inspector.tap import Tap
+from liverpc.inspector.view import Changes, Source
+from liverpc.policies.faults import FaultRules
+from liverpc.telemetry import Telemetry
+from liverpc.wire.close import CloseCode
+from liverpc.wire.codec import encode
+from liverpc.wire.framing import text_frame
+
+__all__ = ["Inspector"]
+
+log = logging.getLogger("liverpc.inspector")
+
+_TICK = 0.125  # seconds between flushes of events; every second flush carries the state
+_CONNECTIONS_EVERY = 8  # ticks: looking at thousands of connections is the dear part
+_MAX_BUSY = 0.02  # share of the loop's time above which less is captured
+_SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it misses a turn
+_SLOW_SECONDS = 30.0
+
+
+class Inspector:
+    """The server side of the devtools.
+
+    Attributes:
+        endpoint: Answers on the attach path.
+        tokens: Who may attach; made up at start when none were configured.
+        observers: Attached ones.
+    """
+
+    def __init__(
+        self,
+        settings: Inspect,
+        *,
+        hub: Hub,
+        registry: Registry,
+        telemetry: Telemetry,
+        faults: FaultRules,
+        info: ServerInfo,
+        wall: Callable[[], float],
+        always: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.source = Source(hub, registry, telemetry.counters, faults)
+        self.info = info
+        self.wall = wall
+        self.monotonic = hub.monotonic
+        self.tap = Tap(settings, telemetry, hub.monotonic)
+        self.tokens = settings.tokens or (
+            Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe"),
+        )
+        self.endpoint = AttachEndpoint(self, settings, self.tokens)
+        self.observers: list[Observer] = []
+        self._always = always or settings.capture == "always"
+        self._known: dict[str, int] = {}  # topics the observers were told of, with their numbers
+        self._rev = 0
+        self._busy = 0.0
+        self._calm = 0
+        self._task: asyncio.Task[None] | None = None
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to record, when it is to be done without an observer, too."""
+        if self._always:
+            self.tap.start()
+
+    async def aclose(self) -> None:
+        """Say goodbye to all observers and stop."""
+        for observer in list(self.observers):
+            observer.send(Bye(code="SHUTDOWN", text="the server is shutting down"))
+            observer.link.close(CloseCode.GOING_AWAY, "server going away")
+        self.source.faults.clear()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self.tap.stop()
+
+    def joined(self, observer: Observer) -> None:
+        """A socket was accepted; it still has to say hello."""
+        self.observers.append(observer)
+        if self._task is None:
+            self.tap.start()
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="liverpc inspector")
+
+    def greeted(self, observer: Observer) -> None:
+        """An observer may be told things from now on."""
+        self._send_full(observer)
+
+    def left(self, observer: Observer) -> None:
+        """A socket is gone; so are its faults, at once."""
+        if observer in self.observers:
+            self.observers.remove(observer)
+        self.source.faults.orphaned(observer)
+        self.refocus()
+        if not self.observers and self._task is not None:
+            self._task.cancel()
+            self._task = None
+            self.tap.forget()
+            self._known.clear()
+            if not self._always:
+                self.tap.stop()
+
+    def refocus(self) -> None:
+        """Collect the topics that somebody has open."""
+        self.tap.focus = frozenset(
+            topic
+            for observer in self.observers
+            for watch, _ in observer.watches.values()
+            for topic in watch.match.topic
+        )
+
+    def chaos_changed(self, faults: FaultRules, text: str) -> None:
+        """Tell everybody about a change of the faults in force."""
+        log.warning("%s", text)
+        now = self.monotonic()
+        for observer in self.observers:
+            if observer.greeted:
+                observer.send(ChaosChanged(active=observer.view.rules(now), text=text))
+
+    # -- telling
+
+    async def _run(self) -> None:
+        ticks = 0
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(_TICK)
+            began = time.perf_counter()
+            ticks += 1
+            try:
+                self._collect()
+                self._tell_events()
+                if ticks % 2 == 0:
+                    self._tell_state(ticks % _CONNECTIONS_EVERY == 0)
+            except Exception:
+                log.exception("the inspector's tick failed")
+            ended = time.perf_counter()
+            self._measure(ended - began, ended - last)
+            last = ended
+
+    def _collect(self) -> None:
+        now = self.monotonic()
+        self.source.faults.expire()
+        for observer in list(self.observers):
+            silent = now - observer.heard_at
+            if silent > protocol.Limits.LEASE:
+                self.source.faults.orphaned(observer)
+            if silent > _SLOW_SECONDS:
+                observer.send(Bye(code="SLOW", text="nothing was heard from the observer for 30 seconds"))
+                observer.link.close(CloseCode.TRY_AGAIN_LATER, "silent")
+
+    def _tell_events(self) -> None:
+        tap = self.tap
+        events, tap.queue = tap.queue, []
+        lost, tap.lost = tap.lost, 0
+        captured, tap.captured = tap.captured, 0
+        sample = captured / (captured + lost) if lost else 1.0
+        for observer in self.observers:
+            if observer.greeted:
+                for event in events:
+                    observer.offer(event)
+                if observer.link.buffered <= _SKIP_ABOVE:
+                    observer.flush(lost, sample)
+                else:
+                    observer.lost += lost
+
+    def _tell_state(self, connections: bool) -> None:
+        hub, tap = self.source.hub, self.tap
+        known_before = set(self._known.values())
+        gone: list[int] = []
+        for name in tap.topics:
+            topic = hub.topics.get(name)
+            known = self._known.get(name)
+            if known is not None and (topic is None or topic.number != known):
+                gone.append(self._known.pop(name))
+            if topic is not None:
+                self._known[name] = topic.number
+        changes = Changes(tuple(tap.topics), gone, tuple(tap.opened), tuple(tap.closed), connections)
+        tap.topics.clear()
+        tap.opened.clear()
+        tap.closed.clear()
+        self._rev += 1
+        now = self.monotonic()
+        shared: dict[object, bytes] = {}
+        for observer in list(self.observers):
+            if not observer.greeted:
+                continue
+            if observer.link.buffered > _SKIP_ABOVE:
+                observer.stale = True
+            elif observer.stale:
+                self._send_full(observer)
+            else:
+                view = observer.view
+                frame = shared.get(view.key)
+                if frame is None:
+                    state = view.delta(changes, self._rev, now, self._busy, known_before)
+                    frame = shared[view.key] = text_frame(encode(state))
+                observer.send_bytes(frame)
+
+    def _send_full(self, observer: Observer) -> None:
+        observer.stale = False
+        observer.send(observer.view.full(self._rev, self.monotonic(), self._busy))
+
+    def _measure(self, spent: float, elapsed: float) -> None:
+        spent += self.tap.spent
+        self.tap.spent = 0.0
+        self._busy += (spent / elapsed - self._busy) * 0.2
+        if self._busy > _MAX_BUSY:
+            self._calm = 0
+            self.tap.throttle(0.5)
+        else:
+            self._calm += 1
+            if self._calm % 10 == 0:
+                self.tap.throttle(2.0)

@@ -1,0 +1,381 @@
+"""The messages of ``liverpc.attach.v1``.
+
+JSON text frames, told apart by ``t``. Unknown kinds and fields are ignored on both sides, so either may be
+newer. Times named ``at`` are the server's monotonic seconds; ``Welcome`` and ``Pong`` relate them to its
+wall clock. Every payload was redacted on the server when it was captured. Rows are arrays, their fields
+named here once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from liverpc.config import Level
+
+ATTACH_PATH = "/__liverpc/attach"
+SUBPROTOCOL = "liverpc.attach.v1"
+VERSION = 1
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    """A positional record; new fields go to the end."""
+
+
+# -- the state: what exists, and its figures -------------------------------------------------------------
+
+
+class StreamInfo(_Row, frozen=True):
+    """A topic somebody is subscribed to."""
+
+    id: int
+    topic: str
+    merge: str
+    path: str  #: the declaration that opened it first
+
+
+class StreamStats(_Row, frozen=True):
+    """Figures of one topic; totals since the topic came to life."""
+
+    id: int
+    subscribers: int
+    published: int
+    delivered: int
+    dropped: int  #: publishes dropped by fault rules
+    bytes: int  #: encoded, before fan-out
+    event: str  #: name of the last event; empty before the first
+    at: float  #: when it was published; 0.0 before the first
+    seq: int
+    error: str  #: code of the last failed subscribe; empty when none failed
+
+
+class ConnectionInfo(_Row, frozen=True):
+    """An open connection."""
+
+    id: str
+    user: str  #: empty for anonymous, and for observers at level ``metrics``
+    address: str
+    opened_at: float
+
+
+class ConnectionStats(_Row, frozen=True):
+    """Figures of one connection; totals since it opened."""
+
+    id: str
+    topics: int
+    frames_in: int
+    calls: int
+    pending: int
+    buffered: int  #: bytes not yet taken by the socket
+
+
+class PathInfo(_Row, frozen=True):
+    """A declared function that was called or subscribed to."""
+
+    id: int
+    path: str
+
+
+class PathStats(_Row, frozen=True):
+    """Figures of one path since the server started. Durations in seconds."""
+
+    id: int
+    calls: int
+    errors: int
+    total: float
+    max: float
+
+
+class PendingCall(_Row, frozen=True):
+    """A call that runs now."""
+
+    connection: str
+    call: str  #: the client's id; empty for fire and forget
+    path: str
+    user: str
+    started_at: float
+
+
+# -- what happened ----------------------------------------------------------------------------------------
+
+
+class PublishEvent(msgspec.Struct, tag="pub", tag_field="kind", omit_defaults=True, frozen=True):
+    """An event was published."""
+
+    at: float
+    topic: str
+    event: str
+    size: int
+    receivers: int
+    seq: int | None = None
+    dropped: bool = False  #: by a fault rule: nobody got it
+    data: Any = msgspec.UNSET  #: redacted; absent at level ``metrics``
+
+
+class CallEvent(msgspec.Struct, tag="rpc", tag_field="kind", omit_defaults=True, frozen=True):
+    """A call was answered."""
+
+    at: float  #: when it ended
+    path: str
+    connection: str
+    ms: float
+    ok: bool
+    call: str = ""
+    user: str = ""
+    code: str = ""
+    stream: bool = False
+    args: Any = msgspec.UNSET  #: redacted: object of parameter names, or a count when they do not bind
+    result: Any = msgspec.UNSET  #: redacted; the message of an error
+    published: list[str] = []  #: topics
+
+
+class ConnectionEvent(msgspec.Struct, tag="conn", tag_field="kind", omit_defaults=True, frozen=True):
+    """A connection opened or closed."""
+
+    at: float
+    connection: str
+    what: str  #: ``open`` or ``close``
+    user: str = ""
+    address: str = ""
+    code: int = 0
+    reason: str = ""
+
+
+Event = PublishEvent | CallEvent | ConnectionEvent
+
+
+# -- faults -----------------------------------------------------------------------------------------------
+
+
+class ChaosRule(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A fault in force, or the wish for one (then ``id``, ``hits``, ``seen`` and ``left`` mean nothing).
+
+    Only ``drop`` exists: each matching publish is dropped with probability ``rate``, decided by one draw of a
+    generator seeded with ``seed`` alone, so that the same seed drops the same publishes.
+    """
+
+    action: str = "drop"
+    rate: float = 0.0
+    topic: str = "*"  #: glob
+    seed: str = ""  #: empty in a wish: the server makes one
+    id: int = 0
+    by: str = ""  #: the observer's name
+    hits: int = 0  #: publishes dropped
+    seen: int = 0  #: publishes that matched
+    limit: int = 0  #: stops after that many hits; 0: no limit
+    left: float = 0.0  #: seconds until it ends by itself
+
+
+# -- client to server -------------------------------------------------------------------------------------
+
+
+class _Frame(msgspec.Struct, tag_field="t", omit_defaults=True, frozen=True):
+    pass
+
+
+class Hello(_Frame, tag="hello", frozen=True):
+    """First frame of a session."""
+
+    v: int
+    client: str
+    want: Level = "observe"
+
+
+class Match(msgspec.Struct, omit_defaults=True, frozen=True):
+    """Which events a watch wants. Empty lists match everything; globs know ``*`` only."""
+
+    kind: list[str] = []  #: ``pub``, ``rpc``, ``conn``
+    topic: list[str] = []  #: globs; only publishes have topics
+    path: list[str] = []  #: globs; only calls have paths
+    ok: bool | None = None  #: False: failed calls only
+    min_ms: float = 0.0  #: calls at least that long
+
+
+class Watch(_Frame, tag="watch", frozen=True):
+    """Send events that match until unwatched. ``payload=False`` leaves data, args and results out."""
+
+    id: int
+    match: Match = Match()
+    payload: bool = True
+
+
+class Unwatch(_Frame, tag="unwatch", frozen=True):
+    """End a watch."""
+
+    id: int
+
+
+class Credit(_Frame, tag="credit", frozen=True):
+    """Allow ``n`` more events. A session starts with 1,000; without credit events are counted as lost."""
+
+    n: int
+
+
+class Get(_Frame, tag="get", frozen=True):
+    """Ask for what is kept: ``["stream", topic]`` its last events, ``["calls"]`` the history of calls."""
+
+    id: int
+    ref: list[str]
+
+
+class Resync(_Frame, tag="resync", frozen=True):
+    """A delta was missed: send the whole state again."""
+
+
+class ChaosArm(_Frame, tag="chaos.arm", frozen=True):
+    """Put a fault in force for ``ttl`` seconds (at most 900)."""
+
+    id: int
+    rule: ChaosRule
+    ttl: float = 60.0
+    detach: bool = False  #: survives this session, then for at most 300 seconds
+
+
+class ChaosRenew(_Frame, tag="chaos.renew", frozen=True):
+    """Let a rule live ``ttl`` seconds from now."""
+
+    id: int
+    rule: int
+    ttl: float
+
+
+class ChaosClear(_Frame, tag="chaos.clear", frozen=True):
+    """Remove one rule, or all of them with 0. Everybody attached may do this."""
+
+    id: int
+    rule: int = 0
+
+
+class Ping(_Frame, tag="ping", frozen=True):
+    """Keeps the session, and its faults, alive; every 2 seconds."""
+
+    at: float  #: the sender's monotonic seconds, returned unchanged
+
+
+ClientFrame = Hello | Watch | Unwatch | Credit | Get | Resync | ChaosArm | ChaosRenew | ChaosClear | Ping
+
+
+# -- server to client -------------------------------------------------------------------------------------
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """Who is being looked at."""
+
+    name: str
+    version: str
+    pid: int
+    started: float  #: wall seconds
+    dev: bool = False
+
+
+class Welcome(_Frame, tag="welcome", frozen=True):
+    """The answer to ``Hello``."""
+
+    v: int
+    session: str
+    granted: Level
+    denied: list[str]  #: sentences: what was wanted and not given, and why
+    server: ServerInfo
+    at: float  #: monotonic seconds of the server now
+    wall: float  #: its wall clock at the same moment
+    redacted: list[str]  #: the keys whose values are never recorded
+    ring: int
+    history: int
+    chaos: bool  #: whether faults may be injected at all
+
+
+class State(_Frame, tag="state", frozen=True):
+    """The whole state (``full``), or what changed since ``rev - 1``.
+
+    A full state may come in several parts with one ``rev``; ``more`` is true on all but the last.
+    """
+
+    rev: int
+    at: float
+    full: bool = False
+    more: bool = False
+    streams: list[StreamInfo] = []
+    stream_stats: list[StreamStats] = []
+    streams_gone: list[int] = []
+    connections: list[ConnectionInfo] = []
+    connection_stats: list[ConnectionStats] = []
+    connections_gone: list[str] = []
+    paths: list[PathInfo] = []
+    path_stats: list[PathStats] = []
+    pending: list[PendingCall] = []  #: always complete, oldest first, at most 200
+    pending_total: int = 0
+    counters: dict[str, int] = {}  #: always complete; monotonic
+    chaos: list[ChaosRule] = []  #: always complete
+    busy: float = 0.0  #: share of the loop's time the devtools took lately, 0..1
+
+
+class Events(_Frame, tag="ev", frozen=True):
+    """Events in order of occurrence."""
+
+    items: list[Event]
+    lost: int = 0  #: matching events since the last frame that were not captured, or not sent for want of credit
+    sample: float = 1.0  #: share of all events captured lately
+
+
+class Got(_Frame, tag="got", frozen=True):
+    """The answer to ``Get``: events, oldest first."""
+
+    id: int
+    items: list[Event]
+
+
+class Ok(_Frame, tag="ok", frozen=True):
+    """A request was carried out."""
+
+    id: int
+    rule: int = 0  #: the id of the armed rule
+
+
+class Err(_Frame, tag="err", frozen=True):
+    """A request was refused."""
+
+    id: int
+    text: str
+
+
+class ChaosChanged(_Frame, tag="chaos", frozen=True):
+    """The faults in force changed; the whole list."""
+
+    active: list[ChaosRule]
+    text: str  #: what happened, for people
+
+
+class Note(_Frame, tag="note", frozen=True):
+    """Something to show to people."""
+
+    text: str
+
+
+class Pong(_Frame, tag="pong", frozen=True):
+    """The answer to ``Ping``."""
+
+    at: float
+    server_at: float
+
+
+class Bye(_Frame, tag="bye", frozen=True):
+    """The server ends the session: ``SLOW``, ``SHUTDOWN`` or ``VERSION``."""
+
+    code: str
+    text: str = ""
+
+
+ServerFrame = Welcome | State | Events | Got | Ok | Err | ChaosChanged | Note | Pong | Bye
+
+LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos", "admin")
+
+
+class Limits:
+    """Figures both sides count on."""
+
+    INITIAL_CREDIT: ClassVar[int] = 1000
+    HEARTBEAT: ClassVar[float] = 2.0
+    LEASE: ClassVar[float] = 5.0  #: after so many seconds of silence an observer's faults are removed
+    MAX_TTL: ClassVar[float] = 900.0
+    MAX_DETACHED_TTL: ClassVar[float] = 300.0

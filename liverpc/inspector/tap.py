@@ -1,0 +1,257 @@
+"""What the devtools record while somebody looks: bounded, sampled, redacted as it is written.
+
+The tap listens to telemetry only between :meth:`Tap.start` and :meth:`Tap.stop`; without an observer a
+publish or call costs one truth test. While it listens, every event is counted, and as many as the budget
+allows are kept with payload. Failed and slow calls have a budget of their own, so that a flood of good ones
+never hides them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from liverpc.config import Inspect
+from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
+from liverpc.inspector.redact import Redactor
+from liverpc.telemetry import (
+    CallFinished,
+    ConnectionClosed,
+    ConnectionOpened,
+    Published,
+    Subscribed,
+    Telemetry,
+    Unsubscribed,
+)
+
+__all__ = ["Bucket", "Tap"]
+
+SLOW_SECONDS = 0.1
+_MAX_RINGS = 1000  # topics with kept events; the longest unpublished goes first
+_MAX_QUEUE = 4096  # events waiting for the next flush
+_decode = msgspec.json.Decoder().decode
+
+
+class Bucket:
+    """A token bucket: ``rate`` per second, saved up for at most one second."""
+
+    __slots__ = ("_at", "_level", "rate")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._level = rate
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        """Whether one more is allowed now."""
+        level = self._level + (now - self._at) * self.rate
+        self._at = now
+        if level > self.rate:
+            level = self.rate
+        if level < 1:
+            self._level = level
+            return False
+        self._level = level - 1
+        return True
+
+
+class Tap:
+    """The recorder of one server.
+
+    Attributes:
+        calls: Finished calls, oldest first; ``failed`` the failed ones besides, kept longer.
+        rings: The last events of each topic.
+        queue: Events captured since the last :meth:`drain`, with ``lost`` counting those that were not.
+        spent: Seconds spent recording since the last time somebody asked.
+        topics, opened, closed: What changed since the last state was sent.
+    """
+
+    def __init__(self, settings: Inspect, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._now = monotonic
+        self.redactor = Redactor(settings.redact)
+        self.listening = False
+        self.focus: frozenset[str] = frozenset()  # topics somebody has open: captured with their own budget
+        self.calls: deque[CallEvent] = deque(maxlen=settings.history)
+        self.failed: deque[CallEvent] = deque(maxlen=max(1, settings.history // 2))
+        self.rings: OrderedDict[str, deque[PublishEvent]] = OrderedDict()
+        self.queue: list[Event] = []
+        self.lost = 0
+        self.captured = 0
+        self.spent = 0.0
+        self.topics: set[str] = set()
+        self.opened: set[str] = set()
+        self.closed: set[str] = set()
+        now = monotonic()
+        self._budget = Bucket(settings.max_events, now)
+        self._notable = Bucket(max(1.0, settings.max_events / 4), now)
+        self._focused = Bucket(max(1.0, settings.max_events / 2), now)
+
+    # -- listening
+
+    def start(self) -> None:
+        """Begin to record."""
+        if self.listening:
+            return
+        self.listening = True
+        telemetry = self._telemetry
+        telemetry.published.append(self._published)
+        telemetry.call_finished.append(self._call_finished)
+        telemetry.connection_opened.append(self._connection_opened)
+        telemetry.connection_closed.append(self._connection_closed)
+        telemetry.subscribed.append(self._subscribed)
+        telemetry.unsubscribed.append(self._unsubscribed)
+
+    def stop(self) -> None:
+        """Stop, and forget what was recorded."""
+        if not self.listening:
+            return
+        self.listening = False
+        telemetry = self._telemetry
+        telemetry.published.remove(self._published)
+        telemetry.call_finished.remove(self._call_finished)
+        telemetry.connection_opened.remove(self._connection_opened)
+        telemetry.connection_closed.remove(self._connection_closed)
+        telemetry.subscribed.remove(self._subscribed)
+        telemetry.unsubscribed.remove(self._unsubscribed)
+        self.calls.clear()
+        self.failed.clear()
+        self.rings.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what waits to be sent; nobody is there to get it."""
+        self.queue.clear()
+        self.lost = self.captured = 0
+        self.topics.clear()
+        self.opened.clear()
+        self.closed.clear()
+
+    def throttle(self, factor: float) -> None:
+        """Scale the budget by ``factor``, between a 64th and all of what was configured."""
+        most = self._settings.max_events
+        self._budget.rate = min(most, max(most / 64, self._budget.rate * factor))
+
+    def history(self) -> list[CallEvent]:
+        """Finished calls, oldest first; failed ones reach back further than the others."""
+        oldest = self.calls[0].at if self.calls else float("inf")
+        return [call for call in self.failed if call.at < oldest] + list(self.calls)
+
+    # -- recording
+
+    def _keep(self, event: Event) -> None:
+        self.captured += 1
+        if len(self.queue) < _MAX_QUEUE:
+            self.queue.append(event)
+        else:
+            self.lost += 1
+
+    def _published(self, event: Published) -> None:
+        now = self._now()
+        topic = event.topic
+        self.topics.add(topic)
+        if not (self._budget.take(now) or (topic in self.focus and self._focused.take(now))):
+            self.lost += 1
+            return
+        began = time.perf_counter()
+        data = event.data if not event.remote else None
+        kept = PublishEvent(
+            at=now,
+            topic=topic,
+            event=event.event,
+            size=event.size,
+            receivers=event.receivers,
+            seq=event.seq,
+            dropped=event.dropped,
+            data=self.redactor(data),
+        )
+        ring = self.rings.get(topic)
+        if ring is None:
+            ring = self.rings[topic] = deque(maxlen=self._settings.ring)
+            if len(self.rings) > _MAX_RINGS:
+                self.rings.popitem(last=False)
+        else:
+            self.rings.move_to_end(topic)
+        ring.append(kept)
+        self._keep(kept)
+        self.spent += time.perf_counter() - began
+
+    def _call_finished(self, event: CallFinished) -> None:
+        now = self._now()
+        notable = event.code is not None or event.seconds >= SLOW_SECONDS
+        if not (self._budget.take(now) or (notable and self._notable.take(now))):
+            self.lost += 1
+            return
+        began = time.perf_counter()
+        kept = CallEvent(
+            at=now,
+            path=event.path,
+            connection=event.connection,
+            ms=round(event.seconds * 1000, 3),
+            ok=event.code is None,
+            call=event.call or "",
+            user=event.user or "",
+            code=event.code or "",
+            stream=event.stream,
+            args=self._arguments(event),
+            result=self.redactor(event.result),
+            published=list(event.published[:20]),
+        )
+        self.calls.append(kept)
+        if not kept.ok:
+            self.failed.append(kept)
+        self._keep(kept)
+        self.spent += time.perf_counter() - began
+
+    def _arguments(self, event: CallFinished) -> Any:
+        """Arguments by parameter name, so that ``login(email, password)`` is covered by the keys."""
+        try:
+            values = _decode(event.args)
+        except (msgspec.MsgspecError, RecursionError):
+            values = None
+        if not isinstance(values, list):
+            return "[no argument list]"
+        if len(values) > len(event.parameters):
+            # Values without a name cannot be judged; only how many there were is kept.
+            named = dict(zip(event.parameters, values, strict=False))
+            copy = self.redactor(named)
+            copy["…"] = f"[{len(values) - len(event.parameters)} arguments without a name]"
+            return copy
+        return self.redactor(dict(zip(event.parameters, values, strict=False)))
+
+    def _connection_opened(self, event: ConnectionOpened) -> None:
+        self.opened.add(event.connection)
+        self._keep(
+            ConnectionEvent(
+                at=self._now(),
+                connection=event.connection,
+                what="open",
+                user=event.user or "",
+                address=event.address,
+            )
+        )
+
+    def _connection_closed(self, event: ConnectionClosed) -> None:
+        self.opened.discard(event.connection)
+        self.closed.add(event.connection)
+        self._keep(
+            ConnectionEvent(
+                at=self._now(),
+                connection=event.connection,
+                what="close",
+                user=event.user or "",
+                code=event.code,
+                reason=event.reason,
+            )
+        )
+
+    def _subscribed(self, event: Subscribed) -> None:
+        self.topics.add(event.topic)
+
+    def _unsubscribed(self, event: Unsubscribed) -> None:
+        self.topics.add(event.topic)

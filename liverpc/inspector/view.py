@@ -1,0 +1,220 @@
+"""What one kind of observer may see: a level and a scope, applied to everything that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from liverpc.config import Level
+from liverpc.declare.registry import Registry
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.topic import TopicState
+from liverpc.inspector.protocol import (
+    CallEvent,
+    ChaosRule,
+    ConnectionEvent,
+    ConnectionInfo,
+    ConnectionStats,
+    Event,
+    Match,
+    PathInfo,
+    PathStats,
+    PendingCall,
+    PublishEvent,
+    State,
+    StreamInfo,
+    StreamStats,
+)
+from liverpc.policies.faults import FaultRules, glob
+from liverpc.telemetry import Counters
+
+__all__ = ["Changes", "Source", "View", "matcher"]
+
+_MAX_PENDING = 200
+
+
+class Changes(msgspec.Struct):
+    """What is different since the last state was sent."""
+
+    topics: Iterable[str]
+    streams_gone: list[int]
+    opened: Iterable[str]
+    closed: Iterable[str]
+    connections: bool  #: whether it is time to look at all connections
+
+
+class Source(msgspec.Struct):
+    """What a server has to show."""
+
+    hub: Hub
+    registry: Registry
+    counters: Counters
+    faults: FaultRules
+
+
+class View:
+    """One level and scope; observers with equal views share the same bytes.
+
+    A holder of a scoped token sees its topics, the connections subscribed to them and the calls that
+    published on them; paths, totals and running calls are no topic's business and are left out.
+    """
+
+    def __init__(self, source: Source, level: Level, topics: tuple[str, ...]) -> None:
+        self.key = (level == "metrics", topics)
+        self._source = source
+        self._anonymous = level == "metrics"
+        self._globs = None if "*" in topics else [glob(pattern) for pattern in topics]
+
+    def covers(self, topic: str) -> bool:
+        """Whether a topic, or every topic a glob names, lies inside the scope."""
+        return self._globs is None or any(matches(topic) for matches in self._globs)
+
+    # -- state
+
+    def full(self, rev: int, at: float, busy: float) -> State:
+        """Everything there is."""
+        hub = self._source.hub
+        changes = Changes(list(hub.topics), [], list(hub.connections), [], True)
+        state = self.delta(changes, rev, at, busy, set())
+        return msgspec.structs.replace(state, full=True)
+
+    def delta(self, changes: Changes, rev: int, at: float, busy: float, known: set[int]) -> State:
+        """What changed. ``known`` are the streams told of before."""
+        source = self._source
+        hub = source.hub
+        topics = [hub.topics[name] for name in changes.topics if name in hub.topics and self.covers(name)]
+        opened = [hub.connections[each] for each in changes.opened if each in hub.connections]
+        looked_at = hub.connections.values() if changes.connections else opened
+        scoped = self._globs is not None
+        paths = [] if scoped else [entry for entry in source.registry.entries if entry.calls]
+        pending, pending_total = ([], 0) if scoped else self._pending()
+        return State(
+            rev=rev,
+            at=at,
+            streams=[StreamInfo(t.number, t.name, t.merge, t.path) for t in topics if t.number not in known],
+            stream_stats=[_stream_stats(topic) for topic in topics],
+            streams_gone=changes.streams_gone,
+            connections=[self._connection(each) for each in opened if self._shows(each)],
+            connection_stats=[_connection_stats(each) for each in looked_at if self._shows(each)],
+            connections_gone=list(changes.closed),
+            paths=[PathInfo(entry.number, entry.path) for entry in paths],
+            path_stats=[
+                PathStats(e.number, e.calls, e.errors, round(e.seconds, 6), round(e.max_seconds, 6)) for e in paths
+            ],
+            pending=pending,
+            pending_total=pending_total,
+            counters={} if scoped else msgspec.structs.asdict(source.counters),
+            chaos=self.rules(at),
+            busy=round(busy, 4),
+        )
+
+    def rules(self, at: float) -> list[ChaosRule]:
+        """The faults in force."""
+        return [
+            ChaosRule(
+                rate=rule.rate,
+                topic=rule.topic,
+                seed=rule.seed,
+                id=rule.number,
+                by=rule.by,
+                hits=rule.hits,
+                seen=rule.seen,
+                limit=rule.limit,
+                left=round(rule.expires_at - at, 1),
+            )
+            for rule in self._source.faults.rules
+            if self.covers(rule.topic)
+        ]
+
+    def _shows(self, connection: Connection) -> bool:
+        return self._globs is None or any(self.covers(topic) for topic in connection.subscriptions)
+
+    def _connection(self, connection: Connection) -> ConnectionInfo:
+        user, address = ("", "") if self._anonymous else (connection.user_id or "", connection.request.address)
+        return ConnectionInfo(connection.id, user, address, connection.opened_at)
+
+    def _pending(self) -> tuple[list[PendingCall], int]:
+        calls = [
+            PendingCall(
+                connection.id,
+                ctx.call or "",
+                ctx.path,
+                "" if self._anonymous else connection.user_id or "",
+                ctx.started_at,
+            )
+            for connection in self._source.hub.connections.values()
+            if connection.calls.of
+            for ctx in connection.calls.of.values()
+        ]
+        calls.sort(key=lambda call: call.started_at)
+        return calls[:_MAX_PENDING], len(calls)
+
+    # -- events
+
+    def event(self, event: Event, payload: bool) -> Event | None:
+        """The event as this observer may see it; None when it may not."""
+        if isinstance(event, PublishEvent):
+            if not self.covers(event.topic):
+                return None
+            hidden = {"data": msgspec.UNSET}
+        elif isinstance(event, CallEvent):
+            if self._globs is not None and not any(self.covers(topic) for topic in event.published):
+                return None
+            hidden = {"args": msgspec.UNSET, "result": msgspec.UNSET}
+        else:
+            if self._globs is not None:
+                return None
+            hidden = {}
+        if self._anonymous:
+            user = {} if isinstance(event, PublishEvent) else {"user": ""}
+            address = {"address": "", "reason": ""} if isinstance(event, ConnectionEvent) else {}
+            return msgspec.structs.replace(event, **hidden, **user, **address)
+        return event if payload or not hidden else msgspec.structs.replace(event, **hidden)
+
+
+def _stream_stats(topic: TopicState) -> StreamStats:
+    return StreamStats(
+        topic.number,
+        len(topic.subscriptions),
+        topic.published,
+        topic.delivered,
+        topic.dropped,
+        topic.bytes,
+        topic.last_event,
+        topic.last_at,
+        topic.seq,
+        topic.last_error,
+    )
+
+
+def _connection_stats(connection: Connection) -> ConnectionStats:
+    return ConnectionStats(
+        connection.id,
+        len(connection.subscriptions),
+        connection.frames_in,
+        connection.calls_total,
+        len(connection.calls.of),
+        connection.link.buffered,
+    )
+
+
+def matcher(match: Match) -> Callable[[Event], bool]:
+    """The test a watch stands for."""
+    kinds = frozenset(match.kind)
+    topics = [glob(pattern) for pattern in match.topic]
+    paths = [glob(pattern) for pattern in match.path]
+
+    def matches(event: Event) -> bool:
+        if isinstance(event, PublishEvent):
+            wanted = not topics or any(test(event.topic) for test in topics)
+            return wanted and (not kinds or "pub" in kinds)
+        if isinstance(event, CallEvent):
+            if (match.ok is not None and event.ok is not match.ok) or event.ms < match.min_ms:
+                return False
+            wanted = not paths or any(test(event.path) for test in paths)
+            return wanted and (not kinds or "rpc" in kinds)
+        return not kinds or "conn" in kinds
+
+    return matches

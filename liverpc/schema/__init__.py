@@ -1,0 +1,1 @@
+"""A handler's annotations as the schema of its arguments."""

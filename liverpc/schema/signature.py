@@ -1,0 +1,211 @@
+"""From a handler's signature to a decoder of its arguments.
+
+Arguments travel as one JSON list. Each parameter after ``ctx`` takes one position; its annotation is its
+schema, no annotation takes the decoded JSON as it came. Surplus positions are dropped, a missing one
+without default is an issue (docs/protocol.md section 4).
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, get_type_hints
+
+import msgspec
+
+from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
+
+__all__ = ["Signature", "where"]
+
+_LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def where(fn: Callable[..., Any]) -> str:
+    """``module.function (file, line n)``, for error messages."""
+    name = f"{fn.__module__}.{getattr(fn, '__qualname__', repr(fn))}"
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    return f"{name} ({code.co_filename}, line {code.co_firstlineno})" if code else name
+
+
+class Signature:
+    """The parameters of one handler behind ``ctx``.
+
+    Building it is cheap and checks the shape; annotations are resolved by :meth:`resolve`, because at
+    declaration time the names in them may not exist yet.
+    """
+
+    def __init__(self, fn: Callable[..., Any], local_names: Mapping[str, Any] | None = None) -> None:
+        self.fn = fn
+        self._local_names = local_names
+        try:
+            inspected = inspect.signature(fn)
+        except (TypeError, ValueError):
+            raise DeclarationError(f"{fn!r} has no signature to read; declare a plain function") from None
+        given = list(inspected.parameters.values())
+        if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
+            raise DeclarationError(f"{where(fn)} needs ctx as its first parameter")
+        self.parameters: list[inspect.Parameter] = []
+        self.rest: inspect.Parameter | None = None  # *args
+        for parameter in given[1:]:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                self.rest = parameter
+            elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                self.parameters.append(parameter)
+            elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+                raise DeclarationError(
+                    f"{where(fn)}: the keyword-only parameter {parameter.name!r} has no default, and callers "
+                    "pass arguments by position; move it before the * or give it a default"
+                )
+        self.names = tuple(p.name for p in self.parameters)
+        self._bound = inspected.replace(parameters=given[1:])
+        self._hints: dict[str, Any] | None = None
+        self._decode: Callable[[Any], Any] | None = None
+        self._each: list[Callable[[Any], Any]] = []
+        self._decode_rest: Callable[[Any], Any] | None = None
+
+    # -- types
+
+    def hints(self) -> dict[str, Any]:
+        """Resolved annotations by parameter name, and ``return``.
+
+        Raises:
+            DeclarationError: A name in them does not exist.
+        """
+        if self._hints is None:
+            try:
+                self._hints = get_type_hints(self.fn, localns=dict(self._local_names or {}), include_extras=True)
+            except NameError as error:
+                raise DeclarationError(
+                    f"{where(self.fn)}: the annotations name {error.name!r}, which does not exist at run time. "
+                    "Annotations are schemas here: import it outside `if TYPE_CHECKING:` (for ruff's TC rules: "
+                    'lint.flake8-type-checking.runtime-evaluated-decorators = ["liverpc.live"])'
+                ) from None
+            self._local_names = None
+        return self._hints
+
+    @property
+    def result(self) -> Any:
+        """The declared result; ``Any`` without annotation."""
+        return self.hints().get("return", Any)
+
+    def resolve(self) -> None:
+        """Build the decoders.
+
+        Raises:
+            DeclarationError: An annotation cannot be read from JSON.
+        """
+        if self._decode is not None:
+            return
+        hints = self.hints()
+        fields: list[Any] = []
+        for parameter in self.parameters:
+            annotation = hints.get(parameter.name, Any)
+            self._each.append(self._decoder(parameter.name, annotation))
+            if parameter.default is parameter.empty:
+                fields.append((parameter.name, annotation))
+            else:
+                # A factory, so that any default is taken as it is, as Python itself does.
+                default: Any = msgspec.field(default_factory=partial(_same, parameter.default))
+                fields.append((parameter.name, annotation, default))
+        if self.rest is not None:
+            self._decode_rest = self._decoder(self.rest.name, hints.get(self.rest.name, Any))
+        arguments = msgspec.defstruct("Arguments", fields, array_like=True)
+        self._decode = msgspec.json.Decoder(arguments).decode
+
+    def _decoder(self, name: str, annotation: Any) -> Callable[[Any], Any]:
+        try:
+            return msgspec.json.Decoder(annotation).decode
+        except TypeError as error:
+            raise DeclarationError(
+                f"{where(self.fn)}: the parameter {name!r} is annotated with {annotation!r}, which cannot be read "
+                f"from JSON ({error}). Use builtin types, msgspec structs, dataclasses, TypedDicts or attrs classes"
+            ) from None
+
+    # -- arguments, server side
+
+    def decode(self, raw: msgspec.Raw | bytes) -> Sequence[Any]:
+        """The handler's arguments from a JSON list.
+
+        Raises:
+            LiveError: ``INVALID_REQUEST`` when ``raw`` is no list, ``VALIDATION`` with one issue per wrong
+                argument otherwise.
+        """
+        if self._decode is None:
+            self.resolve()
+            assert self._decode is not None
+        try:
+            arguments: tuple[Any, ...] = msgspec.structs.astuple(self._decode(raw))
+            if self._decode_rest is not None:
+                surplus = _decode_list(raw)[len(arguments) :]
+                arguments += tuple(self._decode_rest(item) for item in surplus)
+        except (msgspec.MsgspecError, RecursionError):
+            raise self._refusal(raw) from None
+        return arguments
+
+    def _refusal(self, raw: msgspec.Raw | bytes) -> LiveError:
+        try:
+            items = _decode_list(raw)
+        except (msgspec.MsgspecError, RecursionError):
+            return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+        issues: list[Issue] = []
+        # A fault inside the only argument is located from there on: front ends map such paths to form fields.
+        alone = len(self.parameters) == 1 and self.rest is None
+        for position, parameter in enumerate(self.parameters):
+            if position >= len(items):
+                if parameter.default is parameter.empty:
+                    issues.append(Issue([parameter.name], "Missing argument"))
+                continue
+            try:
+                self._each[position](items[position])
+            except msgspec.MsgspecError as error:
+                issues.append(_issue(parameter.name, str(error), alone))
+        if self.rest is not None and self._decode_rest is not None:
+            for position, item in enumerate(items[len(self.parameters) :]):
+                try:
+                    self._decode_rest(item)
+                except msgspec.MsgspecError as error:
+                    issue = _issue(self.rest.name, str(error), alone=False)
+                    issue.path.insert(1, str(position))
+                    issues.append(issue)
+        return LiveError(ErrorCode.VALIDATION, "Validation failed", issues=issues)
+
+    # -- arguments, client side
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The arguments in wire order.
+
+        Raises:
+            TypeError: They do not fit the parameters.
+        """
+        try:
+            bound = self._bound.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.fn.__qualname__}: {error}") from None
+        if not kwargs:
+            return list(args)
+        # A named argument after an omitted default: fill the gap, positions are all there is on the wire.
+        last = max((i for i, name in enumerate(self.names) if name in bound.arguments), default=-1)
+        bound.apply_defaults()
+        values = [bound.arguments[name] for name in self.names[: last + 1]]
+        return values + list(bound.arguments.get(self.rest.name, ()) if self.rest else ())
+
+    # -- arguments, by name
+
+    def named(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        """Decoded arguments by parameter name; surplus ones have none."""
+        return dict(zip(self.names, arguments, strict=False))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _issue(parameter: str, text: str, alone: bool) -> Issue:
+    match = _LOCATION.search(text)
+    inside = [field or index for field, index in _STEP.findall(match[1])] if match else []
+    message = text[: match.start()] if match else text
+    return Issue(inside if alone and inside else [parameter, *inside], message)

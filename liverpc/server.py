@@ -1,0 +1,314 @@
+"""``LiveServer``: the composition root. It owns every piece of state; two servers know nothing of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import signal
+import ssl as ssl_module
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any, overload
+
+import msgspec
+
+from liverpc._types import Topic
+from liverpc.backends.memory import memory_cluster
+from liverpc.backends.ports import Cluster
+from liverpc.clock import Clock
+from liverpc.config import Inspect, Limits
+from liverpc.declare.registry import Modules, Naming, Registry
+from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins
+from liverpc.dispatch.pipeline import Pipeline
+from liverpc.errors import ConfigError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.link import Endpoint, HttpRequest, HttpResponse
+from liverpc.hub.tasks import Background
+from liverpc.inspector.inspector import Inspector
+from liverpc.inspector.protocol import ATTACH_PATH, RuntimeEntry, ServerInfo, write_runtime_entry
+from liverpc.policies.faults import FaultRules
+from liverpc.streams.subscribe import Streams
+from liverpc.telemetry import Counters, Telemetry
+from liverpc.transports.listener import Listener
+
+__all__ = ["Listening", "LiveServer"]
+
+log = logging.getLogger("liverpc.server")
+
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """Where a server listens."""
+
+    host: str
+    port: int
+    url: str  #: for clients, ``ws://host:port/ws``
+    attach_url: str  #: for the devtools
+
+
+class LiveServer:
+    """A realtime server, to run alone or inside an application's own event loop.
+
+    Args:
+        modules: Where the live functions are: modules (a function's path is the last part of the module's
+            name / its own name), or a mapping from the first part of the path to a module or namespace.
+        on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``. Raise ``Reject``
+            to refuse. It runs on every connect and reconnect and has ``limits.connect_seconds``.
+        on_disconnect: ``(connection, code, reason)``, called once per connection; its errors are logged.
+        origins: Which pages may connect: ``same-origin``, ``*``, or a list such as
+            ``["https://app.example"]``.
+        path: Of the WebSocket.
+        limits: See :class:`Limits`; read from the environment when not given.
+        inspect: The devtools' door; closed unless enabled.
+        naming: ``camel`` also answers ``sendMessage`` for ``send_message``.
+        cluster: Shared state with other processes; in-process when not given.
+        clock: Wall time, ids and randomness.
+        name: Of this server, in devtools.
+        dev: Development mode: more warnings, and the devtools' history fills from the start. Default:
+            the environment variable ``LIVERPC_DEV``.
+        fast_path: Parse plain data frames ourselves instead of through ``websockets``; the answers are the
+            same. Default: on, unless ``LIVERPC_FAST_PATH=0``.
+
+    Raises:
+        DeclarationError: Something is declared wrongly; the text names file and line.
+        ConfigError: A setting has a value it cannot have.
+    """
+
+    def __init__(
+        self,
+        modules: Modules = (),
+        *,
+        on_connect: OnConnect | None = None,
+        on_disconnect: Callable[[Connection, int, str], object] | None = None,
+        origins: Origins = "same-origin",
+        path: str = "/ws",
+        limits: Limits | None = None,
+        inspect: Inspect | None = None,
+        naming: Naming = "snake",
+        cluster: Cluster | None = None,
+        clock: Clock | None = None,
+        name: str = "liverpc",
+        dev: bool | None = None,
+        fast_path: bool | None = None,
+    ) -> None:
+        if not path.startswith("/"):
+            raise ConfigError(f"LiveServer(path=) begins with a slash; {path!r} does not")
+        self.name = name
+        self.path = path
+        self.limits = limits or Limits.from_env()
+        self.dev = dev if dev is not None else os.environ.get("LIVERPC_DEV", "") not in ("", "0")
+        self.clock = clock or Clock()
+        self.telemetry = Telemetry()
+        self.counters: Counters = self.telemetry.counters
+        self.registry = Registry(modules, naming=naming)
+        self._inspect = inspect or Inspect()
+        self._origins = origins
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._cluster = cluster or memory_cluster()
+        self._fast_path = fast_path
+        self._background = Background()
+        self._hub = Hub(self.telemetry, self._cluster.bus, self.limits, monotonic=self._monotonic)
+        self._streams = Streams(self._hub, self.telemetry, self._background)
+        self._pipeline = Pipeline(self.registry, self._hub, self._streams, self.telemetry)
+        self.faults = FaultRules(self._monotonic, self._faults_changed)
+        self._inspector: Inspector | None = None
+        self._endpoints: dict[str, Endpoint] = {}
+        self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        if self.registry.unguarded:
+            log.warning(
+                "anybody may call what is in %s: give the module a `_guard = guard(...)`, or mark it with "
+                "`_guard = public()`",
+                ", ".join(self.registry.unguarded),
+            )
+
+    # -- publishing from outside handlers
+
+    @overload
+    def publish_nowait(self, topic: Topic[Any], event: str, data: Any, /) -> None: ...
+    @overload
+    def publish_nowait(self, topic: str, event: str, data: object, /) -> None: ...
+    def publish_nowait(self, topic: str, event: str, data: Any, /) -> None:
+        """Send an event to all subscribers of a topic. To be called on the server's event loop.
+
+        Raises:
+            LiveError: ``INVALID_TOPIC`` for a malformed topic. Reserved topics (``__…``) are allowed here.
+            TypeError: ``data`` has no JSON form.
+        """
+        self._hub.publish(topic, event, data, internal=topic.startswith("__"))
+
+    async def publish(self, topic: str, event: str, data: Any, /) -> None:
+        """As :meth:`publish_nowait`; returns when the event was numbered and handed out."""
+        self.publish_nowait(topic, event, data)
+
+    # -- looking
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The open ones."""
+        return list(self._hub.connections.values())
+
+    def subscribers(self, topic: str) -> int:
+        """Connections subscribed to a topic."""
+        return self._hub.subscribers(topic)
+
+    # -- life
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[dict[str, Any]]:
+        """Everything but sockets: what runs between start and stop, for ``FastAPI(lifespan=server.lifespan)``.
+
+        On the way out the sockets are closed in rounds, running calls get ``limits.close_seconds`` to end
+        and are then cancelled, and nothing of the server is left on the loop.
+        """
+        if self._loop is not None:
+            raise RuntimeError("this LiveServer runs already; make one per event loop")
+        self._loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+        try:
+            self._endpoints = {
+                self.path: LiveEndpoint(
+                    hub=self._hub,
+                    pipeline=self._pipeline,
+                    streams=self._streams,
+                    telemetry=self.telemetry,
+                    background=self._background,
+                    limits=self.limits,
+                    clock=self.clock,
+                    context=context,
+                    origins=self._origins,
+                    on_connect=self._on_connect,
+                    on_disconnect=self._disconnected,
+                )
+            }
+            await self._cluster.start(self._hub.deliver, lambda gap: None, lambda message: None)
+            if self._inspect.enabled:
+                self._start_inspector()
+            self._listener = Listener(self, fast=self._fast_path, context=context)
+            yield {"liverpc": self}
+        finally:
+            await self._stop()
+
+    def _start_inspector(self) -> None:
+        self._inspector = Inspector(
+            self._inspect,
+            hub=self._hub,
+            registry=self.registry,
+            telemetry=self.telemetry,
+            faults=self.faults,
+            info=ServerInfo(self.name, version("liverpc"), os.getpid(), self.clock.wall(), self.dev),
+            wall=self.clock.wall,
+            always=self.dev,
+        )
+        self._inspector.start()
+        self._endpoints[ATTACH_PATH] = self._inspector.endpoint
+
+    async def _stop(self) -> None:
+        if self._inspector is not None:
+            await self._inspector.aclose()
+            self._inspector = None
+        if self._listener is not None:
+            await self._listener.drain()
+            await self._listener.aclose()
+            self._listener = None
+        self.faults.clear()
+        await self._background.aclose(wait=self.limits.close_seconds)
+        await self._cluster.aclose()
+        self._endpoints = {}
+        self._loop = None
+
+    @asynccontextmanager
+    async def serve(
+        self, host: str = "127.0.0.1", port: int = 8000, *, ssl: ssl_module.SSLContext | None = None
+    ) -> AsyncIterator[Listening]:
+        """Listen while the block runs; port 0 takes a free one.
+
+        Raises:
+            ConfigError: The address cannot be listened on; the text says why.
+        """
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.lifespan())
+            assert self._listener is not None
+            try:
+                await self._listener.listen(host, port, ssl=ssl)
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot listen on {host}:{port}: {error.strerror or error}; stop the other program or "
+                    "choose another port"
+                ) from None
+            host, port = self._listener.addresses[0]
+            shown = f"[{host}]" if ":" in host else host
+            scheme = "wss" if ssl else "ws"
+            base = f"{scheme}://{shown}:{port}"
+            if self._inspector is not None:
+                token = self._inspector.tokens[0].secret
+                stack.enter_context(
+                    write_runtime_entry(RuntimeEntry(base + ATTACH_PATH, token, os.getpid(), self.name))
+                )
+            log.info("%s listens on %s%s", self.name, base, self.path)
+            yield Listening(host, port, base + self.path, base + ATTACH_PATH)
+
+    def run(self, host: str | None = None, port: int | None = None) -> None:
+        """Listen until SIGINT or SIGTERM, then shut down gracefully. Blocks.
+
+        Args:
+            host: Default: the environment variable ``HOST``, else ``127.0.0.1``.
+            port: Default: the environment variable ``PORT``, else 8000.
+        """
+        host = host or os.environ.get("HOST", "127.0.0.1")
+        if port is None:
+            given = os.environ.get("PORT", "8000")
+            if not given.isdigit():
+                raise ConfigError(f"PORT={given!r} is not a port number")
+            port = int(given)
+        asyncio.run(self._run(host, port))
+
+    async def _run(self, host: str, port: int) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with self.serve(host, port):
+            await stop.wait()
+
+    # -- hub.link.Application
+
+    def endpoint(self, path: str) -> Endpoint | None:
+        """Who answers WebSocket upgrades on ``path``."""
+        return self._endpoints.get(path)
+
+    async def http(self, request: HttpRequest) -> HttpResponse:
+        """Plain HTTP on the same port: ``GET /healthz`` says whether the process lives."""
+        if request.path == "/healthz":
+            if request.method != "GET":
+                return HttpResponse(405, b"method not allowed\n", {"Allow": "GET"})
+            return HttpResponse(200, b'{"status":"ok"}\n', _JSON)
+        return HttpResponse(404, b"not found\n")
+
+    # -- inside
+
+    def _monotonic(self) -> float:
+        return self._loop.time() if self._loop is not None else time.monotonic()
+
+    def _faults_changed(self, faults: FaultRules, text: str) -> None:
+        if self._inspector is not None:
+            self._inspector.chaos_changed(faults, text)
+        self._hub.faults = faults if faults.rules else None
+
+    def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
+        if self._on_disconnect is None:
+            return
+        try:
+            result = self._on_disconnect(connection, code, reason)
+        except Exception:
+            log.exception("on_disconnect failed")
+            return
+        if asyncio.iscoroutine(result):
+            self._background.start(result, name="on_disconnect")

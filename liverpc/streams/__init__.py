@@ -1,0 +1,1 @@
+"""Streams on the server: from a subscribe request to live events and back."""

@@ -1,0 +1,160 @@
+"""Typed telemetry: the only instrumentation in the library.
+
+Lower layers emit events; metrics, logs, tracing and the inspector listen. An event nobody listens to costs
+one truth test. All durations are seconds, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+__all__ = [
+    "CallFinished",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "Counters",
+    "FrameIgnored",
+    "Published",
+    "Signal",
+    "StreamFailed",
+    "Subscribed",
+    "Telemetry",
+    "Unsubscribed",
+]
+
+log = logging.getLogger("liverpc.telemetry")
+
+E = TypeVar("E")
+
+
+class Signal(list[Callable[[E], object]], Generic[E]):
+    """The listeners of one kind of event. Emitters test its truth before they build an event."""
+
+    __slots__ = ()
+
+    def emit(self, event: E) -> None:
+        """Tell every listener; one that raises is logged and does not disturb the others or the emitter."""
+        for listener in self:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a telemetry listener failed on %s", type(event).__name__)
+
+
+class ConnectionOpened(msgspec.Struct, frozen=True, gc=False):
+    """A client was accepted."""
+
+    connection: str
+    user: str | None
+    address: str
+
+
+class ConnectionClosed(msgspec.Struct, frozen=True, gc=False):
+    """A client left, for whatever reason."""
+
+    connection: str
+    user: str | None
+    code: int  #: WebSocket close code; 1006 when the peer vanished
+    reason: str
+    seconds: float  #: how long it was open
+
+
+class CallFinished(msgspec.Struct, frozen=True, gc=False):
+    """A call or a stream request was answered, or a fire-and-forget call ended."""
+
+    path: str  #: ``__unknown__`` or ``__invalid__`` when no declared path was named: never a client's own text
+    connection: str
+    user: str | None
+    call: str | None  #: the client's id of the call; None: fire and forget
+    stream: bool
+    seconds: float
+    code: str | None  #: error code, or None for success
+    parameters: tuple[str, ...]  #: names of the declared parameters, in wire order
+    args: bytes  #: JSON list as received, not redacted
+    result: Any  #: what the handler returned, or the error message; not redacted
+    published: tuple[str, ...]  #: topics this call published to
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """An event was published on a topic."""
+
+    topic: str
+    event: str
+    data: Any  #: as published, not redacted
+    size: int  #: of the encoded event
+    receivers: int  #: connections it went to; 0 when a fault rule dropped it
+    seq: int | None
+    dropped: bool  #: by a fault rule
+    remote: bool  #: came from another process
+
+
+class Subscribed(msgspec.Struct, frozen=True, gc=False):
+    """A stream of a connection went live."""
+
+    topic: str
+    path: str
+    connection: str
+
+
+class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
+    """The last stream of a connection on a topic ended."""
+
+    topic: str
+    connection: str
+
+
+class StreamFailed(msgspec.Struct, frozen=True, gc=False):
+    """A stream request was refused or its loader failed, after the topic was known."""
+
+    topic: str
+    path: str
+    connection: str
+    code: str
+
+
+class FrameIgnored(msgspec.Struct, frozen=True, gc=False):
+    """A frame that means nothing here arrived and was dropped without an answer."""
+
+    connection: str
+    reason: str  #: ``malformed``, ``too_deep``, ``not_ours``
+    size: int
+
+
+class Counters(msgspec.Struct):
+    """Monotonic totals of one server since it started. Always on; a lost reading never corrupts them."""
+
+    connections_opened: int = 0
+    connections_closed: int = 0
+    handshakes_refused: int = 0
+    frames_in: int = 0
+    frames_ignored: int = 0
+    calls: int = 0
+    call_errors: int = 0
+    published: int = 0
+    deliveries: int = 0  #: frames handed to connections by publishes
+    delivered_bytes: int = 0
+    fault_drops: int = 0  #: publishes dropped by a fault rule
+    held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
+    outbox_overflows: int = 0  #: connections closed because they did not read
+    deadline_aborts: int = 0  #: sockets dropped because a handshake, close or full buffer took too long
+    ping_timeouts: int = 0
+    http_requests: int = 0
+
+
+class Telemetry:
+    """What one server reports: a signal per kind of event, and the counters."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.connection_opened: Signal[ConnectionOpened] = Signal()
+        self.connection_closed: Signal[ConnectionClosed] = Signal()
+        self.call_finished: Signal[CallFinished] = Signal()
+        self.published: Signal[Published] = Signal()
+        self.subscribed: Signal[Subscribed] = Signal()
+        self.unsubscribed: Signal[Unsubscribed] = Signal()
+        self.stream_failed: Signal[StreamFailed] = Signal()
+        self.frame_ignored: Signal[FrameIgnored] = Signal()

@@ -1,0 +1,237 @@
+"""JSON in and out, both ends.
+
+The functions of the two hot paths build bytes by concatenation: the constant parts of a frame are encoded
+once, and a published payload once for all its receivers.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from liverpc.errors import Issue, LiveError, RpcError
+from liverpc.wire.frames import (
+    CONTROL_MAX_BYTES,
+    ClientFrame,
+    Denied,
+    EventBatch,
+    EventFrame,
+    Reply,
+    Resumed,
+    ServerFrame,
+    Subscribed,
+    Welcome,
+)
+
+__all__ = [
+    "Ignored",
+    "call_text",
+    "control_text",
+    "decode_batch",
+    "decode_client_frame",
+    "decode_reply",
+    "decode_server_frame",
+    "encode",
+    "event_payload",
+    "event_prefix",
+    "json_depth_exceeds",
+    "reply_error",
+    "reply_ok",
+    "rpc_error",
+]
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+"""A value as compact JSON. Raises TypeError for what has no JSON form."""
+
+_decode_client = msgspec.json.Decoder(ClientFrame).decode
+_decode_event = msgspec.json.Decoder(EventFrame).decode
+_decode_reply = msgspec.json.Decoder(Reply).decode
+_decode_issues = msgspec.json.Decoder(list[Issue]).decode
+
+
+class Ignored(Exception):
+    """A frame that means nothing here. ``reason``: ``malformed``, ``too_deep``, ``not_ours``."""
+
+    def __init__(self, reason: str, frame: ClientFrame | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frame = frame  # with a usable id, when the frame can still be answered
+
+
+# -- depth ------------------------------------------------------------------------------------------------
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
+
+
+def json_depth_exceeds(payload: bytes, limit: int) -> bool:
+    """Whether arrays and objects in ``payload`` nest deeper than ``limit``. Meaningless for malformed JSON."""
+    # Counting brackets is far cheaper than matching them, and nearly every frame has fewer than the limit.
+    if payload.count(b"[") + payload.count(b"{") <= limit:
+        return False
+    # Linear and without recursion, for the input is hostile.
+    steps = _STRING.sub(b"", payload).translate(_STEPS, delete=_NOT_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > limit
+
+
+# -- server: in -------------------------------------------------------------------------------------------
+
+
+def decode_client_frame(payload: bytes, depth: int, text: bool = True) -> ClientFrame:
+    """The frame in ``payload``; exactly one of ``rpc`` and ``type`` is set.
+
+    Raises:
+        Ignored: It is no frame of ours; nothing must be answered unless the exception carries a frame.
+    """
+    if payload[:1] != b"{":
+        raise Ignored("not_ours")
+    too_deep = json_depth_exceeds(payload, depth)
+    try:
+        frame = _decode_client(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Ignored("too_deep" if too_deep else "malformed") from None
+    if frame.rpc is not UNSET:
+        if too_deep:
+            raise Ignored("too_deep", frame)
+        return frame
+    if too_deep:
+        raise Ignored("too_deep")
+    if frame.type is UNSET or not text or len(payload) > CONTROL_MAX_BYTES:
+        raise Ignored("not_ours")
+    return frame
+
+
+# -- server: out ------------------------------------------------------------------------------------------
+
+
+def event_prefix(topic: str) -> bytes:
+    """The constant beginning of every event on ``topic``; made once per topic."""
+    return b'{"topic":' + encode(topic) + b',"event":'
+
+
+def event_payload(prefix: bytes, event: str, data: bytes, seq: int | None) -> bytes:
+    """An event frame's payload, from :func:`event_prefix` and encoded data."""
+    if seq is None:
+        return b"".join((prefix, encode(event), b',"data":', data, b"}"))
+    return b"".join((prefix, encode(event), b',"data":', data, b',"seq":%d}' % seq))
+
+
+_REPLY = b'{"topic":"__rpc","event":'
+_DATA_ID = b',"data":{"id":'
+
+
+def reply_ok(call: str, result: bytes, extra: bytes = b"") -> bytes:
+    """A successful reply's payload.
+
+    Args:
+        call: The client's id of the call.
+        result: Encoded; ``null`` for a handler that returned nothing.
+        extra: More members of the reply, each beginning with a comma.
+    """
+    key = encode(call)
+    return b"".join((_REPLY, key, _DATA_ID, key, b',"ok":true,"data":', result, extra, b"}}"))
+
+
+def reply_error(call: str, error: LiveError) -> bytes:
+    """A failed reply's payload."""
+    key = encode(call)
+    parts = [_REPLY, key, _DATA_ID, key, b',"ok":false,"code":', encode(error.code)]
+    parts += [b',"error":', encode(error.message)]
+    if error.issues:
+        parts += [b',"issues":', encode(error.issues)]
+    if error.retry_after is not None:
+        parts += [b',"retryAfter":%d' % round(error.retry_after * 1000)]
+    parts.append(b"}}")
+    return b"".join(parts)
+
+
+# -- client: out ------------------------------------------------------------------------------------------
+
+
+def call_text(path: str, call: str | None, args: list[Any], *, stream: bool = False) -> str:
+    """A call as text. Key order matters to servers that look at the first bytes only: ``rpc`` comes first."""
+    frame: dict[str, Any] = {"rpc": path}
+    if call is not None:
+        frame["id"] = call
+    frame["args"] = args
+    if stream:
+        frame["stream"] = True
+    return encode(frame).decode()
+
+
+def control_text(kind: str, **members: Any) -> str:
+    """A control frame as text; ``type`` comes first, for the same reason."""
+    return encode({"type": kind, **members}).decode()
+
+
+# -- client: in -------------------------------------------------------------------------------------------
+
+
+class _Head(msgspec.Struct, gc=False):
+    topic: Any = None
+    event: Any = UNSET
+    type: Any = None
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_CONTROL: dict[str, Any] = {
+    "batch": msgspec.json.Decoder(EventBatch).decode,
+    "welcome": msgspec.json.Decoder(Welcome).decode,
+    "subscribed": msgspec.json.Decoder(Subscribed).decode,
+    "subscribe-denied": msgspec.json.Decoder(Denied).decode,
+    "resumed": msgspec.json.Decoder(Resumed).decode,
+}
+
+
+def decode_server_frame(payload: str | bytes) -> ServerFrame | None:
+    """What a server sent; None for frames a client ignores, such as an unknown type or broken JSON."""
+    try:
+        return _decode_event(payload)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        head = _decode_head(payload)
+        decoder = _CONTROL.get(head.type) if isinstance(head.type, str) else None
+        if decoder is None or (head.topic and head.event is not UNSET):
+            return None
+        frame: ServerFrame = decoder(payload)
+        return frame
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def decode_batch(frame: EventBatch) -> list[EventFrame]:
+    """The readable events of a batch."""
+    events: list[EventFrame] = []
+    for raw in frame.events:
+        try:
+            events.append(_decode_event(raw))
+        except (msgspec.MsgspecError, RecursionError):
+            continue
+    return events
+
+
+def decode_reply(frame: EventFrame) -> Reply | None:
+    """The reply in an event on ``__rpc``; None when it is not readable."""
+    try:
+        return _decode_reply(frame.data)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def rpc_error(reply: Reply) -> RpcError:
+    """The error in a failed reply."""
+    issues: list[Issue] = []
+    if reply.issues is not UNSET:
+        try:
+            issues = _decode_issues(reply.issues)
+        except msgspec.MsgspecError:
+            issues = []
+    retry_after = None if reply.retry_after is None else reply.retry_after / 1000
+    return RpcError(reply.code, reply.error, issues=issues, retry_after=retry_after)

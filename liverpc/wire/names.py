@@ -1,0 +1,37 @@
+"""What a path and a topic may look like (docs/protocol.md section 3)."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["MAX_TOPIC_LENGTH", "RESERVED_PREFIX", "is_path", "is_reserved", "topic_fault"]
+
+MAX_TOPIC_LENGTH = 256  # characters
+RESERVED_PREFIX = "__"
+
+_PATH = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)+")
+# Control characters, the quote and the backslash: a topic stands unescaped in frames of other servers.
+_FORBIDDEN_IN_TOPIC = re.compile(r'[\x00-\x1f"\\]')
+
+
+def is_path(text: str) -> bool:
+    """Whether ``text`` is two or more segments of letters, digits, ``_`` and ``-``, joined by ``/``."""
+    return _PATH.fullmatch(text) is not None
+
+
+def is_reserved(topic: str) -> bool:
+    """Whether ``topic`` belongs to the library; applications cannot publish or subscribe to it."""
+    return topic.startswith(RESERVED_PREFIX)
+
+
+def topic_fault(topic: object) -> str | None:
+    """What is wrong with a topic's name, as a sentence without subject, or ``None``."""
+    if not isinstance(topic, str):
+        return f"must be a string, not {type(topic).__name__}"
+    if not topic:
+        return "is empty"
+    if len(topic) > MAX_TOPIC_LENGTH:
+        return f"is {len(topic)} characters long; the limit is {MAX_TOPIC_LENGTH}: put the variable part in the payload"
+    if _FORBIDDEN_IN_TOPIC.search(topic):
+        return "contains a control character, a quote or a backslash"
+    return None
