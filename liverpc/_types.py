@@ -119,6 +119,6 @@ def remote(path: str, /, *, returns: Any = Any) -> Any:
         path: For example ``"legacy/send"``.
         returns: Convert the result, or a stream's value, to this type. Default: the decoded JSON.
     """
-    if not isinstance(path, str) or "/" not in path:
+    if "/" not in path:
         raise DeclarationError(f"remote() takes a path such as 'chat/send', not {path!r}")
     return Remote(path, returns)

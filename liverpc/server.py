@@ -109,7 +109,7 @@ class LiveServer:
         self.registry = Registry(modules, naming=naming)
         self._inspect = inspect or Inspect()
         self._origins = origins
-        self._on_connect = on_connect
+        self.on_connect = on_connect  # may be replaced until the server starts
         self._on_disconnect = on_disconnect
         self._cluster = cluster or memory_cluster()
         self._fast_path = fast_path
@@ -184,14 +184,13 @@ class LiveServer:
                     clock=self.clock,
                     context=context,
                     origins=self._origins,
-                    on_connect=self._on_connect,
+                    on_connect=self.on_connect,
                     on_disconnect=self._disconnected,
                 )
             }
             await self._cluster.start(self._hub.deliver, lambda gap: None, lambda message: None)
             if self._inspect.enabled:
                 self._start_inspector()
-            self._listener = Listener(self, fast=self._fast_path, context=context)
             yield {"liverpc": self}
         finally:
             await self._stop()
@@ -235,15 +234,15 @@ class LiveServer:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.lifespan())
-            assert self._listener is not None
+            self._listener = listener = Listener(self, fast=self._fast_path)
             try:
-                await self._listener.listen(host, port, ssl=ssl)
+                await listener.listen(host, port, ssl=ssl)
             except OSError as error:
                 raise ConfigError(
                     f"cannot listen on {host}:{port}: {error.strerror or error}; stop the other program or "
                     "choose another port"
                 ) from None
-            host, port = self._listener.addresses[0]
+            host, port = listener.addresses[0]
             shown = f"[{host}]" if ":" in host else host
             scheme = "wss" if ssl else "ws"
             base = f"{scheme}://{shown}:{port}"

@@ -75,7 +75,7 @@ class Context(Generic[User]):
             TypeError: ``data`` has no JSON form.
         """
         self._hub.publish(topic, event, data)
-        self.published.append(topic)
+        self.published.append(str(topic))
 
     def __repr__(self) -> str:
         return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

@@ -207,8 +207,11 @@ class Live:
         Args:
             topic: A fixed name.
             item: Type of one row (of the value, for ``set``).
+            merge: As for :meth:`stream`.
+            key: Field that tells rows apart (``crud``).
+            max: Rows clients keep; 0: no limit (``latest``: 50).
+            access: Who may subscribe, as for :meth:`stream`.
             path: As for functions; a channel with a fixed topic takes the name of its variable.
-            **given: ``merge``, ``key``, ``max``, ``access`` as for :meth:`stream`.
         """
         options = StreamOptions(merge=merge, key=key, max=max, access=access)
         if topic is None:
@@ -217,9 +220,11 @@ class Live:
         def fixed(ctx: Context[Any]) -> str:
             return topic
 
-        # Errors and the path should name the module that declares the channel, not this one.
-        fixed.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
+        # Errors and the path should name the place that declares the channel, not this one.
+        caller = sys._getframe(1)
+        fixed.__module__ = caller.f_globals.get("__name__", __name__)
         fixed.__name__ = fixed.__qualname__ = f"channel {topic!r}"
+        fixed.__code__ = fixed.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
         return Channel(fixed, topic=topic, options=options, item=item, path=path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import re
@@ -105,7 +104,7 @@ class LiveEndpoint:
             request=request,
             user=verdict,
             request_id=given if _REQUEST_ID.fullmatch(given) else self._clock.new_id(),
-            calls=RunningCalls(asyncio.get_running_loop(), self._context),
+            calls=RunningCalls(self._context),
             max_calls=self._limits.calls_in_flight,
             opened_at=hub.monotonic(),
         )

@@ -25,23 +25,23 @@ class RunningCalls(Generic[K]):
     some handler, and would hand that handler's context variables to every later call of the connection.
     """
 
-    __slots__ = ("_context", "_loop", "of")
+    __slots__ = ("_context", "of")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
-        self._loop = loop
+    def __init__(self, context: contextvars.Context) -> None:
         self._context = context
         self.of: dict[asyncio.Task[Any], K] = {}  # task to what it does, in order of start
 
     def start(self, coroutine: Coroutine[Any, Any, None], what: K) -> None:
         """Run ``coroutine``, which must end with :meth:`finished`."""
+        loop = asyncio.get_running_loop()
         context = self._context.copy()
         # The constructor itself: loop.create_task() costs half a microsecond more per call.
         if EAGER:
-            task = asyncio.Task(coroutine, loop=self._loop, eager_start=True, context=context)  # type: ignore[call-arg,unused-ignore]
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=context)  # type: ignore[call-arg,unused-ignore]
             if task.done():
                 return
         else:
-            task = asyncio.Task(coroutine, loop=self._loop, name="call", context=context)
+            task = asyncio.Task(coroutine, loop=loop, name="call", context=context)
         self.of[task] = what
 
     def finished(self) -> None:

@@ -70,6 +70,7 @@ class Inspector:
         self._rev = 0
         self._busy = 0.0
         self._calm = 0
+        self._look_at_connections = False
         self._task: asyncio.Task[None] | None = None
 
     # -- life
@@ -142,13 +143,14 @@ class Inspector:
             await asyncio.sleep(_TICK)
             began = time.perf_counter()
             ticks += 1
-            try:
-                self._collect()
-                self._tell_events()
-                if ticks % 2 == 0:
-                    self._tell_state(ticks % _CONNECTIONS_EVERY == 0)
-            except Exception:
-                log.exception("the inspector's tick failed")
+            self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
+            for step in (
+                (self._collect, self._tell_events, self._tell_state) if ticks % 2 == 0 else (self._tell_events,)
+            ):
+                try:
+                    step()
+                except Exception:  # one observer's trouble must not end the service for the others
+                    log.exception("the inspector failed in %s", step.__name__)
             ended = time.perf_counter()
             self._measure(ended - began, ended - last)
             last = ended
@@ -179,7 +181,7 @@ class Inspector:
                 else:
                     observer.lost += lost
 
-    def _tell_state(self, connections: bool) -> None:
+    def _tell_state(self) -> None:
         hub, tap = self.source.hub, self.tap
         known_before = set(self._known.values())
         gone: list[int] = []
@@ -190,7 +192,7 @@ class Inspector:
                 gone.append(self._known.pop(name))
             if topic is not None:
                 self._known[name] = topic.number
-        changes = Changes(tuple(tap.topics), gone, tuple(tap.opened), tuple(tap.closed), connections)
+        changes = Changes(tuple(tap.topics), gone, tuple(tap.opened), tuple(tap.closed), self._look_at_connections)
         tap.topics.clear()
         tap.opened.clear()
         tap.closed.clear()

@@ -44,7 +44,15 @@ __all__ = [
     "rpc_error",
 ]
 
-_encoder = msgspec.json.Encoder()
+
+def _encode_other(value: Any) -> Any:
+    # msgspec takes str itself only; what is a str to the application is one on the wire.
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"objects of type {type(value).__qualname__!r} have no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
 encode = _encoder.encode
 """A value as compact JSON. Raises TypeError for what has no JSON form."""
 

@@ -1,0 +1,7 @@
+"""``python -m liverpc.cli``."""
+
+import sys
+
+from liverpc.cli.main import main
+
+sys.exit(main())

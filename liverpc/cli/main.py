@@ -1,0 +1,95 @@
+"""``liverpc``: run the demo. Usage and start errors end with one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import liverpc
+from liverpc.demo.app import demo
+from liverpc.errors import LiveRpcError
+from liverpc.inspector.protocol import runtime_directory
+
+__all__ = ["main"]
+
+DEMO_HELP = "a chat, a todo board, a ticker and simulated visitors, with the devtools enabled"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="liverpc", description="Realtime RPC and streams over one WebSocket.")
+    parser.add_argument("--version", action="version", version=f"liverpc {liverpc.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("demo", help=DEMO_HELP, description=f"Run the demo: {DEMO_HELP}.")
+    run.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
+    run.add_argument("--users", type=_count, default=6, metavar="N", help="simulated visitors (default: %(default)s)")
+    run.add_argument("--seed", type=int, default=7, help="what they do depends on it (default: %(default)s)")
+    run.add_argument(
+        "--tui",
+        action="store_true",
+        help="open the devtools attached to it; without a terminal, print one snapshot instead and exit",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        if options.tui:
+            return _demo_with_devtools(options)
+        asyncio.run(_demo(options))
+    except LiveRpcError as error:
+        print(f"liverpc: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _demo(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with demo(host=options.host, port=options.port, users=options.users, seed=options.seed) as listening:
+        print(f"server    {listening.url}")
+        print(f"token     in {runtime_directory()} (found by liverpc-tui of the same user)")
+        print(f"devtools  liverpc-tui attach {listening.attach_url} --chaos", flush=True)
+        await stop.wait()
+
+
+def _demo_with_devtools(options: argparse.Namespace) -> int:
+    """The demo in a process of its own, the devtools in the foreground of this terminal."""
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    command = [sys.executable, "-m", "liverpc.cli", "demo", "--host", options.host, "--port", str(options.port)]
+    command += ["--users", str(options.users), "--seed", str(options.seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as server:  # noqa: S603
+        try:
+            assert server.stdout is not None
+            url = ""
+            for line in server.stdout:
+                if line.startswith("devtools"):
+                    url = next(word for word in line.split() if word.startswith("ws"))
+                    break
+            if not url:
+                return server.wait() or 2  # it said why on stderr
+            tool = ["attach", url, "--chaos"] if interactive else ["snapshot", url, "--wait-live"]
+            return subprocess.run([sys.executable, "-m", "liverpc_devtools.cli", *tool], check=False).returncode  # noqa: S603
+        finally:
+            server.terminate()
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)

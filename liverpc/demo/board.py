@@ -1,0 +1,60 @@
+"""A todo board: rows that are created, updated and deleted, guarded against guests."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from liverpc import Context, LiveError, guard, live
+from liverpc.demo.world import Todo, Visitor
+
+
+def named(ctx: Context[Visitor]) -> None:
+    """Guests are refused."""
+    if ctx.user.guest:
+        raise LiveError("FORBIDDEN", "The board is for visitors with a name: connect with ?user=NAME")
+
+
+_guard = guard(named)
+
+Title = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+@live.stream("todos", merge="crud", key="id")
+async def todos(ctx: Context[Visitor]) -> list[Todo]:
+    """All cards."""
+    return list(ctx.user.world.todos.values())
+
+
+@live
+async def add(ctx: Context[Visitor], title: Title) -> Todo:
+    """Put a card on the board."""
+    todo = Todo(ctx.user.world.next_id(), title)
+    ctx.user.world.todos[todo.id] = todo
+    ctx.publish(todos.topic(), "created", todo)
+    return todo
+
+
+@live
+async def toggle(ctx: Context[Visitor], id: int) -> Todo:  # noqa: A002 - the field's name
+    """Mark a card as done, or not done."""
+    todo = _find(ctx, id)
+    todo.done = not todo.done
+    ctx.publish(todos.topic(), "updated", todo)
+    return todo
+
+
+@live
+async def remove(ctx: Context[Visitor], id: int) -> None:  # noqa: A002
+    """Take a card off the board."""
+    todo = _find(ctx, id)
+    del ctx.user.world.todos[id]
+    ctx.publish(todos.topic(), "deleted", todo)
+
+
+def _find(ctx: Context[Visitor], number: int) -> Todo:
+    todo = ctx.user.world.todos.get(number)
+    if todo is None:
+        raise LiveError("NOT_FOUND", f"there is no card {number}")
+    return todo

@@ -1,0 +1,94 @@
+"""Parts of a server to test alone: a context for handlers, and guards."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+from liverpc.backends.memory import memory_cluster
+from liverpc.clock import SeededClock
+from liverpc.config import Limits
+from liverpc.declare.context import Context
+from liverpc.declare.guards import Guard
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.link import ConnectRequest
+from liverpc.hub.tasks import RunningCalls
+from liverpc.telemetry import Published, Telemetry
+
+__all__ = ["TestContext", "create_test_context", "expect_guard_rejects"]
+
+
+class _NoLink:
+    """The link of a context without a client."""
+
+    buffered = 0
+
+    def send(self, frame: bytes) -> bool:
+        return False
+
+    def close(self, code: int, reason: str = "") -> None:
+        pass
+
+    def hold(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+class TestContext(Context[Any]):
+    """A context without a client. ``events`` lists what was published with it: (topic, event, data)."""
+
+    __test__ = False
+    __slots__ = ("events",)
+
+    def __init__(self, hub: Hub, connection: Connection, path: str) -> None:
+        super().__init__(hub, connection, path)
+        self.events: list[tuple[str, str, Any]] = []
+
+
+def create_test_context(
+    *, user: Any = None, path: str = "test/call", headers: dict[str, str] | None = None
+) -> TestContext:
+    """A context to call a handler or guard with directly: ``await send(create_test_context(user=ANN), "hi")``.
+
+    Publishing with it works, is validated, and ends up in ``ctx.events``.
+    """
+    telemetry = Telemetry()
+    clock = SeededClock()
+    limits = Limits()
+    hub = Hub(telemetry, memory_cluster().bus, limits)
+    connection = Connection(
+        clock.new_id(),
+        link=_NoLink(),
+        request=ConnectRequest("/ws", headers=headers),
+        user=user,
+        request_id=clock.new_id(),
+        calls=RunningCalls(contextvars.copy_context()),
+        max_calls=limits.calls_in_flight,
+        opened_at=0.0,
+    )
+    ctx = TestContext(hub, connection, path)
+
+    def keep(published: Published) -> None:
+        ctx.events.append((published.topic, published.event, published.data))
+
+    telemetry.published.append(keep)
+    return ctx
+
+
+async def expect_guard_rejects(guard: Guard, *, user: Any = None, code: str = ErrorCode.FORBIDDEN) -> LiveError:
+    """Assert that a guard refuses a user, and with which code; returns the error.
+
+    Raises:
+        AssertionError: The guard let the user pass, or refused with another code.
+    """
+    try:
+        await guard.check_async(create_test_context(user=user))
+    except LiveError as error:
+        if error.code != code:
+            raise AssertionError(f"the guard refused with {error.code}, not {code}: {error.message}") from error
+        return error
+    raise AssertionError(f"the guard let {user!r} pass; expected {code}")

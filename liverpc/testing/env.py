@@ -1,0 +1,200 @@
+"""``TestEnv``: a server and its clients in one process, without sockets.
+
+Nothing is mocked but the network: calls go through the client's core, the codec, the pipeline and the hub,
+exactly as over a WebSocket. On the virtual loop, waiting costs no time and a hang is an error at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from liverpc._types import P, R, Rpc, Stream, T
+from liverpc.client.aio import Client
+from liverpc.client.connection import Connection
+from liverpc.client.handles import StreamHandle
+from liverpc.client.socket import Socket
+from liverpc.config import ClientConfig
+from liverpc.hub.link import ConnectRequest
+from liverpc.server import LiveServer
+from liverpc.telemetry import Counters
+from liverpc.transports.memory import MemorySocket, MemoryTransport
+
+__all__ = ["TestChaos", "TestClient", "TestEnv"]
+
+_AS_USER = "x-liverpc-test-user"
+_NOBODY = object()  # connect() without user=: the server's own on_connect decides
+
+
+class TestChaos:
+    """Faults for a test: the same rules and generator the devtools use. Replies are never dropped."""
+
+    __test__ = False
+
+    def __init__(self, server: LiveServer) -> None:
+        self._server = server
+
+    def set(self, *, drop_rate: float, seed: str, topic: str = "*") -> None:
+        """Drop each publish on matching topics with this probability; replaces what was set before.
+
+        The same seed drops the same publishes in every run.
+
+        Args:
+            drop_rate: From 0 to 1.
+            seed: Of the generator.
+            topic: A glob; ``*`` stands for any characters.
+
+        Raises:
+            ConfigError: ``drop_rate`` is outside [0, 1].
+        """
+        self.clear()
+        self._server.faults.arm(rate=drop_rate, topic=topic, seed=seed)
+
+    def clear(self) -> None:
+        """Drop nothing any more."""
+        self._server.faults.clear()
+
+    @property
+    def dropped(self) -> int:
+        """Publishes dropped since the server was made."""
+        return self._server.counters.fault_drops
+
+
+class TestClient:
+    """A client in a test. It connects when it is first used; the environment closes it."""
+
+    __test__ = False
+
+    def __init__(self, env: TestEnv, query: str, headers: Mapping[str, str], config: ClientConfig) -> None:
+        self._env = env
+        self._query = query
+        self._headers = headers
+        self._opening = asyncio.Lock()
+        self._opened = False
+        self.socket: MemorySocket | None = None  #: of the current connection
+        # No silence check: on a clock that jumps, it would reconnect for ever instead of ending a hang.
+        connection = Connection(self._connect, config, silence=None, rng=env.random)
+        self.client = Client(connection)  #: the real client behind this one
+
+    async def _connect(self) -> Socket:
+        self.socket = await self._env.transport.connect(self._env.server.path, query=self._query, headers=self._headers)
+        return self.socket
+
+    async def open(self) -> Self:
+        """Connect now; raises what ``async with connect(…)`` would."""
+        async with self._opening:
+            if not self._opened:
+                await self.client.__aenter__()
+                self._opened = True
+        return self
+
+    async def call(self, fn: Rpc[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As ``Client.call``."""
+        await self.open()
+        return await self.client.call(fn, *args, **kwargs)
+
+    async def subscribe(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
+        """Open a stream and wait for its first answer; raises ``RpcError`` when it is refused."""
+        await self.open()
+        handle = self.client.stream(fn, *args, **kwargs)
+        await handle.open()
+        return handle
+
+    def cut(self) -> None:
+        """Lose the connection without goodbye; the client reconnects by itself."""
+        if self.socket is not None:
+            self.socket.cut()
+
+    async def aclose(self) -> None:
+        """Leave for good."""
+        if self._opened:
+            await self.client.aclose()
+
+
+class TestEnv:
+    """A running server and the clients of one test: ``async with TestEnv(server) as env: …``.
+
+    Attributes:
+        server: The server under test.
+        chaos: Faults to inject.
+        random: Seeded; the clients' ids and back-off come from it.
+
+    Args:
+        server: Not started yet. Its ``on_connect`` is used for clients made without ``user=``.
+        latency: Seconds every message takes in each direction.
+    """
+
+    __test__ = False
+
+    def __init__(self, server: LiveServer, *, latency: float = 0.0) -> None:
+        self.server = server
+        self.chaos = TestChaos(server)
+        self.random = random.Random(0)
+        self._latency = latency
+        self._stack = AsyncExitStack()
+        self._clients: list[TestClient] = []
+        self._users: list[Any] = []
+
+    async def __aenter__(self) -> Self:
+        original = self.server.on_connect
+
+        def on_connect(request: ConnectRequest) -> Any:
+            given = request.headers.get(_AS_USER)
+            if given is not None:
+                return self._users[int(given)]
+            return original(request) if original is not None else None
+
+        self.server.on_connect = on_connect
+        await self._stack.enter_async_context(self.server.lifespan())
+        self.transport = MemoryTransport(self.server, latency=self._latency)
+        self._stack.push_async_callback(self.transport.aclose)
+        self._stack.push_async_callback(self._leave)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _leave(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+    def connect(
+        self,
+        *,
+        user: Any = _NOBODY,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        config: ClientConfig | None = None,
+    ) -> TestClient:
+        """Another client.
+
+        Args:
+            user: Becomes ``ctx.user``, without asking ``on_connect``; None: anonymous.
+            query: Of the URL.
+            headers: Of the handshake.
+            config: Of the client.
+        """
+        given = dict(headers or {})
+        if user is not _NOBODY:
+            given[_AS_USER] = str(len(self._users))
+            self._users.append(user)
+        client = TestClient(self, urlencode(query or {}), given, config or ClientConfig())
+        self._clients.append(client)
+        return client
+
+    @property
+    def counters(self) -> Counters:
+        """The server's totals."""
+        return self.server.counters
+
+    async def settle(self) -> None:
+        """Let everything that is due happen, without letting time pass."""
+        for _ in range(20):
+            await asyncio.sleep(0)
