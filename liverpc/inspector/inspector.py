@@ -95,8 +95,8 @@ class Inspector:
     def joined(self, observer: Observer) -> None:
         """A socket was accepted; it still has to say hello."""
         self.observers.append(observer)
-        if self._task is None:
-            self.tap.start()
+        self.tap.start()
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="liverpc inspector")
 
     def greeted(self, observer: Observer) -> None:
@@ -109,13 +109,6 @@ class Inspector:
             self.observers.remove(observer)
         self.source.faults.orphaned(observer)
         self.refocus()
-        if not self.observers and self._task is not None:
-            self._task.cancel()
-            self._task = None
-            self.tap.forget()
-            self._known.clear()
-            if not self._always:
-                self.tap.stop()
 
     def refocus(self) -> None:
         """Collect the topics that somebody has open."""
@@ -138,8 +131,8 @@ class Inspector:
 
     async def _run(self) -> None:
         ticks = 0
-        last = time.perf_counter()
-        while True:
+        last = self.monotonic()
+        while self.observers:
             await asyncio.sleep(_TICK)
             began = time.perf_counter()
             ticks += 1
@@ -151,9 +144,13 @@ class Inspector:
                     step()
                 except Exception:  # one observer's trouble must not end the service for the others
                     log.exception("the inspector failed in %s", step.__name__)
-            ended = time.perf_counter()
-            self._measure(ended - began, ended - last)
-            last = ended
+            now = self.monotonic()
+            self._measure(time.perf_counter() - began, now - last)
+            last = now
+        self.tap.forget()
+        self._known.clear()
+        if not self._always:
+            self.tap.stop()
 
     def _collect(self) -> None:
         now = self.monotonic()

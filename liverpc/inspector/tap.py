@@ -139,8 +139,8 @@ class Tap:
 
     def history(self) -> list[CallEvent]:
         """Finished calls, oldest first; failed ones reach back further than the others."""
-        oldest = self.calls[0].at if self.calls else float("inf")
-        return [call for call in self.failed if call.at < oldest] + list(self.calls)
+        recent = set(map(id, self.calls))
+        return [call for call in self.failed if id(call) not in recent] + list(self.calls)
 
     # -- recording
 

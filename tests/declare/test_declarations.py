@@ -1,0 +1,211 @@
+"""Declarations: what they refuse, and what they still are. Numbers in names are acceptance cases."""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from liverpc import Context, DeclarationError, LiveError, LiveServer, live, public
+from liverpc.testing import create_test_context
+
+
+class Row(msgspec.Struct):
+    id: int
+
+
+def make(**functions: Any) -> LiveServer:
+    return LiveServer({"demo": SimpleNamespace(**functions, _guard=public())})
+
+
+async def test_a_declaration_is_still_its_function() -> None:
+    @live
+    async def add(ctx: Context[Any], a: int, b: int = 1) -> int:
+        """Adds."""
+        return a + b
+
+    assert await add(create_test_context(), 1, b=2) == 3
+    assert (add.__name__, add.__doc__) == ("add", "Adds.")
+    assert add.path == "test_declarations/add"
+
+
+async def test_annotations_may_name_types_of_the_declaring_function() -> None:
+    class Local(msgspec.Struct):
+        n: int
+
+    @live
+    async def take(ctx: Context[Any], value: Local) -> Local:
+        return value
+
+    make(take=take)
+    assert take.signature.decode(b'[{"n":1}]') == (Local(1),)
+    assert take.result_type is Local
+
+
+def test_an_unknown_annotation_is_refused_when_the_server_is_made() -> None:
+    @live
+    def take(ctx: Context[Any], value: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(DeclarationError, match=r"(?s)'Missing'.*TYPE_CHECKING"):
+        make(take=take)
+
+
+def test_an_annotation_without_json_form_is_refused_when_the_server_is_made() -> None:
+    class Opaque:
+        def __init__(self, x: object) -> None: ...
+
+    @live
+    def take(ctx: Context[Any], value: set[Opaque] | dict[str, Opaque] | list[Opaque]) -> None: ...
+
+    with pytest.raises(DeclarationError, match="'value'"):
+        make(take=take)
+
+
+def test_a_function_without_ctx_is_refused_and_the_error_names_the_place() -> None:
+    with pytest.raises(DeclarationError, match=r"test_declarations\.py, line \d+"):
+
+        @live  # type: ignore[arg-type]
+        def nothing() -> None: ...
+
+
+def test_a_keyword_only_parameter_without_default_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="'b'"):
+
+        @live
+        def keyword(ctx: Context[Any], *, b: int) -> None: ...
+
+
+def test_thread_is_for_plain_functions() -> None:
+    with pytest.raises(DeclarationError, match="thread"):
+
+        @live(thread=True)
+        async def waits(ctx: Context[Any]) -> None: ...
+
+
+@pytest.mark.parametrize("path", ["one", "a b/c", "/a/b", "a//b", ""])
+def test_a_malformed_path_is_refused(path: str) -> None:
+    with pytest.raises(DeclarationError, match="path"):
+        live(path=path)(lambda ctx: None)
+
+
+async def _async_topic(ctx: Context[Any]) -> str:
+    return "x"
+
+
+@pytest.mark.parametrize(
+    ("topic", "text"),
+    [
+        (_async_topic, "async"),
+        ("__x", "reserved"),
+        ("", "empty"),
+        ("x" * 257, "257"),
+        ('a"b', "quote"),
+        ("room:{nope}", "'nope'"),
+        ("room:{room.id}", "'room.id'"),
+        ("room:{room!r}", "plain"),
+        ("room:{room", "template"),
+        (5, "string or a function"),
+    ],
+)
+def test_39_a_topic_that_cannot_work_is_refused_at_declaration(topic: Any, text: str) -> None:
+    with pytest.raises(DeclarationError, match=text):
+
+        @live.stream(topic)
+        async def rows(ctx: Context[Any], room: str) -> list[Row]:
+            return []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"merge": "crdt"}, "crdt"),
+        ({"key": ""}, "key"),
+        ({"max": -1}, "max"),
+        ({"merge": "set", "prepend": True}, "prepend"),
+        ({"access": "admins"}, "access"),
+        ({"on_subscribe": 1}, "on_subscribe"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_declaration(options: Any, text: str) -> None:
+    with pytest.raises(DeclarationError, match=text):
+
+        @live.stream("rows", **options)
+        async def rows(ctx: Context[Any]) -> list[Row]:
+            return []
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(TypeError, match="replya"):
+        live.stream("rows", replya=True)  # type: ignore[call-arg]
+
+
+def test_topics_resolve_for_publishers() -> None:
+    @live.stream("room:{room}:{n}")
+    async def rows(ctx: Context[Any], room: str, n: int = 3) -> list[Row]:
+        return []
+
+    @live.channel(merge="set", item=int)
+    def numbers(ctx: Context[Any], which: uuid.UUID) -> str:
+        return f"numbers:{which}"
+
+    assert rows.topic("red") == "room:red:3"
+    assert rows.topic("red", n=4) == "room:red:4"
+    assert numbers.topic(uuid.UUID(int=0)).startswith("numbers:0000")
+    with pytest.raises(TypeError):
+        rows.topic()  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}])
+def test_a_template_takes_no_containers(value: Any) -> None:
+    @live.stream("room:{room}")
+    async def rows(ctx: Context[Any], room: Any) -> list[Row]:
+        return []
+
+    with pytest.raises(LiveError, match="INVALID_REQUEST"):
+        rows.topics.resolve(None, [value])
+
+
+def test_two_declarations_on_one_path_are_refused_with_both_places() -> None:
+    @live(path="a/b")
+    def one(ctx: Context[Any]) -> None: ...
+
+    @live(path="a/b")
+    def two(ctx: Context[Any]) -> None: ...
+
+    with pytest.raises(DeclarationError, match=r"(?s)one.*two"):
+        make(one=one, two=two)
+
+
+def test_streams_on_one_topic_must_agree_on_the_merge() -> None:
+    @live.stream("rows")
+    async def one(ctx: Context[Any]) -> list[Row]:
+        return []
+
+    @live.stream("rows", merge="latest")
+    async def two(ctx: Context[Any]) -> list[Row]:
+        return []
+
+    with pytest.raises(DeclarationError, match="events mean one thing"):
+        make(one=one, two=two)
+
+
+fixed = live.channel("fixed", merge="latest", item=int)
+
+
+def test_a_channel_with_a_fixed_topic_is_named_by_its_variable() -> None:
+    assert fixed.path == "test_declarations/fixed"
+    assert fixed.result_type == list[int]
+    with pytest.raises(DeclarationError, match="assign it"):
+        _ = live.channel("lost", merge="set", item=int).path
+
+
+def test_importing_a_declaration_into_another_module_gives_it_no_second_path() -> None:
+    import sys
+
+    module = sys.modules[__name__]
+    server = LiveServer([module])
+    assert server.registry.get("test_declarations/fixed") is not None
+    assert [entry.path for entry in server.registry.entries] == ["test_declarations/fixed"]

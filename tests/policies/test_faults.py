@@ -1,0 +1,132 @@
+"""Seeded faults."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liverpc import ConfigError
+from liverpc.policies.faults import FaultRules, draws, glob
+
+# The first numbers of svelte-realtime's generator for the seed its documentation uses.
+GOLDEN = [0.5393911201972514, 0.8019300322048366, 0.6604930076282471, 0.3708111068699509]
+
+
+class Rules(FaultRules):
+    """Rules with a clock set by hand, and what was told about them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.told: list[str] = []
+        super().__init__(lambda: self.now, lambda _, text: self.told.append(text))
+
+
+def test_the_generator_is_the_one_of_the_javascript_harness() -> None:
+    assert list(itertools.islice(draws("rep-1234"), 4)) == GOLDEN
+
+
+@given(st.text())
+def test_numbers_depend_on_the_seed_alone_and_lie_in_the_unit_interval(seed: str) -> None:
+    first = list(itertools.islice(draws(seed), 20))
+    assert first == list(itertools.islice(draws(seed), 20))
+    assert all(0 <= number < 1 for number in first)
+
+
+def test_one_draw_is_made_per_matching_publish_and_none_for_others() -> None:
+    rules = Rules()
+    rules.arm(rate=0.6, topic="board:*", seed="rep-1234")
+    decisions = []
+    for _ in GOLDEN:
+        assert rules.drops("chat") is False
+        decisions.append(rules.drops("board:1"))
+    assert decisions == [number < 0.6 for number in GOLDEN]
+    [rule] = rules.rules
+    assert (rule.seen, rule.hits) == (4, sum(decisions))
+
+
+def test_a_second_rule_does_not_shift_the_first_ones_sequence() -> None:
+    rules = Rules()
+    rules.arm(rate=0.6, topic="a", seed="rep-1234")
+    rules.arm(rate=1, topic="*", seed="x")
+    decisions = []
+    for _ in GOLDEN:
+        assert rules.drops("b") is True
+        decisions.append(rules.drops("a"))
+    assert decisions == [number < 0.6 for number in GOLDEN]
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan, math.inf])
+def test_a_rate_outside_the_unit_interval_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match="0 to 1"):
+        Rules().arm(rate=rate, topic="*", seed="s")
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_the_ends_of_the_interval_mean_never_and_always(rate: float) -> None:
+    rules = Rules()
+    rules.arm(rate=rate, topic="*", seed="s")
+    assert {rules.drops("t") for _ in range(100)} == {bool(rate)}
+
+
+def test_a_rule_ends_at_its_limit_exactly() -> None:
+    rules = Rules()
+    rules.arm(rate=1, topic="*", seed="s", limit=3)
+    assert [rules.drops("t") for _ in range(5)] == [True, True, True, False, False]
+    assert rules.rules == []
+
+
+def test_an_expired_rule_never_acts_again() -> None:
+    rules = Rules()
+    rules.arm(rate=1, topic="*", seed="s", ttl=10)
+    rules.now = 9.99
+    assert rules.drops("t") is True
+    rules.now = 10.0
+    assert rules.drops("t") is False
+    assert rules.rules == []
+
+
+def test_renewing_counts_from_now() -> None:
+    rules = Rules()
+    rule = rules.arm(rate=1, topic="*", seed="s", ttl=10)
+    rules.now = 9
+    assert rules.renew(rule.number, 10)
+    rules.now = 18
+    assert rules.drops("t") is True
+    assert not rules.renew(99, 10)
+
+
+def test_the_rules_of_a_lost_owner_go_and_no_others() -> None:
+    rules = Rules()
+    owner = object()
+    rules.arm(rate=1, topic="a", seed="s", owner=owner)
+    kept = rules.arm(rate=1, topic="b", seed="s")
+    rules.orphaned(owner)
+    assert rules.rules == [kept]
+
+
+def test_every_change_is_told() -> None:
+    rules = Rules()
+    rules.arm(rate=1, topic="*", seed="s", by="ann")
+    rules.clear(by="bob")
+    assert rules.clear() == 0
+    assert len(rules.told) == 2
+    assert "ann" in rules.told[0]
+    assert "bob" in rules.told[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("board:*", "board:1", True),
+        ("board:*", "board:", True),
+        ("board:*", "xboard:1", False),
+        ("*", "", True),
+        ("a.c", "abc", False),
+        ("a*c", "a\nc", True),
+        ("[x]", "[x]", True),
+    ],
+)
+def test_a_glob_knows_the_star_only(pattern: str, name: str, matches: bool) -> None:
+    assert bool(glob(pattern)(name)) is matches
