@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
-from liverpc.errors import DeclarationError
-
 if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only: no run-time dependency
     from typing_extensions import TypeVar
 
@@ -45,10 +43,28 @@ ListMerge = Literal["crud", "latest", "presence", "cursor"]
 Merge = ListMerge | Literal["set"]
 
 
-class Topic(str, Generic[D]):
-    """A topic's name that knows what its events carry. It is an ordinary string at run time."""
+class Topic(Generic[D]):
+    """A resolved topic that knows what its events carry; made by ``stream.topic(...)``.
 
-    __slots__ = ()
+    It is no string, so that type checkers compare what is published on it with what it carries.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Topic) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r})"
 
 
 class Reachable:
@@ -120,5 +136,5 @@ def remote(path: str, /, *, returns: Any = Any) -> Any:
         returns: Convert the result, or a stream's value, to this type. Default: the decoded JSON.
     """
     if "/" not in path:
-        raise DeclarationError(f"remote() takes a path such as 'chat/send', not {path!r}")
+        raise ValueError(f"remote() takes a path such as 'chat/send', not {path!r}")
     return Remote(path, returns)

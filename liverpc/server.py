@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -39,6 +39,8 @@ from liverpc.transports.listener import Listener
 __all__ = ["Listening", "LiveServer"]
 
 log = logging.getLogger("liverpc.server")
+
+D = TypeVar("D")
 
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
@@ -132,19 +134,24 @@ class LiveServer:
     # -- publishing from outside handlers
 
     @overload
-    def publish_nowait(self, topic: Topic[Any], event: str, data: Any, /) -> None: ...
+    def publish_nowait(self, topic: Topic[D], event: str, data: D, /) -> None: ...
     @overload
     def publish_nowait(self, topic: str, event: str, data: object, /) -> None: ...
-    def publish_nowait(self, topic: str, event: str, data: Any, /) -> None:
+    def publish_nowait(self, topic: Any, event: str, data: Any, /) -> None:
         """Send an event to all subscribers of a topic. To be called on the server's event loop.
 
         Raises:
             LiveError: ``INVALID_TOPIC`` for a malformed topic. Reserved topics (``__…``) are allowed here.
             TypeError: ``data`` has no JSON form.
         """
-        self._hub.publish(topic, event, data, internal=topic.startswith("__"))
+        name = topic.name if isinstance(topic, Topic) else topic
+        self._hub.publish(name, event, data, internal=name.startswith("__"))
 
-    async def publish(self, topic: str, event: str, data: Any, /) -> None:
+    @overload
+    async def publish(self, topic: Topic[D], event: str, data: D, /) -> None: ...
+    @overload
+    async def publish(self, topic: str, event: str, data: object, /) -> None: ...
+    async def publish(self, topic: Any, event: str, data: Any, /) -> None:
         """As :meth:`publish_nowait`; returns when the event was numbered and handed out."""
         self.publish_nowait(topic, event, data)
 

@@ -74,8 +74,9 @@ class Context(Generic[User]):
             LiveError: ``INVALID_TOPIC`` for a reserved (``__…``) or malformed topic.
             TypeError: ``data`` has no JSON form.
         """
-        self._hub.publish(topic, event, data)
-        self.published.append(str(topic))
+        name = topic.name if isinstance(topic, Topic) else topic
+        self._hub.publish(name, event, data)
+        self.published.append(name)
 
     def __repr__(self) -> str:
         return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

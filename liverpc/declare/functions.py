@@ -7,6 +7,7 @@ import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin, overload
 
 from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
@@ -29,6 +30,14 @@ def declaring_locals(fn: Callable[..., Any]) -> Mapping[str, Any] | None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("liverpc.declare"):
         frame = frame.f_back
     return frame.f_locals
+
+
+def first_part(module: str) -> str:
+    """The first part of the paths in a module: the last part of its name; for a script, its file's name."""
+    if module == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        return Path(file).stem if file else module
+    return module.rpartition(".")[2]
 
 
 class Declaration(Generic[P, X, User]):
@@ -65,7 +74,7 @@ class Declaration(Generic[P, X, User]):
     @property
     def path(self) -> str:
         """``@live(path=…)``, else the last part of the module's name and the function's name."""
-        return self.explicit_path or f"{self.__module__.rpartition('.')[2]}/{self.__name__}"
+        return self.explicit_path or f"{first_part(self.__module__)}/{self.__name__}"
 
     @property
     def result_type(self) -> Any:
@@ -258,7 +267,7 @@ class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
             module = sys.modules.get(self.__module__)
             for name, value in vars(module).items() if module else ():
                 if value is self:
-                    self.bound_path = f"{self.__module__.rpartition('.')[2]}/{name}"
+                    self.bound_path = f"{first_part(self.__module__)}/{name}"
                     break
             else:
                 raise DeclarationError(

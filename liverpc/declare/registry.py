@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
-from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction
+from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, first_part
 from liverpc.declare.guards import Guard, Public
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
@@ -119,7 +119,7 @@ class Registry:
             if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
                 continue  # imported from elsewhere: it belongs to its own module, with that module's guard
             found += 1
-            prefix = first or getattr(module, "__name__", declaration.__module__).rpartition(".")[2]
+            prefix = first or first_part(getattr(module, "__name__", declaration.__module__))
             path = declaration.explicit_path or f"{prefix}/{name}"
             self._add(path, declaration, guard if isinstance(guard, Guard) else None, naming)
         if found and guard is None:

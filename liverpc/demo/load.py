@@ -14,7 +14,7 @@ _guard = public()
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 
 
-@live.channel(merge="latest", item=Any, max=1)
+@live.channel(merge="latest", item=object, max=1)
 def events(ctx: Context[Visitor], name: Name) -> str:
     """Everything published on ``load:<name>``."""
     return f"load:{name}"

@@ -74,8 +74,6 @@ class Hub:
             LiveError: ``INVALID_TOPIC``: the topic is reserved, or its name or the event's is malformed.
             TypeError: ``data`` has no JSON form.
         """
-        if type(name) is not str:  # a Topic is an ordinary string on the wire and in every table
-            name = str(name)
         if name[:2] == "__" and not internal:
             raise LiveError(
                 ErrorCode.INVALID_TOPIC,

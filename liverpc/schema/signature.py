@@ -20,6 +20,7 @@ from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
 __all__ = ["Signature", "where"]
 
 _LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -208,4 +209,6 @@ def _issue(parameter: str, text: str, alone: bool) -> Issue:
     match = _LOCATION.search(text)
     inside = [field or index for field, index in _STEP.findall(match[1])] if match else []
     message = text[: match.start()] if match else text
+    if missing := _MISSING.match(message):
+        inside.append(missing[1])  # msgspec locates the object, front ends show the fault at its field
     return Issue(inside if alone and inside else [parameter, *inside], message)

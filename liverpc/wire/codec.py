@@ -44,15 +44,7 @@ __all__ = [
     "rpc_error",
 ]
 
-
-def _encode_other(value: Any) -> Any:
-    # msgspec takes str itself only; what is a str to the application is one on the wire.
-    if isinstance(value, str):
-        return str(value)
-    raise TypeError(f"objects of type {type(value).__qualname__!r} have no JSON form")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+_encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """A value as compact JSON. Raises TypeError for what has no JSON form."""
 
@@ -60,6 +52,10 @@ _decode_client = msgspec.json.Decoder(ClientFrame).decode
 _decode_event = msgspec.json.Decoder(EventFrame).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
 _decode_issues = msgspec.json.Decoder(list[Issue]).decode
+
+
+# What decoding hostile bytes raises. msgspec leaves the UTF-8 of strings to Python.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Ignored(Exception):
@@ -73,7 +69,9 @@ class Ignored(Exception):
 
 # -- depth ------------------------------------------------------------------------------------------------
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string without an end counts as one up to the end of the input. If it did not match, the search would go
+# on at the next quote in it, and time would grow with the square of the length. Possessive: no backtracking.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # +1 and -1 as signed bytes
 
@@ -101,8 +99,10 @@ def decode_client_frame(payload: bytes, depth: int, text: bool = True) -> Client
         raise Ignored("not_ours")
     too_deep = json_depth_exceeds(payload, depth)
     try:
+        if not text:
+            payload.decode()  # in a binary frame nobody has checked the UTF-8 of the arguments yet
         frame = _decode_client(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         raise Ignored("too_deep" if too_deep else "malformed") from None
     if frame.rpc is not UNSET:
         if too_deep:
@@ -201,7 +201,7 @@ def decode_server_frame(payload: str | bytes) -> ServerFrame | None:
     """What a server sent; None for frames a client ignores, such as an unknown type or broken JSON."""
     try:
         return _decode_event(payload)
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         pass
     try:
         head = _decode_head(payload)
@@ -210,7 +210,7 @@ def decode_server_frame(payload: str | bytes) -> ServerFrame | None:
             return None
         frame: ServerFrame = decoder(payload)
         return frame
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
@@ -220,7 +220,7 @@ def decode_batch(frame: EventBatch) -> list[EventFrame]:
     for raw in frame.events:
         try:
             events.append(_decode_event(raw))
-        except (msgspec.MsgspecError, RecursionError):
+        except _UNREADABLE:
             continue
     return events
 
@@ -229,7 +229,7 @@ def decode_reply(frame: EventFrame) -> Reply | None:
     """The reply in an event on ``__rpc``; None when it is not readable."""
     try:
         return _decode_reply(frame.data)
-    except (msgspec.MsgspecError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
@@ -239,7 +239,7 @@ def rpc_error(reply: Reply) -> RpcError:
     if reply.issues is not UNSET:
         try:
             issues = _decode_issues(reply.issues)
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             issues = []
     retry_after = None if reply.retry_after is None else reply.retry_after / 1000
     return RpcError(reply.code, reply.error, issues=issues, retry_after=retry_after)

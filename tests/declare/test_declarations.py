@@ -151,9 +151,9 @@ def test_topics_resolve_for_publishers() -> None:
     def numbers(ctx: Context[Any], which: uuid.UUID) -> str:
         return f"numbers:{which}"
 
-    assert rows.topic("red") == "room:red:3"
-    assert rows.topic("red", n=4) == "room:red:4"
-    assert numbers.topic(uuid.UUID(int=0)).startswith("numbers:0000")
+    assert rows.topic("red").name == "room:red:3"
+    assert str(rows.topic("red", n=4)) == "room:red:4"
+    assert numbers.topic(uuid.UUID(int=0)).name.startswith("numbers:0000")
     with pytest.raises(TypeError):
         rows.topic()  # type: ignore[call-overload]
 

@@ -77,7 +77,8 @@ def live_server() -> LiveServer:
 
 async def knock(env: Any, token: str = SECRETS["observe"], **headers: str) -> MemorySocket:
     given = {"Host": "localhost:8000", "Authorization": f"Bearer {token}", "Sec-WebSocket-Protocol": SUBPROTOCOL}
-    return await env.transport.connect(ATTACH_PATH, headers={**given, **headers})
+    socket: MemorySocket = await env.transport.connect(ATTACH_PATH, headers={**given, **headers})
+    return socket
 
 
 class Observer:

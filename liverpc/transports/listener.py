@@ -1,0 +1,241 @@
+"""The owner of a server's sockets: listens, keeps every open connection, and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import ssl as tls
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from liverpc.hub.link import Application
+from liverpc.transports.http import PlainHttp
+from liverpc.transports.wheel import Wheel
+from liverpc.transports.writing import OPEN, Writing
+from liverpc.transports.ws import LiveProtocol
+
+__all__ = ["Listener"]
+
+log = logging.getLogger("liverpc.transports")
+
+_MAX_TICK = 0.25  # seconds; how exact deadlines need to be when limits are generous
+_MIN_TICK = 0.01
+_ROUND = 50  # connections closed at once by a drain, at least ...
+_MAX_ROUNDS = 20  # ... and in no more rounds than this
+
+
+class Listener:
+    """WebSockets and plain HTTP for one application, on any number of addresses.
+
+    Made inside a running loop. Owns the connections, their deadlines and their tasks; after
+    :meth:`aclose` none of them is left.
+
+    Args:
+        application: What is served.
+        fast: Parse plain data frames without the WebSocket library. Default: yes, unless the environment
+            variable ``LIVERPC_FAST_PATH`` is ``0`` or a self-test finds that the library in use behaves
+            differently, which is logged.
+        context: The context variables that sessions and requests start from. Default: those at hand.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        fast: bool | None = None,
+        context: contextvars.Context | None = None,
+    ) -> None:
+        self.application = application
+        self.limits = limits = application.limits
+        self.counters = application.counters
+        self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context() if context is None else context
+        shortest = min(
+            limits.connect_seconds,
+            limits.ping_seconds,
+            limits.pong_seconds,
+            limits.idle_text_seconds,
+            limits.close_seconds,
+            limits.linger_seconds,
+        )
+        self.wheel = Wheel(self.loop, min(_MAX_TICK, max(_MIN_TICK, shortest / 4)), self.context)
+        self.ping_turns = self.wheel.turns(limits.ping_seconds)
+        self.pong_turns = self.wheel.turns(limits.pong_seconds)
+        self.idle_turns = self.wheel.turns(limits.idle_text_seconds)
+        self.draining = False
+        self.connections: set[LiveProtocol | PlainHttp] = set()
+        self._empty = asyncio.Event()  # no connections
+        self._empty.set()
+        self._closed = False
+        self._servers: list[asyncio.Server] = []
+        self._dirty: list[Writing] = []  # to flush at the end of this turn
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.fast = os.environ.get("LIVERPC_FAST_PATH") != "0" if fast is None else fast
+        if self.fast and not self._fast_path_works():
+            log.warning(
+                "the fast path disagrees with the installed websockets library and stays off: "
+                "everything works, with less throughput"
+            )
+            self.fast = False
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of every listening socket, with the port the system chose for port 0."""
+        return [socket.getsockname()[:2] for server in self._servers for socket in server.sockets]
+
+    async def listen(self, host: str, port: int, *, ssl: tls.SSLContext | None = None, backlog: int = 4096) -> None:
+        """Accept connections; may be called for several addresses.
+
+        Args:
+            host: Name or address of an interface; a name with several addresses listens on all of them.
+            port: 0: any free one, see :attr:`addresses`.
+            ssl: Serve TLS.
+            backlog: Connections the system may hold until they are accepted.
+
+        Raises:
+            OSError: The address is in use, or not one of this machine.
+        """
+        serving = self.loop.create_server(
+            lambda: LiveProtocol(self),
+            host,
+            port,
+            ssl=ssl,
+            backlog=backlog,
+            ssl_handshake_timeout=None if ssl is None else self.limits.connect_seconds,
+        )
+        # Every accepted connection inherits the context variables of whoever begins to listen.
+        self._servers.append(await self.loop.create_task(serving, context=self.context.copy()))
+
+    def begin_drain(self) -> None:
+        """Refuse new WebSocket connections with HTTP 503; plain HTTP and open connections go on."""
+        self.draining = True
+
+    async def drain(self) -> None:
+        """Stop accepting and say goodbye to everyone with 1001 "server going away".
+
+        Many connections are closed in rounds over ``Limits.drain_seconds``, so that their clients do not all
+        come back at once. Who is still there ``Limits.close_seconds`` after the last round is dropped.
+        Returns as soon as nobody is left.
+        """
+        self.begin_drain()
+        self._stop_accepting()
+        everyone = list(self.connections)
+        rounds = min(_MAX_ROUNDS, max(1, len(everyone) // _ROUND))
+        for number in range(rounds):
+            if number:
+                await self._wait_until_empty(self.limits.drain_seconds / rounds)
+            for connection in everyone[number::rounds]:
+                connection.go_away()
+        await self._wait_until_empty(self.limits.close_seconds)
+        await self._abort()
+
+    async def aclose(self) -> None:
+        """Drop every connection without a goodbye and release everything; see :meth:`drain` for manners."""
+        self._closed = self.draining = True
+        self._stop_accepting()
+        await self._abort()
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self.wheel.stop()
+
+    # What connections call
+
+    def add(self, connection: LiveProtocol | PlainHttp) -> None:
+        """A socket was accepted, or changed its protocol."""
+        self.connections.add(connection)
+        self._empty.clear()
+        if self._closed:  # accepted by the loop before the server was closed
+            connection.transport.abort()
+
+    def remove(self, connection: LiveProtocol | PlainHttp) -> None:
+        """A socket is gone, or another protocol has it."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def touch(self, connection: Writing) -> None:
+        """Flush the connection once, after everything that is ready now has run."""
+        connection.listed = True
+        if not self._dirty:
+            self.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call in the next turn, in the context variables everything here starts from."""
+        self.loop.call_soon(callback, *arguments, context=self.context.copy())
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a task in those context variables; cancelled by :meth:`aclose`."""
+        task = self.loop.create_task(coroutine, context=self.context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Internals
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.listed = False
+            connection.flush()
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def _wait_until_empty(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+
+    async def _abort(self) -> None:
+        for connection in list(self.connections):
+            connection.transport.abort()
+        await self._empty.wait()
+
+    def _fast_path_works(self) -> bool:
+        """Whether both ways of reading find the same messages in a sample."""
+        stream = b"".join(
+            Frame(opcode, data).serialize(mask=True)
+            for opcode in (Opcode.TEXT, Opcode.BINARY)
+            for data in (b"", b"a", "ü€".encode(), b"liverpc" * 17, b"liverpc" * 18, b"liverpc" * 9000)
+        )
+        try:
+            by_library, by_us = (self._messages(stream, fast) for fast in (False, True))
+        except Exception:
+            log.exception("the self-test of the fast path failed")
+            return False
+        return by_us == by_library and len(by_us) == 12
+
+    def _messages(self, stream: bytes, fast: bool) -> list[tuple[bytes, bool]]:
+        protocol, recorder = LiveProtocol(self), _Recorder()
+        protocol.phase, protocol.session, protocol.fast = OPEN, recorder, fast
+        protocol.library = ServerProtocol(state=State.OPEN)
+        protocol.data_received(stream)
+        return recorder.messages
+
+
+class _Recorder:
+    """A session that keeps what it gets, for the self-test."""
+
+    running = 0
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bool]] = []
+
+    def receive(self, payload: bytes, text: bool) -> None:
+        self.messages.append((payload, text))
+
+    def closed(self, code: int, reason: str) -> None:
+        pass

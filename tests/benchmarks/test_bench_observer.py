@@ -1,0 +1,72 @@
+"""What an attached observer costs the server, as a ratio within one run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import pytest
+
+from tests.benchmarks.bench_kit import EchoLoad, FanOutLoad, cpu_seconds, demo_server, pin
+
+pytestmark = pytest.mark.bench
+
+ROUNDS = 12
+SECONDS = 1.0
+
+
+class Load(Protocol):
+    def run(self, seconds: float) -> int: ...
+    def close(self) -> None: ...
+
+
+@contextmanager
+def observer(url: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "liverpc_devtools.cli", "tail", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tail:
+        pin(tail.pid, 1)
+        try:
+            assert tail.stdout is not None
+            tail.stdout.readline()  # the meta line: it is attached
+            os.set_blocking(tail.stdout.fileno(), False)
+            drain = subprocess.Popen(["cat"], stdin=tail.stdout, stdout=subprocess.DEVNULL)
+            yield
+        finally:
+            tail.terminate()
+            tail.wait()
+            drain.wait()
+
+
+@pytest.mark.parametrize("make", [EchoLoad, FanOutLoad], ids=["echo", "fan-out"])
+def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> None:
+    pin(os.getpid(), 1)
+    with demo_server() as (pid, port, url):
+        load = make(port)
+        load.run(1.0)
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        costs: dict[bool, list[float]] = {False: [], True: []}
+
+        def measure(attached: bool) -> None:
+            before = cpu_seconds(pid)
+            done = load.run(SECONDS)
+            rates[attached].append(done / SECONDS)
+            costs[attached].append((cpu_seconds(pid) - before) / done * 1e6)
+
+        for _ in range(ROUNDS):
+            measure(False)
+            with observer(url):
+                load.run(0.2)
+                measure(True)
+        load.close()
+    ratio = statistics.median(with_ / without for with_, without in zip(rates[True], rates[False], strict=True))
+    cpu = statistics.median(without / with_ for with_, without in zip(costs[True], costs[False], strict=True))
+    print(
+        f"\n{make.__name__}: without {statistics.median(rates[False]):,.0f}/s ({statistics.median(costs[False]):.2f} us CPU), "
+        f"with {statistics.median(rates[True]):,.0f}/s ({statistics.median(costs[True]):.2f} us): "
+        f"throughput ratio {ratio:.3f}, CPU ratio {cpu:.3f}"
+    )

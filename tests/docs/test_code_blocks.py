@@ -1,0 +1,117 @@
+"""Every Python block in the README and the manual runs.
+
+A block with ``name=x.py`` is a file beside the document's other files; ``test_*.py`` are run by pytest, others
+are run by the document's own test below. A block without name stands alone.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: Path) -> Iterator[tuple[str | None, str]]:
+    for match in BLOCK.finditer(document.read_text()):
+        name = re.search(r"name=(\S+)", match["info"])
+        yield name[1] if name else None, match["code"]
+
+
+ALONE = [
+    pytest.param(code, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, (name, code) in enumerate(blocks(document), 1)
+    if name is None
+]
+TESTS = [
+    pytest.param(document, name, id=f"{document.name}-{name}")
+    for document in DOCUMENTS
+    for name, _ in blocks(document)
+    if name is not None and name.startswith("test_")
+]
+
+
+def run(folder: Path, *command: str, code: int = 0) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def write_files(document: Path, folder: Path, port: int = 8000) -> None:
+    for name, code in blocks(document):
+        if name is not None:
+            (folder / name).write_text(code.replace("8000", str(port)))
+
+
+@pytest.mark.parametrize("code", ALONE)
+def test_a_block_without_name_stands_alone(code: str, tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(code)
+    run(tmp_path, "block.py")
+
+
+@pytest.mark.parametrize(("document", "name"), TESTS)
+def test_a_block_that_is_a_test_passes(document: Path, name: str, tmp_path: Path) -> None:
+    write_files(document, tmp_path)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
+    (tmp_path / "conftest.py").write_text(
+        "from liverpc.testing import virtual_loop_factory\n"
+        "def pytest_asyncio_loop_factories(config, item):\n    return {'virtual': virtual_loop_factory}\n"
+    )
+    assert "passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
+
+
+@contextmanager
+def serving(folder: Path, script: str, port: int) -> Iterator[None]:
+    server = subprocess.Popen([sys.executable, script], cwd=folder, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, server.stderr.read() if server.stderr else ""
+            try:
+                server.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        yield
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def test_the_server_and_the_client_of_the_readme_understand_each_other(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    write_files(ROOT / "README.md", tmp_path, port)
+    with serving(tmp_path, "chat.py", port):
+        printed = run(tmp_path, "client.py")
+    assert "text='hello'" in printed
+    assert "connected" in printed
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"`make (\w+)`", text):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {target}"
+    for command in set(re.findall(r"\.venv/bin/(\S+)", text)):
+        assert shutil.which(command, path=os.path.dirname(sys.executable)), command
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"

@@ -1,0 +1,280 @@
+"""Plain HTTP on the port of the WebSockets, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from liverpc.config import Limits
+from liverpc.hub.link import HttpRequest, HttpResponse
+from tests.transports.transport_kit import EchoApplication, serving, until
+
+pytestmark = pytest.mark.realtime
+
+QUICK = Limits(linger_seconds=0.1, close_seconds=0.2)
+
+
+def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: x", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def status(answer: bytes) -> int:
+    assert answer.startswith(b"HTTP/1.1 ")
+    return int(answer[9:12])
+
+
+def body(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+async def test_a_request_reaches_the_application_and_its_answer_the_peer() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/healthz?a=1%20", b"", "X-Two: 1", "x-two: 2"))
+        assert status(answer) == 200
+        assert body(answer) == b"ok\n"
+        head = answer.partition(b"\r\n\r\n")[0].lower()
+        assert b"\r\ncontent-type: text/plain" in head
+        assert b"\r\ncontent-length: 3" in head
+        assert b"\r\nconnection: close" in head
+        assert b"\r\ndate: " in head
+    (asked,) = application.requests
+    assert (asked.method, asked.path, asked.query, asked.body) == ("GET", "/healthz", "a=1%20", b"")
+    assert asked.headers["x-two"] == "1, 2"
+    assert asked.address == "127.0.0.1"
+    assert application.counters.http_requests == 1
+    assert application.counters.handshakes_refused == 0
+
+
+async def test_head_is_get_without_the_body() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        answer = await served.raw(request("HEAD", "/healthz"))
+        assert status(answer) == 200
+        assert b"content-length: 3" in answer.lower()
+        assert body(answer) == b""
+        assert body(await served.raw(request("HEAD", "/ws"))) == b""
+    assert [asked.method for asked in application.requests] == ["GET"]
+
+
+async def test_bodies_arrive_whole() -> None:
+    chunked = b"POST /hook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+    async with serving(EchoApplication(QUICK)) as served:
+        assert body(await served.raw(request("POST", "/hook", b"abcde"))) == b"5"
+        assert body(await served.raw(request("POST", "/hook", b"x" * 900_000))) == b"900000"
+        assert body(await served.raw(chunked)) == b"7"
+
+
+async def test_a_client_may_ask_before_it_sends_its_body() -> None:
+    async with serving(EchoApplication(QUICK)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /hook HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        writer.write(b"ab")
+        assert body(await reader.read()) == b"2"
+        writer.close()
+
+
+@pytest.mark.parametrize("size", [9_999, 10_000, 10_001])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_may_be_as_long_as_the_limit(size: int, chunked: bool) -> None:
+    limits = Limits(body_bytes=10_000, linger_seconds=0.1)
+    if chunked:
+        data = request("POST", "/hook", b"", "Transfer-Encoding: chunked")
+        data += b"%x\r\n%s\r\n0\r\n\r\n" % (size, b"x" * size)
+    else:
+        data = request("POST", "/hook", b"x" * size)
+    async with serving(EchoApplication(limits)) as served:
+        answer = await served.raw(data)
+    assert (status(answer), body(answer)) == (
+        (413, b"the body is too large\n") if size > 10_000 else (200, b"%d" % size)
+    )
+
+
+async def test_a_body_far_above_the_limit_gets_its_answer_and_no_reset() -> None:
+    async with serving(EchoApplication(QUICK)) as served:
+        assert status(await served.raw(request("POST", "/hook", b"x" * (2 << 20)))) == 413
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (request("GET", "/nope"), 404),
+        (request("GET", "/ws"), 426),
+        (request("POST", "/ws", b"x"), 426),
+        (request("GET", "/ws", b"", "Connection: Upgrade", "Upgrade: h2c"), 426),
+        (request("GET", "/healthz", b"", "Connection: Upgrade", "Upgrade: h2c"), 200),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, 431),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 200),
+        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"\r\n\r\n\r\n\r\n", 400),
+        (b"GET  /two-spaces HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
+        (b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % (b"9" * 20), 413),
+        (b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5000), 400),
+        (b"POST /hook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    ],
+)
+async def test_other_requests_get_the_right_status(data: bytes, expected: int) -> None:
+    async with serving(EchoApplication(QUICK)) as served:
+        assert status(await served.raw(data)) == expected
+
+
+async def test_what_follows_the_first_request_is_not_answered() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        for garbage in (request("GET", "/healthz"), b"\x00\xff" * 100_000, b"GET"):
+            answer = await served.raw(request("GET", "/healthz") + garbage)
+            assert answer.count(b"HTTP/1.1 200") == 1
+            assert answer.endswith(b"ok\n")
+    assert len(application.requests) == 3
+
+
+async def test_a_request_may_come_byte_by_byte() -> None:
+    async with serving(EchoApplication(QUICK)) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        for byte in request("POST", "/hook", b"abc"):
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0)
+        assert body(await reader.read()) == b"3"
+        writer.close()
+
+
+async def test_a_request_cut_short_gets_no_answer() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        for cut in (request("POST", "/hook", b"abc")[:-1], b"GET /h", b""):
+            assert await served.raw(cut, eof=True) == b""
+    assert application.requests == []
+
+
+async def test_an_application_that_raises_is_a_bare_500(caplog: pytest.LogCaptureFixture) -> None:
+    application = EchoApplication(QUICK)
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        raise RuntimeError("secret")
+
+    application.page = page
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/"))
+        assert status(answer) == 500
+        assert body(answer) == b"internal error\n"
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        HttpResponse(200, b"", {"X": "a\r\nSet-Cookie: b"}),
+        HttpResponse(200, b"", {"X Y": "a"}),
+        HttpResponse(200, b"", {"X": "€"}),
+        HttpResponse(42),
+    ],
+)
+async def test_an_answer_that_is_not_http_is_a_bare_500(
+    response: HttpResponse, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = EchoApplication(QUICK)
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        return response
+
+    application.page = page
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/"))
+        assert status(answer) == 500
+        assert b"Cookie" not in answer
+    assert "cannot be sent" in caplog.text
+
+
+async def test_the_transports_headers_are_the_transports() -> None:
+    application = EchoApplication(QUICK)
+    headers = {"content-length": "99", "Connection": "keep-alive", "Transfer-Encoding": "chunked", "X": "kept"}
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        return HttpResponse(204 if asked.path == "/empty" else 200, b"" if asked.path == "/empty" else b"abc", headers)
+
+    application.page = page
+    async with serving(application) as served:
+        answer = (await served.raw(request("GET", "/"))).lower()
+        assert b"keep-alive" not in answer
+        assert b"chunked" not in answer
+        assert answer.count(b"content-length: 3\r\n") == 1
+        assert b"x: kept" in answer
+        assert answer.endswith(b"\r\n\r\nabc")
+        empty = (await served.raw(request("GET", "/empty"))).lower()
+        assert status(empty.upper()) == 204
+        assert b"content-length" not in empty
+
+
+async def test_a_peer_that_leaves_cancels_the_applications_work() -> None:
+    application = EchoApplication(QUICK)
+    cancelled = asyncio.Event()
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return HttpResponse(200)
+
+    application.page = page
+    async with serving(application) as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(request("GET", "/"))
+        await until(lambda: application.requests)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            await cancelled.wait()
+        await until(lambda: not served.listener.connections)
+
+
+async def test_a_slow_request_is_dropped_and_a_slow_application_is_not() -> None:
+    application = EchoApplication(Limits(connect_seconds=0.1, linger_seconds=0.1))
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(0.3)
+        return HttpResponse(200, b"slow")
+
+    application.page = page
+    async with serving(application) as served:
+        assert body(await served.raw(request("GET", "/"))) == b"slow"
+        assert await served.raw(request("POST", "/hook", b"abc")[:-1]) == b""
+    assert application.counters.deadline_aborts == 1
+
+
+async def test_a_large_answer_reaches_a_peer_that_takes_it_slowly() -> None:
+    application = EchoApplication(Limits(linger_seconds=0.1))
+    size = 12 << 20
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"x" * size)
+
+    application.page = page
+    async with serving(application) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1 << 14)
+        writer.write(request("GET", "/"))
+        await reader.readuntil(b"\r\n\r\n")
+        total = 0
+        while total < size:
+            total += len(await reader.readexactly(min(1 << 20, size - total)))
+            await asyncio.sleep(0.03)  # it is the subject: longer in all than linger_seconds
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_nothing_is_left_of_answered_requests() -> None:
+    async with serving(EchoApplication(QUICK)) as served:
+        for _ in range(20):
+            await served.raw(request("GET", "/healthz"))
+        await until(lambda: not served.listener.connections)
+        assert len(served.listener.wheel) == 0

@@ -1,0 +1,130 @@
+"""What the type checkers must infer and refuse, without a plug-in. Read by mypy and pyright, never run.
+
+Each mistake is marked for both checkers; an unneeded mark is an error in both, so a mistake that stops being
+caught fails the check.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import msgspec
+
+from liverpc import Context, Topic, guard, live, remote
+from liverpc.client import Client, StreamHandle
+from liverpc.testing import TestEnv
+
+
+class User(msgspec.Struct):
+    id: str
+    admin: bool = False
+
+
+class Message(msgspec.Struct):
+    id: int
+    text: str
+
+
+_guard = guard(lambda ctx: ctx.user is not None, authenticated=True)
+
+
+@live
+async def send(ctx: Context[User], text: str, urgent: bool = False) -> Message:
+    assert_type(ctx.user, User)
+    ctx.publish(messages.topic(), "created", Message(1, text))
+    ctx.publish("anything", "goes", {"any": text})
+    ctx.publish(messages.topic(), "created", "text")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return Message(1, text)
+
+
+@live
+def count(ctx: Context[User], *numbers: int) -> int:
+    return sum(numbers)
+
+
+@live(thread=True)
+def blocking(ctx: Context[User], path: str) -> bytes:
+    return path.encode()
+
+
+@live
+async def untyped_user(ctx: Context[Any]) -> None: ...
+
+
+@live.stream("messages", merge="crud", key="id", prepend=True, max=50)
+async def messages(ctx: Context[User]) -> list[Message]:
+    return []
+
+
+@live.stream("room:{room_id}", access=lambda ctx, room_id: ctx.user.admin)
+def room(ctx: Context[User], room_id: str) -> list[Message]:
+    return []
+
+
+@live.stream(lambda ctx, day: f"day:{day}", merge="set")
+async def total(ctx: Context[User], day: int) -> float:
+    return 1.0
+
+
+notices = live.channel("notices", merge="latest", item=Message)
+headline = live.channel("headline", merge="set", item=str)
+
+
+@live.channel(merge="presence", item=User)
+def typing(ctx: Context[User], room_id: str) -> str:
+    return f"typing:{room_id}"
+
+
+async def handlers_stay_callable(ctx: Context[User]) -> None:
+    assert_type(await send(ctx, "hi"), Message)
+    assert_type(await send(ctx, text="hi", urgent=True), Message)
+    assert_type(count(ctx, 1, 2), int)
+    assert_type(messages.topic(), Topic[Message])
+    assert_type(room.topic("r1"), Topic[Message])
+    await send(ctx, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def wrong_user(ctx: Context[int]) -> None:
+    await send(ctx, "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def calls(client: Client) -> None:
+    assert_type(await client.call(send, "hi"), Message)
+    assert_type(await client.call(send, "hi", urgent=True), Message)
+    assert_type(await client.call(count, 1, 2, 3), int)
+    assert_type(await client.call(blocking, "x"), bytes)
+    assert_type(await client.call(untyped_user), None)
+    assert_type(await client.using(timeout=5.0).call(send, "hi"), Message)
+    assert_type(await client.call(remote("a/b", returns=Message), 1), Message)
+    assert_type(await client.call(remote("a/b"), 1), Any)
+    await client.call(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.call(send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.call(send, "hi", True, 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.call(send, "hi", urgnt=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.call(messages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await client.call("chat/send", "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def streams(client: Client) -> None:
+    assert_type(client.stream(messages), StreamHandle[list[Message]])
+    assert_type(client.stream(room, "r1"), StreamHandle[list[Message]])
+    assert_type(client.stream(total, 5), StreamHandle[float])
+    assert_type(client.stream(notices), StreamHandle[list[Message]])
+    assert_type(client.stream(headline), StreamHandle[str])
+    assert_type(client.stream(typing, "r1"), StreamHandle[list[User]])
+    client.stream(room)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.stream(room, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.stream(send, "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    async with client.stream(messages) as handle:
+        assert_type(handle.value, list[Message])
+        assert_type(handle.get(), list[Message] | None)
+        assert_type(handle.get(0), list[Message] | int)
+        async for value in handle:
+            assert_type(value, list[Message])
+
+
+async def kit(env: TestEnv) -> None:
+    client = env.connect(user=User("ann"))
+    assert_type(await client.call(send, "hi"), Message)
+    assert_type(await client.subscribe(messages), StreamHandle[list[Message]])
+    await client.call(send, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
