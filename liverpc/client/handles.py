@@ -133,6 +133,8 @@ class StreamHandle(Generic[T]):
     async def wait_for(self, predicate: Callable[[T], object], timeout: float = 5.0) -> T:  # noqa: ASYNC109 - words the error
         """The first value, beginning with the current one, for which ``predicate`` is true.
 
+        The predicate is asked again whenever the value, the status or the error changes.
+
         Raises:
             TimeoutError: There was none within ``timeout`` seconds; the text tells the last value and status.
             RpcError: The handle or the client was closed meanwhile.
@@ -140,9 +142,10 @@ class StreamHandle(Generic[T]):
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                async for value in self:
-                    if predicate(value):
-                        return value
+                while not self._ended:
+                    if self._version and predicate(self.value):
+                        return self.value
+                    await self._change()
         except TimeoutError:
             if not limit.expired():
                 raise  # the predicate's own
