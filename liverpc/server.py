@@ -59,7 +59,9 @@ class LiveServer:
 
     Args:
         modules: Where the live functions are: modules (a function's path is the last part of the module's
-            name / its own name), or a mapping from the first part of the path to a module or namespace.
+            name / its own name), or a mapping from the first part of the path to a module or namespace. With a
+            mapping, Python clients need ``@live(path=...)`` or ``remote(...)``: a declaration alone knows only
+            the module it stands in.
         on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``. Raise ``Reject``
             to refuse. It runs on every connect and reconnect and has ``limits.connect_seconds``.
         on_disconnect: ``(connection, code, reason)``, called once per connection; its errors are logged.

@@ -47,7 +47,8 @@ class Pipeline:
     def call(self, connection: Connection, frame: ClientFrame) -> None:
         """Begin a call; whatever comes of it is sent to the connection. Never raises.
 
-        Calls of one connection run concurrently, started in the order of their frames.
+        Calls of one connection run concurrently and are answered as they are done. A plain function runs now;
+        an async one may start a turn later.
         """
         path, call = frame.rpc, frame.id
         assert path is not UNSET

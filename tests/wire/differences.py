@@ -1,0 +1,218 @@
+"""Where liverpc answers differently from the recorded server, on purpose. Each difference has its rule.
+
+A difference turns what was recorded into what is expected of us; the comparison itself knows no exceptions.
+docs/protocol.md section 9 explains the same differences, by the same names, to people with another client or
+server.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.wire.recording import ANY, Expect, Open, Send, Step, slot, with_members
+
+DEPTH = 64
+STREAMS = {"demo/secretStream"}  # those that some transcript calls as if they were functions
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A rule, and what it makes of a recording."""
+
+    name: str
+    rule: str
+    apply: Callable[[list[Step]], list[Step]] = field(repr=False)
+
+
+def expected(steps: list[Step], differences: Iterable[Difference] | None = None) -> list[Step]:
+    """What we should do where the recorded server did ``steps``."""
+    for difference in DIFFERENCES if differences is None else differences:
+        steps = difference.apply(steps)
+    return steps
+
+
+def reply(conn: str, call: str, code: str) -> Expect:
+    """The expectation of a failed call."""
+    data = {"id": call, "ok": False, "code": code, "error": ANY}
+    return Expect(conn, {"topic": "__rpc", "event": call, "data": data})
+
+
+def with_reply(step: Expect, **members: Any) -> Expect:
+    return with_members(step, data={**step.reply, **members})
+
+
+# -- nothing is null
+
+
+def nothing_is_null(steps: list[Step]) -> list[Step]:
+    return [
+        with_reply(step, data=None)
+        if isinstance(step, Expect) and step.reply.get("ok") is True and "data" not in step.reply
+        else step
+        for step in steps
+    ]
+
+
+# -- too deep
+
+
+def depth(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if children is None else 1 + max(map(depth, children), default=0)
+
+
+def too_deep_is_answered(steps: list[Step]) -> list[Step]:
+    result: list[Step] = []
+    for step in steps:
+        result.append(step)
+        if isinstance(step, Send) and depth(step.frame) > DEPTH and "id" in step.frame:
+            result.append(reply(step.conn, step.frame["id"], "INVALID_REQUEST"))
+    return result
+
+
+# -- streams are subscribed to
+
+
+def streams_are_no_calls(steps: list[Step]) -> list[Step]:
+    called = {
+        (step.conn, step.frame.get("id"))
+        for step in steps
+        if isinstance(step, Send) and step.frame.get("rpc") in STREAMS and step.frame.get("stream") is not True
+    }
+    return [
+        reply(step.conn, step.reply["id"], "INVALID_REQUEST")
+        if isinstance(step, Expect) and (step.conn, step.reply.get("id")) in called
+        else step
+        for step in steps
+    ]
+
+
+# -- topics are held through streams
+
+
+def topics_come_with_streams(steps: list[Step]) -> list[Step]:
+    topics = {
+        (step.conn, step.reply["id"]): step.reply["topic"]
+        for step in steps
+        if isinstance(step, Expect) and "topic" in step.reply
+    }
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    result: list[Step] = []
+    for step in steps:
+        if isinstance(step, Send):
+            frame = step.frame
+            if topic := topics.get((step.conn, frame.get("id"))):
+                held[step.conn].add(topic)
+            elif frame.get("type") == "unsubscribe":
+                held[step.conn].discard(frame["topic"])
+        if isinstance(step, Expect):
+            message = step.message
+            granted = message.get("type") == "subscribed"
+            event = slot(message).startswith("an event") and not message["topic"].startswith("__")
+            if (granted or event) and message["topic"] not in held[step.conn]:
+                continue
+        result.append(step)
+    return result
+
+
+# -- nothing is lost while a stream loads
+
+
+def loading_loses_nothing(steps: list[Step]) -> list[Step]:
+    result = list(steps)
+    for answer in [step for step in steps if isinstance(step, Expect) and "topic" in step.reply]:
+        begin = next(
+            i
+            for i, step in enumerate(result)
+            if isinstance(step, Send) and step.conn == answer.conn and step.frame.get("id") == answer.reply["id"]
+        )
+        end = result.index(answer)
+        about = slot({"topic": answer.reply["topic"], "event": ""})
+        early = [
+            step
+            for step in result[begin:end]
+            if isinstance(step, Expect) and step.conn == answer.conn and slot(step.message) == about
+        ]
+        rest = [step for step in result[begin : end + 1] if step not in early]
+        result[begin : end + 1] = [*rest, *early]
+    return result
+
+
+# -- refused connections are not welcomed
+
+
+def refusals_are_not_welcomed(steps: list[Step]) -> list[Step]:
+    refused = {step.conn for step in steps if isinstance(step, Expect) and step.message.get("close") == 4401}
+    return [
+        step
+        for step in steps
+        if step.conn not in refused or isinstance(step, Open) or (isinstance(step, Expect) and "close" in step.message)
+    ]
+
+
+# -- whole arguments have names
+
+
+def arguments_have_names(steps: list[Step]) -> list[Step]:
+    called = {
+        (step.conn, step.frame["id"])
+        for step in steps
+        if isinstance(step, Send)
+        and step.frame.get("rpc") == "demo/validated"
+        and not isinstance(step.frame["args"][0], dict)
+    }
+    return [
+        with_reply(step, issues=[{"path": ["form"], "message": ANY}])
+        if isinstance(step, Expect) and (step.conn, step.reply.get("id")) in called
+        else step
+        for step in steps
+    ]
+
+
+DIFFERENCES = (
+    Difference(
+        "nothing-is-null",
+        'A function that returns nothing is answered with "data": null, where the other server leaves data out. '
+        "To a client both are no value.",
+        nothing_is_null,
+    ),
+    Difference(
+        "too-deep-is-answered",
+        "A call that nests deeper than allowed is answered INVALID_REQUEST when its id can be read. Silence would "
+        "let the caller wait for its timeout.",
+        too_deep_is_answered,
+    ),
+    Difference(
+        "streams-are-no-calls",
+        'A stream\'s path called without "stream": true is answered INVALID_REQUEST. Running its loader would bypass '
+        "its access check.",
+        streams_are_no_calls,
+    ),
+    Difference(
+        "topics-come-with-streams",
+        "A subscribe frame for a topic that the connection does not hold through a stream gets no answer and no "
+        "events. Granting it would bypass the stream's access check; denying it would flash an error on healthy "
+        "streams, whose clients ask for their topics first after a reconnect.",
+        topics_come_with_streams,
+    ),
+    Difference(
+        "loading-loses-nothing",
+        "Events that are published while a stream loads are sent after its reply. Clients listen from the reply on, "
+        "so earlier ones would be lost.",
+        loading_loses_nothing,
+    ),
+    Difference(
+        "refusals-are-not-welcomed",
+        "A connection that is accepted only to be closed with 4401, 4403 or 4429 gets no welcome frame first.",
+        refusals_are_not_welcomed,
+    ),
+    Difference(
+        "arguments-have-names",
+        "An argument that is wrong as a whole, such as null for an object, is reported at the name of its parameter. "
+        "Faults inside the only argument are located from there on, as the other server does.",
+        arguments_have_names,
+    ),
+)

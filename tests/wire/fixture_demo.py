@@ -1,0 +1,328 @@
+"""Module ``demo`` of the fixture application (fixture-contract.md): one function per path.
+
+A function ``add_todo`` answers on ``demo/addTodo``, because the server is made with ``naming="camel"``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from liverpc import Context, LiveError, live, public
+from tests.wire.fixture_world import Caller, Row, State
+
+_guard = public()
+
+RoomId = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
+Size = Annotated[int, Meta(ge=0, le=16 << 20)]
+Milliseconds = Annotated[int, Meta(ge=0, le=60_000)]
+
+
+def state(ctx: Context[Caller]) -> State:
+    return ctx.user.world.state
+
+
+# -- calls
+
+
+@live
+def reset(ctx: Context[Caller]) -> bool:
+    """Restore the initial state."""
+    ctx.user.world.state = State()
+    return True
+
+
+@live
+def echo(ctx: Context[Caller], x: Any = None) -> Any:
+    return x
+
+
+@live
+def add(ctx: Context[Caller], a: int | float, b: int | float) -> int | float:
+    return a + b
+
+
+@live
+def nothing(ctx: Context[Caller]) -> None:
+    """Return nothing, which travels as ``null``."""
+
+
+@live
+def big(ctx: Context[Caller], n: Size) -> str:
+    return "x" * n
+
+
+@live
+def fail(ctx: Context[Caller]) -> None:
+    """Refuse on purpose: the caller sees this code and text."""
+    raise LiveError("CONFLICT", "nope")
+
+
+@live
+def crash(ctx: Context[Caller]) -> None:
+    """Fail by accident: the caller must not see this text."""
+    raise ValueError("the password is hunter2")
+
+
+@live
+async def slow(ctx: Context[Caller], ms: Milliseconds) -> int:
+    await asyncio.sleep(ms / 1000)
+    return ms
+
+
+@live
+def whoami(ctx: Context[Caller]) -> Row | None:
+    """Who calls, or None for anonymous callers."""
+    user = ctx.user
+    return None if user.id is None else {"id": user.id, "name": user.name, "role": user.role}
+
+
+class Form(msgspec.Struct):
+    """What ``validated`` takes; the annotation is the schema."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+@live
+def validated(ctx: Context[Caller], form: Form) -> Form:
+    return form
+
+
+@live
+def tick(ctx: Context[Caller], n: int) -> None:
+    """Count up; clients call it without waiting for an answer."""
+    state(ctx).ticks += n
+
+
+@live
+def tick_count(ctx: Context[Caller]) -> int:
+    return state(ctx).ticks
+
+
+@live
+def health(ctx: Context[Caller], event: str) -> bool:
+    """Send a frame to every connection, whatever it is subscribed to."""
+    frame = msgspec.json.encode({"topic": "__realtime", "event": event, "data": None})
+    for connection in ctx.user.world.server.connections:
+        connection.send(frame)
+    return True
+
+
+@live
+def kick(ctx: Context[Caller], code: int, reason: str) -> bool:
+    """Close the caller's own connection, shortly after the answer."""
+    asyncio.get_running_loop().call_later(0.02, ctx.connection.close, code, reason)
+    return True
+
+
+@live
+def bad_publish(ctx: Context[Caller]) -> None:
+    """Publish where applications may not: ``INVALID_TOPIC``."""
+    ctx.publish("__signal:alice", "ping", None)
+
+
+@live
+def subscriber_count(ctx: Context[Caller], topic: str) -> int:
+    return ctx.user.world.server.subscribers(topic)
+
+
+# -- todos: rows that are created, updated and deleted
+
+
+@live.stream("demo:todos", merge="crud", key="id")
+def todos(ctx: Context[Caller]) -> list[Row]:
+    return list(state(ctx).todos)
+
+
+@live.stream("demo:todos", merge="crud", key="id", prepend=True)
+def todos_newest_first(ctx: Context[Caller]) -> list[Row]:
+    """The same rows on the same topic, for clients that put new rows first."""
+    return state(ctx).todos[::-1]
+
+
+@live
+def add_todo(ctx: Context[Caller], todo: Row) -> Row:
+    row: Row = {"done": False, **todo}
+    state(ctx).todos.append(row)
+    ctx.publish(todos.topic(), "created", row)
+    return row
+
+
+@live(path="demo/addTodos")
+def add_todos(ctx: Context[Caller], rows: list[Row]) -> int:
+    """Several events from one call."""
+    for row in rows:
+        add_todo(ctx, row)
+    return len(rows)
+
+
+@live
+async def add_todo_slow(ctx: Context[Caller], todo: Row, ms: Milliseconds, fail: bool = False) -> Row:
+    await asyncio.sleep(ms / 1000)
+    if fail:
+        raise LiveError("REJECTED", "todo refused")
+    return add_todo(ctx, todo)
+
+
+@live
+def update_todo(ctx: Context[Caller], change: Row) -> Row:
+    """Merge fields into a row. The event carries the whole row, for clients replace what they have."""
+    for row in state(ctx).todos:
+        if row["id"] == change.get("id"):
+            row.update(change)
+            ctx.publish(todos.topic(), "updated", row)
+            return row
+    raise LiveError("NOT_FOUND", f"there is no todo {change.get('id')!r}")
+
+
+@live
+def delete_todo(ctx: Context[Caller], todo_id: str) -> str:
+    rows = state(ctx).todos
+    rows[:] = [row for row in rows if row["id"] != todo_id]
+    ctx.publish(todos.topic(), "deleted", {"id": todo_id})
+    return todo_id
+
+
+@live
+def refresh_todos(ctx: Context[Caller], rows: list[Row]) -> bool:
+    """Replace all rows, here and at every subscriber."""
+    state(ctx).todos[:] = rows
+    # By name: the topic itself is typed for events that carry one row.
+    ctx.publish(str(todos.topic()), "refreshed", rows)
+    return True
+
+
+@live
+def strange_todo_event(ctx: Context[Caller]) -> bool:
+    """An event that crud clients do not know, and ignore."""
+    ctx.publish(todos.topic(), "sparkled", {"id": "t1", "text": "changed?"})
+    return True
+
+
+# -- the other ways to merge
+
+
+@live.stream("demo:feed", merge="latest", max=5)
+def feed(ctx: Context[Caller]) -> list[Row]:
+    return state(ctx).feed[-5:]
+
+
+@live
+def push_feed(ctx: Context[Caller], item: Row) -> int:
+    state(ctx).feed.append(item)
+    ctx.publish(feed.topic(), "item", item)
+    return len(state(ctx).feed)
+
+
+@live.stream("demo:counter", merge="set")
+def counter(ctx: Context[Caller]) -> int:
+    return state(ctx).counter
+
+
+@live
+def bump(ctx: Context[Caller], by: int = 1) -> int:
+    state(ctx).counter += by
+    ctx.publish(counter.topic(), "set", state(ctx).counter)
+    return state(ctx).counter
+
+
+@live.stream("demo:people", merge="presence")
+def people(ctx: Context[Caller]) -> list[Row]:
+    return [{"key": "u0", "data": {"name": "Zero"}}]
+
+
+@live
+def people_event(ctx: Context[Caller], event: str, data: Any) -> bool:
+    ctx.publish(people.topic(), event, data)
+    return True
+
+
+@live.stream("demo:pointers", merge="cursor")
+def pointers(ctx: Context[Caller]) -> list[Row]:
+    return []
+
+
+@live
+def pointers_event(ctx: Context[Caller], event: str, data: Any) -> bool:
+    ctx.publish(pointers.topic(), event, data)
+    return True
+
+
+# -- topics that depend on arguments, and channels: streams without a loader
+
+
+@live.stream("demo:room:{room_id}", merge="crud", key="id")
+def room_messages(ctx: Context[Caller], room_id: RoomId) -> list[Row]:
+    return list(state(ctx).rooms.get(room_id, ()))
+
+
+@live
+def send_message(ctx: Context[Caller], room_id: RoomId, message: Row) -> Row:
+    state(ctx).rooms.setdefault(room_id, []).append(message)
+    ctx.publish(room_messages.topic(room_id), "created", message)
+    return message
+
+
+@live.channel(merge="presence", item=Row)
+def typing(ctx: Context[Caller], room_id: RoomId) -> str:
+    return f"typing:{room_id}"
+
+
+@live
+def set_typing(ctx: Context[Caller], room_id: RoomId, on: bool) -> bool:
+    key = ctx.user.id or ctx.connection.id
+    if on:
+        ctx.publish(typing.topic(room_id), "join", {"key": key, "data": {"name": ctx.user.name}})
+    else:
+        ctx.publish(typing.topic(room_id), "leave", {"key": key})
+    return True
+
+
+announcement = live.channel("demo:announcement", merge="set", item=Row)
+
+
+@live
+def announce(ctx: Context[Caller], text: str) -> bool:
+    ctx.publish(announcement.topic(), "set", {"text": text})
+    return True
+
+
+# -- streams that are refused, fail, or take their time
+
+
+@live.stream("demo:secret", access=lambda ctx: ctx.user.role == "admin")
+def secret_stream(ctx: Context[Caller]) -> list[Row]:
+    return [{"id": 1}]
+
+
+@live.stream("demo:broken")
+def broken_loader(ctx: Context[Caller]) -> list[Row]:
+    raise LiveError("LOAD_FAILED", "the rows are somewhere else today")
+
+
+@live.stream("demo:crashed")
+def crashed_loader(ctx: Context[Caller]) -> list[Row]:
+    raise RuntimeError("a secret of the database")
+
+
+@live.stream(lambda ctx: "__sneaky")
+def reserved_topic(ctx: Context[Caller]) -> list[Row]:
+    return []
+
+
+@live.stream("demo:slow-list")
+async def slow_list(ctx: Context[Caller]) -> list[Row]:
+    """Reads first and answers later, so that events fall in between."""
+    rows = list(state(ctx).slow_list)
+    await asyncio.sleep(0.15)
+    return rows
+
+
+@live
+def push_slow_list(ctx: Context[Caller], row: Row) -> bool:
+    state(ctx).slow_list.append(row)
+    ctx.publish(slow_list.topic(), "created", row)
+    return True

@@ -1,0 +1,182 @@
+"""What the fixture application does that no replayed transcript shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
+
+from liverpc.client.socket import HandshakeRefused, SocketClosed
+from liverpc.transports.memory import MemorySocket, MemoryTransport
+from tests.wire.fixture_app import make_server
+
+
+class Caller:
+    """A client that knows no more of the protocol than ids."""
+
+    def __init__(self, socket: MemorySocket) -> None:
+        self.socket = socket
+        self.events: list[tuple[str, str, Any]] = []
+
+    async def ask(self, path: str, *args: Any, stream: bool = False) -> dict[str, Any]:
+        """The reply; events on the way are kept."""
+        await self.socket.send(json.dumps({"rpc": path, "id": "k", "args": args, "stream": stream}))
+        while True:
+            frame = json.loads(await self.socket.recv())
+            if frame.get("topic") == "__rpc":
+                reply: dict[str, Any] = frame["data"]
+                return reply
+            if "event" in frame:
+                self.events.append((frame["topic"], frame["event"], frame["data"]))
+
+    async def subscribe(self, path: str, *args: Any) -> dict[str, Any]:
+        return await self.ask(path, *args, stream=True)
+
+
+@pytest.fixture
+async def fixture_transport() -> AsyncIterator[MemoryTransport]:
+    server = make_server()
+    async with server.lifespan():
+        transport = MemoryTransport(server)
+        yield transport
+        await transport.aclose()
+
+
+async def sign_in(transport: MemoryTransport, token: str = "alice") -> Caller:
+    return Caller(await transport.connect(query=f"token={token}"))
+
+
+async def test_the_query_beside_the_token_is_ignored(fixture_transport: MemoryTransport) -> None:
+    caller = Caller(await fixture_transport.connect(query="scenario=x&cid=1&token=bob"))
+    assert (await caller.ask("demo/whoami"))["data"] == {"id": "bob", "name": "Bob", "role": "user"}
+
+
+async def test_an_unknown_token_is_refused_with_http_401(fixture_transport: MemoryTransport) -> None:
+    with pytest.raises(HandshakeRefused) as refused:
+        await sign_in(fixture_transport, "mallory")
+    assert refused.value.status == 401
+
+
+async def test_an_expired_token_closes_for_good(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport, "expired")
+    with pytest.raises(SocketClosed) as closed:
+        await caller.socket.recv()
+    assert (closed.value.code, closed.value.reason) == (4401, "token expired")
+
+
+@pytest.mark.parametrize("path", ["demo/crash", "demo/crashedLoader", "members/area"])
+async def test_texts_of_accidents_stay_on_the_server(path: str, fixture_transport: MemoryTransport) -> None:
+    caller = Caller(await fixture_transport.connect())
+    reply = await caller.ask(path, stream=path.endswith("Loader"))
+    assert reply["ok"] is False
+    assert not any(word in json.dumps(reply) for word in ("hunter2", "secret", "internal guard text"))
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("demo/secretStream", "FORBIDDEN"),
+        ("demo/brokenLoader", "LOAD_FAILED"),
+        ("demo/crashedLoader", "INTERNAL_ERROR"),
+        ("demo/reservedTopic", "INVALID_REQUEST"),
+    ],
+)
+async def test_refused_streams_leave_no_subscription(path: str, code: str, fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    assert (await caller.subscribe(path))["code"] == code
+    for topic in ("demo:secret", "demo:broken", "demo:crashed", "__sneaky"):
+        assert (await caller.ask("demo/subscriberCount", topic))["data"] == 0
+
+
+async def test_admins_may_read_the_secret_stream(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport, "admin")
+    assert (await caller.subscribe("demo/secretStream"))["data"] == [{"id": 1}]
+
+
+async def test_a_room_has_its_own_topic(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    reply = await caller.subscribe("demo/roomMessages", "r1")
+    assert (reply["data"], reply["topic"]) == ([], "demo:room:r1")
+    await caller.ask("demo/sendMessage", "r2", {"id": 1})
+    await caller.ask("demo/sendMessage", "r1", {"id": 2})
+    assert caller.events == [("demo:room:r1", "created", {"id": 2})]
+
+
+@pytest.mark.parametrize("room", ["", "Upper", "x" * 33, "r1\n", 5])
+async def test_a_malformed_room_is_refused_before_it_becomes_a_topic(
+    room: object, fixture_transport: MemoryTransport
+) -> None:
+    caller = await sign_in(fixture_transport)
+    reply = await caller.subscribe("demo/roomMessages", room)
+    assert (reply["code"], reply["issues"][0]["path"]) == ("VALIDATION", ["room_id"])
+
+
+async def test_channels_start_empty_and_carry_events(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    typing = await caller.subscribe("demo/typing", "r1")
+    assert (typing["data"], typing["merge"], typing["channel"]) == ([], "presence", True)
+    notice = await caller.subscribe("demo/announcement")
+    assert (notice["data"], notice["merge"], notice["channel"]) == (None, "set", True)
+    await caller.ask("demo/setTyping", "r1", True)
+    await caller.ask("demo/setTyping", "r1", False)
+    await caller.ask("demo/announce", "soon")
+    assert caller.events == [
+        ("typing:r1", "join", {"key": "alice", "data": {"name": "Alice"}}),
+        ("typing:r1", "leave", {"key": "alice"}),
+        ("demo:announcement", "set", {"text": "soon"}),
+    ]
+
+
+async def test_pointers_and_refreshes_are_published_as_given(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    assert (await caller.subscribe("demo/pointers"))["merge"] == "cursor"
+    await caller.subscribe("demo/todos")
+    await caller.ask("demo/pointersEvent", "update", {"key": "a", "x": 1})
+    await caller.ask("demo/refreshTodos", [{"id": "only"}])
+    assert caller.events == [
+        ("demo:pointers", "update", {"key": "a", "x": 1}),
+        ("demo:todos", "refreshed", [{"id": "only"}]),
+    ]
+    assert (await caller.ask("demo/updateTodo", {"id": "gone"}))["code"] == "NOT_FOUND"
+
+
+async def test_reset_restores_the_beginning(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    await caller.ask("demo/bump")
+    await caller.ask("demo/deleteTodo", "t1")
+    assert (await caller.ask("demo/reset"))["data"] is True
+    assert (await caller.subscribe("demo/counter"))["data"] == 0
+    assert [row["id"] for row in (await caller.subscribe("demo/todos"))["data"]] == ["t1", "t2"]
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast", "library"])
+async def test_one_byte_more_than_a_mebibyte_closes_with_1009(fast_path: bool) -> None:
+    frame = '{"rpc":"demo/nothing","id":"k","args":["%s"]}'
+    async with (
+        make_server(fast_path=fast_path).serve("127.0.0.1", 0) as at,
+        connect(at.url, compression=None, proxy=None) as socket,
+    ):
+        await socket.recv()
+        await socket.send(frame % ("x" * (2**20 - len(frame) + 2)))
+        assert json.loads(await socket.recv())["data"]["ok"] is True
+        await socket.send(frame % ("x" * (2**20 - len(frame) + 3)))
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+@pytest.mark.realtime
+async def test_only_pages_of_the_same_host_may_connect() -> None:
+    async with make_server().serve("127.0.0.1", 0) as at:
+        async with connect(at.url, origin=Origin(f"http://{at.host}:{at.port}"), proxy=None) as socket:
+            assert json.loads(await socket.recv())["type"] == "welcome"
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(at.url, origin=Origin("http://elsewhere.example"), proxy=None)
+        assert refused.value.response.status_code == 403
