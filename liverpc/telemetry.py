@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 __all__ = [
+    "SLOW_CALL",
     "CallFinished",
     "ConnectionClosed",
     "ConnectionOpened",
@@ -38,7 +39,7 @@ class Signal(list[Callable[[E], object]], Generic[E]):
 
     def emit(self, event: E) -> None:
         """Tell every listener; one that raises is logged and does not disturb the others or the emitter."""
-        for listener in self:
+        for listener in tuple(self):  # a listener may leave while it is told
             try:
                 listener(event)
             except Exception:
@@ -124,6 +125,9 @@ class FrameIgnored(msgspec.Struct, frozen=True, gc=False):
     size: int
 
 
+SLOW_CALL = 0.1  # seconds from which on a call is notable
+
+
 class Counters(msgspec.Struct):
     """Monotonic totals of one server since it started. Always on; a lost reading never corrupts them."""
 
@@ -132,7 +136,7 @@ class Counters(msgspec.Struct):
     handshakes_refused: int = 0
     frames_in: int = 0
     frames_ignored: int = 0
-    calls: int = 0
+    calls: int = 0  #: answered, or ended without an answer
     call_errors: int = 0
     published: int = 0
     deliveries: int = 0  #: frames handed to connections by publishes
@@ -153,6 +157,7 @@ class Telemetry:
         self.connection_opened: Signal[ConnectionOpened] = Signal()
         self.connection_closed: Signal[ConnectionClosed] = Signal()
         self.call_finished: Signal[CallFinished] = Signal()
+        self.call_notable: Signal[CallFinished] = Signal()  # of those only the failed and slow ones
         self.published: Signal[Published] = Signal()
         self.subscribed: Signal[Subscribed] = Signal()
         self.unsubscribed: Signal[Unsubscribed] = Signal()

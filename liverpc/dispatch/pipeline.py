@@ -19,7 +19,7 @@ from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.streams.subscribe import Streams
-from liverpc.telemetry import CallFinished, Telemetry
+from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
 from liverpc.wire.codec import encode, reply_error, reply_ok
 from liverpc.wire.frames import ClientFrame
 from liverpc.wire.names import is_path
@@ -53,7 +53,6 @@ class Pipeline:
         path, call = frame.rpc, frame.id
         assert path is not UNSET
         call_id = None if call is UNSET else call
-        self._counters.calls += 1
         connection.calls_total += 1
         entry = self._registry.get(path)
         if entry is None or (entry.kind != "rpc" and frame.stream is not True):
@@ -69,7 +68,6 @@ class Pipeline:
 
     def refuse(self, connection: Connection, frame: ClientFrame, error: LiveError) -> None:
         """Answer a frame that cannot be handled, if it has an id to answer to."""
-        self._counters.calls += 1
         connection.calls_total += 1
         call = None if frame.id is UNSET else frame.id
         ctx: Context[Any] = Context(self._hub, connection, INVALID_PATH, call)
@@ -182,19 +180,24 @@ class Pipeline:
                 entry.max_seconds = seconds
             if code is not None:
                 entry.errors += 1
-        if self._telemetry.call_finished:
-            self._telemetry.call_finished.emit(
-                CallFinished(
-                    ctx.path,
-                    ctx.connection.id,
-                    ctx.connection.user_id,
-                    ctx.call,
-                    entry is not None and entry.kind != "rpc",
-                    seconds,
-                    code,
-                    entry.declaration.signature.names if entry is not None else (),
-                    bytes(args),
-                    result,
-                    tuple(ctx.published),
-                )
-            )
+        self._counters.calls += 1
+        telemetry = self._telemetry
+        notable = (code is not None or seconds >= SLOW_CALL) and telemetry.call_notable
+        if not (telemetry.call_finished or notable):
+            return
+        event = CallFinished(
+            ctx.path,
+            ctx.connection.id,
+            ctx.connection.user_id,
+            ctx.call,
+            entry is not None and entry.kind != "rpc",
+            seconds,
+            code,
+            entry.declaration.signature.names if entry is not None else (),
+            bytes(args),
+            result,
+            tuple(ctx.published),
+        )
+        if notable:
+            notable.emit(event)
+        telemetry.call_finished.emit(event)

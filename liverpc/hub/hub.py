@@ -39,6 +39,7 @@ class Hub:
         connections: Open ones by id.
         topics: Those with subscribers, by name.
         faults: Asked before every fan-out; None: no fault in force.
+        touched: Collects the topics published on, for somebody who empties it; None: nobody does.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Hub:
         self.connections: dict[str, Connection] = {}
         self.topics: dict[str, TopicState] = {}
         self.faults: FaultGate | None = None
+        self.touched: set[str] | None = None
         self.monotonic = monotonic
         self._telemetry = telemetry
         self._counters = telemetry.counters
@@ -117,6 +119,8 @@ class Hub:
             topic.bytes += len(encoded)
             topic.last_event = event
             topic.last_at = self.monotonic()
+            if self.touched is not None:
+                self.touched.add(name)
             if dropped:
                 topic.dropped += 1
             else:

@@ -96,6 +96,7 @@ class Inspector:
         """A socket was accepted; it still has to say hello."""
         self.observers.append(observer)
         self.tap.start()
+        self.source.hub.touched = self.tap.topics
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="liverpc inspector")
 
@@ -112,11 +113,14 @@ class Inspector:
 
     def refocus(self) -> None:
         """Collect the topics that somebody has open."""
-        self.tap.focus = frozenset(
-            topic
-            for observer in self.observers
-            for watch, _ in observer.watches.values()
-            for topic in watch.match.topic
+        self.tap.focus_on(
+            frozenset(
+                topic
+                for observer in self.observers
+                for watch, _ in observer.watches.values()
+                for topic in watch.match.topic
+                if "*" not in topic
+            )
         )
 
     def chaos_changed(self, faults: FaultRules, text: str) -> None:
@@ -147,6 +151,7 @@ class Inspector:
             now = self.monotonic()
             self._measure(time.perf_counter() - began, now - last)
             last = now
+        self.source.hub.touched = None
         self.tap.forget()
         self._known.clear()
         if not self._always:
@@ -165,9 +170,8 @@ class Inspector:
 
     def _tell_events(self) -> None:
         tap = self.tap
-        events, tap.queue = tap.queue, []
-        lost, tap.lost = tap.lost, 0
-        captured, tap.captured = tap.captured, 0
+        captured = len(tap.queue)
+        events, lost = tap.drain()
         sample = captured / (captured + lost) if lost else 1.0
         for observer in self.observers:
             if observer.greeted:

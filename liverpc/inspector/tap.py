@@ -1,13 +1,15 @@
 """What the devtools record while somebody looks: bounded, sampled, redacted as it is written.
 
 The tap listens to telemetry only between :meth:`Tap.start` and :meth:`Tap.stop`; without an observer a
-publish or call costs one truth test. While it listens, every event is counted, and as many as the budget
-allows are kept with payload. Failed and slow calls have a budget of their own, so that a flood of good ones
-never hides them.
+publish or call costs one truth test. While it listens, as many events as the budget allows are kept with
+payload and the others counted. When the budget is used up, the tap stops listening for a moment, so that in a
+flood a publish or call costs a truth test again. Failed and slow calls go on with a budget of their own, and
+are never hidden by good ones; so do publishes on topics that somebody has open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from liverpc.config import Inspect
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
 from liverpc.inspector.redact import Redactor
 from liverpc.telemetry import (
+    SLOW_CALL,
     CallFinished,
     ConnectionClosed,
     ConnectionOpened,
@@ -30,7 +33,7 @@ from liverpc.telemetry import (
 
 __all__ = ["Bucket", "Tap"]
 
-SLOW_SECONDS = 0.1
+_PAUSE = 0.125  # seconds without events after their budget was used up
 _MAX_RINGS = 1000  # topics with kept events; the longest unpublished goes first
 _MAX_QUEUE = 4096  # events waiting for the next flush
 _decode = msgspec.json.Decoder().decode
@@ -65,9 +68,10 @@ class Tap:
     Attributes:
         calls: Finished calls, oldest first; ``failed`` the failed ones besides, kept longer.
         rings: The last events of each topic.
-        queue: Events captured since the last :meth:`drain`, with ``lost`` counting those that were not.
+        queue: Events captured since the last :meth:`drain`; ``lost`` counts those it had no room for.
         spent: Seconds spent recording since the last time somebody asked.
-        topics, opened, closed: What changed since the last state was sent.
+        topics, opened, closed: What changed since the last state was sent; the hub adds the topics that are
+            published on.
     """
 
     def __init__(self, settings: Inspect, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
@@ -82,7 +86,6 @@ class Tap:
         self.rings: OrderedDict[str, deque[PublishEvent]] = OrderedDict()
         self.queue: list[Event] = []
         self.lost = 0
-        self.captured = 0
         self.spent = 0.0
         self.topics: set[str] = set()
         self.opened: set[str] = set()
@@ -91,6 +94,9 @@ class Tap:
         self._budget = Bucket(settings.max_events, now)
         self._notable = Bucket(max(1.0, settings.max_events / 4), now)
         self._focused = Bucket(max(1.0, settings.max_events / 2), now)
+        self._seen = 0  # publishes and calls counted when lost ones were last computed
+        self._kept = 0  # of those since then
+        self._resume: asyncio.TimerHandle | None = None  # while paused
 
     # -- listening
 
@@ -100,6 +106,7 @@ class Tap:
             return
         self.listening = True
         telemetry = self._telemetry
+        self._seen = self._count()
         telemetry.published.append(self._published)
         telemetry.call_finished.append(self._call_finished)
         telemetry.connection_opened.append(self._connection_opened)
@@ -113,6 +120,9 @@ class Tap:
             return
         self.listening = False
         telemetry = self._telemetry
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resumed()
         telemetry.published.remove(self._published)
         telemetry.call_finished.remove(self._call_finished)
         telemetry.connection_opened.remove(self._connection_opened)
@@ -127,7 +137,8 @@ class Tap:
     def forget(self) -> None:
         """Drop what waits to be sent; nobody is there to get it."""
         self.queue.clear()
-        self.lost = self.captured = 0
+        self.lost = self._kept = 0
+        self._seen = self._count()
         self.topics.clear()
         self.opened.clear()
         self.closed.clear()
@@ -145,7 +156,6 @@ class Tap:
     # -- recording
 
     def _keep(self, event: Event) -> None:
-        self.captured += 1
         if len(self.queue) < _MAX_QUEUE:
             self.queue.append(event)
         else:
@@ -154,10 +164,11 @@ class Tap:
     def _published(self, event: Published) -> None:
         now = self._now()
         topic = event.topic
-        self.topics.add(topic)
-        if not (self._budget.take(now) or (topic in self.focus and self._focused.take(now))):
-            self.lost += 1
-            return
+        if not self._budget.take(now):
+            self._pause()
+            if not (topic in self.focus and self._focused.take(now)):
+                return
+        self._kept += not event.remote
         began = time.perf_counter()
         data = event.data if not event.remote else None
         kept = PublishEvent(
@@ -182,14 +193,59 @@ class Tap:
         self.spent += time.perf_counter() - began
 
     def _call_finished(self, event: CallFinished) -> None:
-        now = self._now()
-        notable = event.code is not None or event.seconds >= SLOW_SECONDS
-        if not (self._budget.take(now) or (notable and self._notable.take(now))):
-            self.lost += 1
+        if self._budget.take(self._now()):
+            self._keep_call(event)
+        else:
+            self._pause()
+            if event.code is not None or event.seconds >= SLOW_CALL:
+                self._call_notable(event)
+
+    def _call_notable(self, event: CallFinished) -> None:
+        if self._notable.take(self._now()):
+            self._keep_call(event)
+
+    def _pause(self) -> None:
+        """Listen to what has a budget of its own only, until the common one has grown again."""
+        if self._resume is not None:
             return
+        telemetry = self._telemetry
+        telemetry.call_finished.remove(self._call_finished)
+        telemetry.call_notable.append(self._call_notable)
+        if not self.focus:
+            telemetry.published.remove(self._published)
+        self._resume = asyncio.get_running_loop().call_later(_PAUSE, self._resumed)
+
+    def _resumed(self) -> None:
+        self._resume = None
+        telemetry = self._telemetry
+        telemetry.call_notable.remove(self._call_notable)
+        telemetry.call_finished.append(self._call_finished)
+        if self._published not in telemetry.published:
+            telemetry.published.append(self._published)
+
+    def focus_on(self, topics: frozenset[str]) -> None:
+        """Topics somebody has open; they are captured with a budget of their own."""
+        self.focus = topics
+        if topics and self._resume is not None and self._published not in self._telemetry.published:
+            self._telemetry.published.append(self._published)
+
+    def _count(self) -> int:
+        counters = self._telemetry.counters
+        return counters.published + counters.calls
+
+    def drain(self) -> tuple[list[Event], int]:
+        """The events captured since the last drain, and how many publishes and calls were not."""
+        events, self.queue = self.queue, []
+        count = self._count()
+        lost = self.lost + max(0, count - self._seen - self._kept)
+        self.lost = self._kept = 0
+        self._seen = count
+        return events, lost
+
+    def _keep_call(self, event: CallFinished) -> None:
         began = time.perf_counter()
         kept = CallEvent(
-            at=now,
+            at=self._now(),
             path=event.path,
             connection=event.connection,
             ms=round(event.seconds * 1000, 3),
@@ -202,6 +258,7 @@ class Tap:
             result=self.redactor(event.result),
             published=list(event.published[:20]),
         )
+        self._kept += 1
         self.calls.append(kept)
         if not kept.ok:
             self.failed.append(kept)

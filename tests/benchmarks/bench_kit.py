@@ -39,19 +39,17 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def demo_server() -> Iterator[tuple[int, int, str]]:
-    """A demo without simulated visitors; gives pid, port and the URL to attach to."""
-    command = [sys.executable, "-m", "liverpc.cli", "demo", "--port", "0", "--users", "0"]
+def bench_server() -> Iterator[tuple[int, int, str]]:
+    """A server that records nothing while nobody looks; gives pid, port and the URL to attach to."""
+    command = [sys.executable, "-m", "tests.benchmarks.bench_server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            url = server.stdout.readline().split()[1]
-            while not (line := server.stdout.readline()).startswith("devtools"):
-                pass
+            port, url = server.stdout.readline().split()
             pin(server.pid, 0)
-            yield server.pid, int(url.rpartition(":")[2].partition("/")[0]), line.split()[3]
+            yield server.pid, int(port), url
         finally:
-            server.terminate()
+            server.kill()
 
 
 def connect(port: int) -> socket.socket:

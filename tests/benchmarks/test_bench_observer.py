@@ -6,13 +6,15 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 import pytest
 
-from tests.benchmarks.bench_kit import EchoLoad, FanOutLoad, cpu_seconds, demo_server, pin
+from tests.benchmarks.bench_kit import EchoLoad, FanOutLoad, bench_server, cpu_seconds, pin
 
 pytestmark = pytest.mark.bench
 
@@ -28,24 +30,23 @@ class Load(Protocol):
 @contextmanager
 def observer(url: str) -> Iterator[None]:
     command = [sys.executable, "-m", "liverpc_devtools.cli", "tail", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tail:
+    with tempfile.TemporaryFile() as printed:
+        tail = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
         pin(tail.pid, 1)
         try:
-            assert tail.stdout is not None
-            tail.stdout.readline()  # the meta line: it is attached
-            os.set_blocking(tail.stdout.fileno(), False)
-            drain = subprocess.Popen(["cat"], stdin=tail.stdout, stdout=subprocess.DEVNULL)
+            while os.fstat(printed.fileno()).st_size == 0:  # the first line says that it is attached
+                assert tail.poll() is None
+                time.sleep(0.05)
             yield
         finally:
             tail.terminate()
             tail.wait()
-            drain.wait()
 
 
 @pytest.mark.parametrize("make", [EchoLoad, FanOutLoad], ids=["echo", "fan-out"])
 def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> None:
     pin(os.getpid(), 1)
-    with demo_server() as (pid, port, url):
+    with bench_server() as (pid, port, url):
         load = make(port)
         load.run(1.0)
         rates: dict[bool, list[float]] = {False: [], True: []}
@@ -65,8 +66,7 @@ def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> N
         load.close()
     ratio = statistics.median(with_ / without for with_, without in zip(rates[True], rates[False], strict=True))
     cpu = statistics.median(without / with_ for with_, without in zip(costs[True], costs[False], strict=True))
-    print(
-        f"\n{make.__name__}: without {statistics.median(rates[False]):,.0f}/s ({statistics.median(costs[False]):.2f} us CPU), "
-        f"with {statistics.median(rates[True]):,.0f}/s ({statistics.median(costs[True]):.2f} us): "
-        f"throughput ratio {ratio:.3f}, CPU ratio {cpu:.3f}"
-    )
+    for name, attached in (("without", False), ("with", True)):
+        rate, cost = statistics.median(rates[attached]), statistics.median(costs[attached])
+        print(f"\n{make.__name__} {name} an observer: {rate:,.0f}/s, {cost:.2f} us CPU each", end="")
+    print(f"\n{make.__name__}: throughput ratio {ratio:.3f}, CPU ratio {cpu:.3f}")
