@@ -1,0 +1,291 @@
+"""The gevent shell around :class:`~liverpc.client.core.ClientCore`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import Event
+
+from liverpc._types import Rpc, Stream
+from liverpc.client.calls import Call
+from liverpc.client.core import ClientCore
+from liverpc.client.socket import HandshakeRefused, SocketClosed
+from liverpc.client.subscription import Subscription, guarded
+from liverpc.config import ClientConfig
+from liverpc.contrib.locust.socket import GeventSocket, open_socket
+from liverpc.contrib.locust.target import live_url
+from liverpc.wire.frames import EventFrame
+
+__all__ = ["Attempt", "LiveClient"]
+
+log = logging.getLogger("liverpc.contrib.locust")
+
+_LOST = 1006
+_REFUSED = 4000  # plus the HTTP status, as the core wants it
+_CLOSE_SECONDS = 1.0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to connect. Times in seconds; those of steps that were not reached are 0.0."""
+
+    total: float
+    tcp: float = 0.0  #: with TLS
+    upgrade: float = 0.0  #: from there to the end of the handshake
+    hello: float = 0.0  #: from there to the server's first message
+    failure: str = ""  #: what it ended with, one of a few words; empty when it succeeded
+    reason: str = ""  #: the same for people
+
+
+class LiveClient:
+    """A connection to a server that comes back when it is lost. Belongs to the greenlets of one thread.
+
+    Args:
+        url: As of :func:`~liverpc.contrib.locust.target.live_url`.
+        headers: Sent with every handshake.
+        tls: For ``wss://``. Default: the system's certificate authorities.
+        config: Time limits, back-off, sizes.
+        on_attempt: Called after each attempt to connect.
+
+    Raises:
+        ConfigError: The URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        tls: Any = None,
+        config: ClientConfig | None = None,
+        on_attempt: Callable[[Attempt], object] | None = None,
+    ) -> None:
+        self.core = ClientCore(config, monotonic=time.monotonic)
+        self._url = live_url(url)
+        self._headers = headers
+        self._tls = tls
+        self._on_attempt = on_attempt
+        self._socket: GeventSocket | None = None
+        self._opened = Event()
+        self._runner: Any = None
+        self._timer: Any = None
+        self._timer_due = 0.0
+
+    # -- life
+
+    def open(self) -> None:
+        """Start, and wait for the first connection for as long as it takes.
+
+        Raises:
+            RpcError: ``CONNECTION_CLOSED``: the server refuses for good, or it failed
+                ``config.max_attempts`` times.
+        """
+        self._runner = gevent.spawn(self._run)
+        try:
+            self._opened.wait()
+        except BaseException:
+            self.close()
+            raise
+        if self.core.status == "closed":
+            raise self.core.closed_error()
+
+    def close(self) -> None:
+        """Say goodbye, wait a second at most for the answer, and leave nothing behind. Harmless when closed."""
+        self.core.close()
+        runner, self._runner = self._runner, None
+        try:
+            if runner is not None and self._socket is not None:
+                self._socket.close()
+                runner.join(timeout=_CLOSE_SECONDS)
+        finally:
+            if runner is not None:
+                runner.kill()
+            if self._timer is not None:
+                self._timer.kill()
+                self._timer = None
+
+    # -- use
+
+    def call(self, fn: Rpc[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function, by declaration or by path, and wait for what it returns.
+
+        A call that is abandoned because its greenlet was killed is forgotten.
+
+        Raises:
+            RpcError: The server's error, or ``TIMEOUT``, ``DISCONNECTED``, ``CONNECTION_CLOSED``,
+                ``INVALID_RESULT``.
+            TypeError: The arguments do not fit, or have no JSON form.
+        """
+        answered = Event()
+        call = self.begin(fn, *args, on_done=lambda _: answered.set(), **kwargs)
+        try:
+            answered.wait()
+        finally:
+            self.core.cancel(call)
+        return call.result(Any if isinstance(fn, str) else fn.result_type)
+
+    def begin(
+        self, fn: Rpc[..., Any] | str, /, *args: Any, on_done: Callable[[Call], object] | None = None, **kwargs: Any
+    ) -> Call:
+        """Send a call without waiting for its answer; ``on_done`` gets it when it has ended."""
+        path, wire_args = _bound(fn, args, kwargs)
+        call = self.core.call(path, wire_args, on_done=on_done)
+        self._settle()
+        return call
+
+    def subscribe(
+        self,
+        fn: Stream[..., Any] | str,
+        /,
+        *args: Any,
+        on_event: Callable[[EventFrame], object] | None = None,
+        **kwargs: Any,
+    ) -> Subscription:
+        """Listen to a stream, through reconnects, and wait for its first answer.
+
+        Args:
+            fn: The stream's declaration or path.
+            args: The stream's arguments.
+            on_event: Gets each event undecoded. Without it, the subscription's ``value`` is kept up to date.
+            kwargs: More arguments.
+
+        Raises:
+            RpcError: The server refused it, or did not answer in time.
+        """
+        path, wire_args = _bound(fn, args, kwargs)
+        result_type = Any if isinstance(fn, str) else fn.result_type
+        answered = Event()
+        subscription = self.core.subscribe(
+            path, wire_args, result_type=result_type, on_change=lambda _: answered.set(), on_event=on_event
+        )
+        self._settle()
+        try:
+            while not subscription.answered and self.core.status != "closed":
+                answered.wait()
+                answered.clear()
+        except BaseException:
+            self.unsubscribe(subscription)
+            raise
+        if subscription.error is not None:
+            self.unsubscribe(subscription)
+            raise subscription.error
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop listening. Harmless when done already."""
+        self.core.unsubscribe(subscription)
+        self._settle()
+
+    # -- inside
+
+    def _run(self) -> None:
+        try:
+            while True:
+                code, reason = self._session()
+                self.core.connection_lost(code, reason)
+                if self.core.retry_delay is None:
+                    return
+                gevent.sleep(self.core.retry_delay)
+        finally:
+            self.core.close()  # unless the core closed itself, which says why
+            self._opened.set()
+
+    def _session(self) -> tuple[int, str]:
+        """One attempt and, if it succeeds, one connection; returns how it ended."""
+        began = time.perf_counter()
+        try:
+            with gevent.Timeout(self.core.config.connect_timeout):
+                self._socket = socket = self._dial()
+                upgraded = time.perf_counter()
+                # Only its first words say that the server lets us in; and it always says them.
+                messages = socket.recv()
+        except (Exception, gevent.Timeout) as error:
+            code, word, reason = _failure(error)
+            self._hang_up()
+            self._tell(Attempt(time.perf_counter() - began, failure=word, reason=reason))
+            return code, reason
+        now = time.perf_counter()
+        try:
+            self._tell(Attempt(now - began, tcp=socket.tcp, upgrade=socket.upgrade, hello=now - upgraded))
+            self.core.connection_opened()
+            self._settle()
+            self._opened.set()
+            while True:
+                for message in messages:
+                    self.core.receive(message)
+                if self.core.has_outgoing:
+                    # Whoever receives must not wait for the network.
+                    gevent.spawn(self._settle)
+                messages = socket.recv()
+        except SocketClosed as closed:
+            return closed.code, closed.reason
+        finally:
+            self._hang_up()
+
+    def _dial(self) -> GeventSocket:
+        config = self.core.config
+        return open_socket(
+            self._url,
+            headers=self._headers,
+            tls=self._tls,
+            timeout=config.connect_timeout,
+            silence=config.silence_seconds,
+            message_max=config.message_bytes,
+        )
+
+    def _hang_up(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.abort()
+
+    def _tell(self, attempt: Attempt) -> None:
+        if self._on_attempt is not None:
+            guarded(self._on_attempt, attempt)
+
+    def _settle(self) -> None:
+        """Follow up on a change of the core: send, set the timer."""
+        if self._socket is not None and self.core.has_outgoing:
+            with suppress(SocketClosed):  # receiving tells
+                self._socket.send(self.core.outgoing())
+        due = self.core.next_deadline()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return  # early is harmless
+        if self._timer is not None:
+            self._timer.kill(block=False)
+        self._timer_due = due
+        self._timer = gevent.spawn_later(max(0.0, due - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.core.tick()
+        self._settle()
+
+
+def _bound(fn: Rpc[..., Any] | Stream[..., Any] | str, args: Any, kwargs: Any) -> tuple[str, list[Any]]:
+    if isinstance(fn, str):
+        if kwargs:
+            raise TypeError(f"{fn} is known by its path only, so its parameters have no names here")
+        return fn, list(args)
+    return fn.path, fn.bind(args, kwargs)
+
+
+def _failure(error: BaseException) -> tuple[int, str, str]:
+    """Close code for the core, one of a few words for statistics, and a reason for people."""
+    if isinstance(error, HandshakeRefused):
+        text = f"HTTP {error.status} {error.text}".strip()
+        return _REFUSED + error.status, f"http_{error.status}", text
+    if isinstance(error, SocketClosed):
+        return error.code, f"close_{error.code}", error.reason or f"the server closed the connection ({error.code})"
+    if isinstance(error, (TimeoutError, gevent.Timeout)):
+        return _LOST, "timeout", "the server does not answer"
+    if isinstance(error, ConnectionRefusedError):
+        return _LOST, "refused", "connection refused; is the server running?"
+    if isinstance(error, OSError):
+        return _LOST, "network", error.strerror or str(error) or type(error).__name__
+    log.exception("connecting failed in a way it should not", exc_info=error)
+    return _LOST, "error", repr(error)

@@ -1,0 +1,244 @@
+"""A WebSocket client on a gevent socket: little memory and little work per message."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+from gevent import socket as gsocket
+from gevent import ssl as gssl
+from gevent.lock import BoundedSemaphore
+
+from liverpc.client.socket import HandshakeRefused, SocketClosed
+from liverpc.contrib.locust.frames import CLOSE, PONG, TEXT, ClosedBy, FrameReader, client_frame
+
+__all__ = ["GeventSocket", "open_socket"]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_CHUNK = 65536
+_HEAD_MAX = 16384
+_REFUSAL_MAX = 200  # bytes of a refusal's body that are kept
+_LOST = 1006
+
+
+class GeventSocket:
+    """One open connection; made by :func:`open_socket`.
+
+    One greenlet receives, any may send.
+
+    Attributes:
+        tcp: Seconds until the TCP connection (and TLS) stood.
+        upgrade: Seconds from then until the server agreed to speak WebSocket.
+    """
+
+    def __init__(self, sock: Any, *, rest: bytes, message_max: int, tcp: float, upgrade: float) -> None:
+        self.tcp = tcp
+        self.upgrade = upgrade
+        self._sock = sock
+        self._reader = FrameReader(message_max)
+        self._early = self._reader.feed(rest)
+        self._lock = BoundedSemaphore(1)
+        self._said_goodbye = False
+
+    def recv(self) -> list[bytes]:
+        """The next messages, at least one; waits for them.
+
+        Raises:
+            SocketClosed: The connection is closed, or was silent for too long.
+        """
+        messages, self._early = self._early, []
+        reader = self._reader
+        while True:
+            if reader.ping is not None:
+                self._pong()
+            if messages:
+                return messages
+            if reader.end is not None:
+                self._answer_goodbye(reader.end)
+                raise SocketClosed(reader.end.code, reader.end.reason)
+            try:
+                data = self._sock.recv(_CHUNK)
+            except TimeoutError:
+                raise SocketClosed(_LOST, f"the server was silent for {self._sock.gettimeout():g} s") from None
+            except OSError as error:
+                raise SocketClosed(_LOST, _reason(error)) from None
+            if not data:
+                raise SocketClosed(_LOST, "the server hung up without a goodbye")
+            messages = reader.feed(data)
+
+    def send(self, texts: Iterable[str]) -> None:
+        """Send text messages; waits while the network is busy.
+
+        The texts are taken from the iterable when their turn has come.
+
+        Raises:
+            SocketClosed: The connection is closed; whether the texts arrived is unknown.
+        """
+        with self._lock:
+            for text in texts:
+                self._write(TEXT, text.encode())
+        if self._reader.ping is not None:
+            self._pong()
+
+    def close(self, code: int = 1000) -> None:
+        """Say goodbye without waiting for the answer. Who receives gets ``SocketClosed`` when it came."""
+        try:
+            with self._lock:
+                self._goodbye(code)
+        except SocketClosed:
+            pass  # so be it
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._sock.close()
+
+    def _pong(self) -> None:
+        # Never waits: who receives must go on receiving, or both sides might wait for each other. Whoever
+        # holds the lock answers afterwards.
+        if self._lock.acquire(blocking=False):
+            try:
+                payload, self._reader.ping = self._reader.ping, None
+                self._write(PONG, payload or b"")
+            except SocketClosed:
+                pass  # receiving tells
+            finally:
+                self._lock.release()
+
+    def _answer_goodbye(self, end: ClosedBy) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self._goodbye(end.code if end.violation else 1000)
+            except SocketClosed:
+                pass  # the server did not wait
+            finally:
+                self._lock.release()
+
+    def _goodbye(self, code: int) -> None:
+        if not self._said_goodbye:
+            self._said_goodbye = True
+            self._write(CLOSE, code.to_bytes(2, "big"))
+
+    def _write(self, opcode: int, payload: bytes) -> None:
+        try:
+            self._sock.sendall(client_frame(opcode, payload, os.urandom(4)))
+        except OSError as error:
+            raise SocketClosed(_LOST, _reason(error)) from None
+
+
+def open_socket(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    tls: gssl.SSLContext | None = None,
+    subprotocol: str | None = None,
+    timeout: float = 10.0,
+    silence: float = 150.0,
+    message_max: int = 16 << 20,
+) -> GeventSocket:
+    """Connect and shake hands.
+
+    Args:
+        url: ``ws://`` or ``wss://``.
+        headers: Sent with the handshake.
+        tls: For ``wss://``. Default: the system's certificate authorities.
+        subprotocol: Asked for, and the server must agree.
+        timeout: Seconds for all of it.
+        silence: Seconds without a byte from the server after which the connection counts as lost.
+        message_max: Bytes of the largest message accepted.
+
+    Raises:
+        HandshakeRefused: The server answered with an HTTP status.
+        OSError: There is no connection, or it did not come about in time.
+        SocketClosed: What answered does not speak WebSocket.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    began = time.perf_counter()
+    sock: Any = None
+    limit = gevent.Timeout(timeout)
+    try:
+        with limit:
+            sock = gsocket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
+            sock.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
+            if secure:
+                sock = (tls or _default_tls()).wrap_socket(sock, server_hostname=parts.hostname)
+            connected = time.perf_counter()
+            key = base64.b64encode(os.urandom(16)).decode()
+            path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+            sock.sendall(_request(path, parts.netloc, key, headers or {}, subprotocol))
+            rest = _agreed(sock, key, subprotocol)
+    except BaseException as error:
+        if sock is not None:
+            sock.close()
+        if error is limit:
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        raise
+    upgraded = time.perf_counter()
+    sock.settimeout(silence)
+    return GeventSocket(sock, rest=rest, message_max=message_max, tcp=connected - began, upgrade=upgraded - connected)
+
+
+def _default_tls() -> Any:
+    context = gssl.SSLContext(gssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
+    return context
+
+
+def _request(path: str, host: str, key: str, headers: Mapping[str, str], subprotocol: str | None) -> bytes:
+    lines = {
+        "Host": host,
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": key,
+        "Sec-WebSocket-Version": "13",
+        **({"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}),
+        **headers,
+    }
+    for name, value in lines.items():
+        if not f"{name}{value}".isprintable():
+            raise ValueError(f"the header {name!r} contains a control character")
+    head = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items()), "", ""]
+    return "\r\n".join(head).encode("latin-1")
+
+
+def _agreed(sock: Any, key: str, subprotocol: str | None) -> bytes:
+    """Read the server's answer; returns what came after it."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(_CHUNK)
+        if not more or len(data) + len(more) > _HEAD_MAX + _CHUNK:
+            raise SocketClosed(_LOST, "what answers there does not speak HTTP")
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if not words[0].startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
+        raise SocketClosed(_LOST, "what answers there does not speak HTTP")
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    status = int(words[1])
+    if status != HTTPStatus.SWITCHING_PROTOCOLS:
+        raise HandshakeRefused(status, _refusal(sock, rest, fields.get("content-length", "")))
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324 - RFC 6455 wants it
+    if fields.get("sec-websocket-accept") != accept:
+        raise SocketClosed(_LOST, "what answers there does not speak WebSocket")
+    if subprotocol and fields.get("sec-websocket-protocol") != subprotocol:
+        raise SocketClosed(_LOST, f"the server does not speak {subprotocol}")
+    return rest
+
+
+def _refusal(sock: Any, body: bytes, length: str) -> str:
+    wanted = min(int(length) if length.isdigit() else _REFUSAL_MAX, _REFUSAL_MAX)
+    while len(body) < wanted and (more := sock.recv(_REFUSAL_MAX)):
+        body += more
+    return body[:_REFUSAL_MAX].decode(errors="replace").strip()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,164 @@
+"""The Locust user that talks to a liverpc server."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from gevent import GreenletExit
+from locust import User
+
+from liverpc._types import Rpc, Stream
+from liverpc.client.subscription import Subscription
+from liverpc.config import ClientConfig
+from liverpc.contrib.locust.client import Attempt, LiveClient
+from liverpc.contrib.locust.recorder import Recorder, recorder_of
+from liverpc.errors import ConfigError, RpcError
+from liverpc.wire.frames import EventFrame
+
+__all__ = ["ConnectOptions", "LiveUser"]
+
+log = logging.getLogger("liverpc.contrib.locust")
+
+
+class ConnectOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one user connects."""
+
+    url: str  #: ``ws://`` or ``wss://``; the path is ``/ws`` when there is none
+    headers: Mapping[str, str] = {}  #: such as ``Authorization`` or ``Cookie``
+    tls: ssl.SSLContext | None = None  #: for ``wss://``; None: the system's certificate authorities
+    config: ClientConfig = ClientConfig()
+
+
+class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy could follow
+    """A user with one connection, opened when the user starts and closed when it stops.
+
+    Everything appears in Locust's statistics: ``WS connect`` with its steps, ``RPC <path>`` and
+    ``SUB <path>``; failures under their codes. A lost connection comes back by itself, after the pauses of
+    ``ClientConfig``, and a user whose first connection fails keeps trying in the same way; a user whom the
+    server refuses for good stops.
+
+    ::
+
+        class Visitor(LiveUser):
+            wait_time = constant_throughput(2)
+
+            def on_start(self):
+                super().on_start()
+                self.stream("chat/messages", "general")
+
+            @task
+            def talk(self):
+                self.call("chat/send", "general", "hello")
+
+    Attributes:
+        client: The connection, while the user runs.
+        recorder: For latencies of your own: ``self.recorder.add("PUB", "chat", seconds)``.
+    """
+
+    abstract = True
+
+    def __init__(self, environment: Any) -> None:
+        super().__init__(environment)
+        self.recorder: Recorder = recorder_of(environment)
+        self.client: LiveClient
+
+    def connect_options(self) -> ConnectOptions:
+        """Where and how this user connects; override it for credentials per user.
+
+        The default is the URL of ``--host``, with the path ``/ws`` when it has none.
+
+        Raises:
+            ConfigError: There is no ``--host``.
+        """
+        if not self.host:
+            raise ConfigError("--host is missing: --host ws://127.0.0.1:8000 names the server")
+        return ConnectOptions(url=self.host)
+
+    def on_start(self) -> None:
+        """Connect. An override calls it first.
+
+        Raises:
+            ConfigError: ``connect_options()`` names no server.
+        """
+        options = self.connect_options()
+        self.client = LiveClient(
+            options.url,
+            headers=options.headers,
+            tls=options.tls,
+            config=options.config,
+            on_attempt=self.on_attempt,
+        )
+        try:
+            self.client.open()
+        except RpcError as error:
+            log.warning("a user stops: %s", error)
+            raise GreenletExit from None  # of what else is raised here, Locust prints a traceback
+
+    def on_stop(self) -> None:
+        """Close the connection. An override calls it last."""
+        if hasattr(self, "client"):
+            self.client.close()
+
+    def on_attempt(self, attempt: Attempt) -> None:
+        """Record an attempt to connect; called for each, the later ones included."""
+        if attempt.failure:
+            self.recorder.fail("WS", "connect", attempt.total, attempt.failure)
+            return
+        self.recorder.add("WS", "connect", attempt.total)
+        self.recorder.add("WS", "connect.tcp", attempt.tcp, part=True)
+        self.recorder.add("WS", "connect.upgrade", attempt.upgrade, part=True)
+        self.recorder.add("WS", "connect.hello", attempt.hello, part=True)
+
+    def call(self, fn: Rpc[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function, by declaration or by path, and record how long it took.
+
+        Raises:
+            RpcError: It failed, which is recorded under the error's code.
+            TypeError: The arguments do not fit, or have no JSON form.
+        """
+        return self._recorded("RPC", fn, lambda: self.client.call(fn, *args, **kwargs))
+
+    def stream(
+        self,
+        fn: Stream[..., Any] | str,
+        /,
+        *args: Any,
+        on_event: Callable[[EventFrame], object] | None = None,
+        **kwargs: Any,
+    ) -> Subscription:
+        """Listen to a stream, and record how long its first answer took.
+
+        Args:
+            fn: The stream's declaration or path.
+            args: The stream's arguments.
+            on_event: Gets each event undecoded, which is cheap. Without it, the ``value`` of what is
+                returned is kept up to date.
+            kwargs: More arguments.
+
+        Returns:
+            What ``self.client.unsubscribe`` takes to end it.
+
+        Raises:
+            RpcError: The server refused it or did not answer, which is recorded under the error's code.
+        """
+        subscribe = self.client.subscribe
+        subscription: Subscription = self._recorded(
+            "SUB", fn, lambda: subscribe(fn, *args, on_event=on_event, **kwargs)
+        )
+        return subscription
+
+    def _recorded(self, kind: str, fn: Any, action: Callable[[], Any]) -> Any:
+        name = fn if isinstance(fn, str) else fn.path
+        began = time.perf_counter()
+        try:
+            result = action()
+        except RpcError as error:
+            self.recorder.fail(kind, name, time.perf_counter() - began, error.code)
+            raise
+        self.recorder.add(kind, name, time.perf_counter() - began)
+        return result

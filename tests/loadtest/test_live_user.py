@@ -1,0 +1,299 @@
+"""The gevent client, in processes of its own against servers in this one; and users of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import ssl
+import subprocess
+import sys
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from liverpc import ConnectRequest, Context, LiveServer, Reject, live, public
+from liverpc.contrib.locust.frames import CLOSE, PING, PONG, TEXT
+from tests.loadtest.load_kit import ROOT, locust
+
+pytestmark = pytest.mark.realtime
+
+PEM = ROOT / "tests" / "transports" / "localhost.pem"
+PROBE = Path(__file__).with_name("gevent_probe.py")
+
+
+@live.stream("numbers", merge="latest")
+async def numbers(ctx: Context[Any]) -> list[int]:
+    return [0]
+
+
+@live
+async def add(ctx: Context[Any], number: int) -> None:
+    ctx.publish("numbers", "event", number)
+
+
+@live
+async def wait(ctx: Context[Any]) -> None:
+    await asyncio.Event().wait()
+
+
+@live
+def echo(ctx: Context[Any], value: str) -> str:
+    return value
+
+
+def desk(on_connect: Any = None) -> LiveServer:
+    functions = SimpleNamespace(numbers=numbers, add=add, wait=wait, echo=echo, _guard=public())
+    return LiveServer({"desk": functions}, on_connect=on_connect)
+
+
+class Probe:
+    """The probe's process, and what it says."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def says(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        fact: dict[str, Any] = json.loads(await self._process.stdout.readline())
+        return fact
+
+    async def everything(self) -> list[dict[str, Any]]:
+        out, _ = await self._process.communicate()
+        assert self._process.returncode == 0
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@asynccontextmanager
+async def probing(*arguments: str) -> AsyncIterator[Probe]:
+    process = await asyncio.create_subprocess_exec(sys.executable, PROBE, *arguments, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield Probe(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def probed(*arguments: str) -> list[dict[str, Any]]:
+    async with probing(*arguments) as probe:
+        return await probe.everything()
+
+
+# -- against the real server
+
+
+async def test_calls_and_streams_work_over_tls_with_headers() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    seen: list[str] = []
+
+    def on_connect(request: ConnectRequest) -> None:
+        seen.append(request.headers["authorization"])
+
+    server = desk(on_connect)
+    async with server.serve("127.0.0.1", 0, ssl=context) as listening:
+        url = listening.url.replace("127.0.0.1", "localhost")
+        assert await probed("session", url, str(PEM), "secret") == [
+            {"opened": True, "echo": True},
+            {"value": [0, 1]},
+            {"code": "NOT_FOUND"},
+            {"code": "VALIDATION"},
+            {"closed": "closed", "quickly": True},
+        ]
+        assert seen == ["secret"]
+
+
+@pytest.mark.parametrize("before_upgrade", [True, False], ids=["by HTTP", "by close code"])
+async def test_a_refusal_is_final_and_says_why(before_upgrade: bool) -> None:
+    def on_connect(request: ConnectRequest) -> None:
+        raise Reject("FORBIDDEN", "not you", before_upgrade=before_upgrade)
+
+    async with desk(on_connect).serve("127.0.0.1", 0) as listening:
+        (fact,) = await probed("session", listening.url, str(PEM), "secret")
+        assert (fact["opened"], fact["code"]) == (False, "CONNECTION_CLOSED")
+        assert "not you" in fact["text"]
+        assert "403" in fact["text"]
+
+
+async def test_a_stream_outlives_its_server() -> None:
+    async with AsyncExitStack() as stack:
+        async with desk().serve("127.0.0.1", 0) as listening:
+            port = int(listening.url.rpartition(":")[2].partition("/")[0])
+            probe = await stack.enter_async_context(probing("comes_back", listening.url))
+            assert await probe.says() == {"subscribed": True}
+        server = desk()
+        await stack.enter_async_context(server.serve("127.0.0.1", port))
+        assert await probe.says() == {"subscribed": "again"}
+        server.publish_nowait("numbers", "event", 7)
+        assert await probe.everything() == [{"event": 7}]
+
+
+async def test_a_call_times_out_on_a_silent_connection() -> None:
+    async with desk().serve("127.0.0.1", 0) as listening:
+        assert await probed("times_out", listening.url) == [{"code": "TIMEOUT"}]
+
+
+# -- against servers that say what the real one does not
+
+
+def server_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
+    return bytes([opcode | (128 if fin else 0), len(payload)]) + payload
+
+
+async def read_frame(reader: StreamReader) -> tuple[int, bytes]:
+    first, size = await reader.readexactly(2)
+    assert size & 128
+    size &= 127
+    if size > 125:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+    key = await reader.readexactly(4)
+    data = await reader.readexactly(size)
+    return first & 15, bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
+
+
+async def raw(
+    answer: bytes, frames: bytes, action: str = "raw"
+) -> tuple[list[dict[str, Any]], list[tuple[int, bytes]]]:
+    """What the probe says of a server that sends this, and what it sent.
+
+    ``answer`` goes out instead of the end of the handshake if it is not empty; ``{accept}`` in it is filled in.
+    """
+    got: list[tuple[int, bytes]] = []
+    done = asyncio.Event()
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+            assert key is not None
+            digest = hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+            writer.write(answer.replace(b"{accept}", base64.b64encode(digest)) + frames)
+            while True:
+                got.append(await read_frame(reader))
+        except asyncio.IncompleteReadError:
+            writer.close()
+            done.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await probed(action, f"ws://127.0.0.1:{port}/ws")
+        await done.wait()
+    return said, got
+
+
+AGREED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+)
+
+
+async def test_fragments_pings_and_the_goodbye_are_answered_as_they_should() -> None:
+    said, got = await raw(
+        AGREED,
+        server_frame(TEXT, b"he", fin=False)
+        + server_frame(PING, b"?")
+        + server_frame(0, b"llo")
+        + server_frame(TEXT, b"more")
+        + server_frame(CLOSE, b"\x03\xe9bye"),
+    )
+    assert said == [{"message": "hello"}, {"message": "more"}, {"code": 1001, "reason": "bye"}]
+    assert sorted(got) == sorted(
+        [(TEXT, b"one"), (TEXT, b"two" * 30_000), (PONG, b"?"), (CLOSE, (1000).to_bytes(2, "big"))]
+    )
+
+
+async def test_a_server_that_breaks_the_protocol_is_told_so() -> None:
+    said, got = await raw(AGREED, server_frame(TEXT, b"last") + b"\x81\xff")
+    assert said[0] == {"message": "last"}
+    assert said[1]["code"] == 1002
+    assert (CLOSE, (1002).to_bytes(2, "big")) in got
+
+
+async def test_a_server_that_does_not_say_goodbye_is_left_all_the_same() -> None:
+    said, got = await raw(AGREED, server_frame(TEXT, b"welcome"), "stubborn")
+    assert said == [{"closed": "closed", "soon": True}]
+    assert got[-1] == (CLOSE, (1000).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused", "text"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", "HandshakeRefused", "busy"),
+        (AGREED.replace(b"{accept}", b"wrong"), "SocketClosed", "does not speak WebSocket"),
+        (b"SSH-2.0-server\r\n\r\n", "SocketClosed", "does not speak HTTP"),
+    ],
+    ids=["refused", "wrong answer", "not HTTP"],
+)
+async def test_a_handshake_that_fails_says_how(answer: bytes, refused: str, text: str) -> None:
+    said, _ = await raw(answer, b"")
+    assert said[0]["refused"] == refused
+    assert text in said[0]["text"]
+
+
+# -- users of one's own
+
+
+def test_the_user_of_the_manual_runs(host: str, environ: dict[str, str], tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "load-tests.md").read_text()
+    code = re.search(r"^```python name=locustfile\.py\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+    assert code is not None
+    file = tmp_path / "locustfile.py"
+    file.write_text(code[1])
+    done = locust(
+        *("--headless", "--only-summary", "-u", "3", "-r", "3", "-t", "2s", "--host", host),
+        environ=environ,
+        cwd=tmp_path,
+        file=file,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for series in ("RPC      chat/send", "SUB      chat/messages", "PUB      chat", "WS       connect"):
+        assert series in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_user_that_is_refused_stops_and_is_counted(host: str, environ: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "locustfile.py"
+    file.write_text(
+        "from locust import task\n"
+        "from liverpc.contrib.locust import ConnectOptions, LiveUser\n"
+        "class Stranger(LiveUser):\n"
+        "    def connect_options(self):\n"
+        "        return ConnectOptions(url=self.host + '/ws?user=' + 'x' * 65)\n"
+        "    @task\n"
+        "    def talk(self):\n"
+        "        self.call('chat/send', 'general', 'never')\n"
+    )
+    done = locust(
+        *("--headless", "--only-summary", "-t", "1s", "--host", host), environ=environ, cwd=tmp_path, file=file
+    )
+    assert done.returncode == 1
+    assert "WS connect: close_4403" in done.stderr
+    assert "chat/send" not in done.stderr
+
+
+def test_without_locust_the_error_names_the_extra() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['locust'] = sys.modules['gevent'] = None\n"
+        "import liverpc.contrib.locust.ledger, liverpc.contrib.locust.frames\n"
+        "from liverpc.contrib.locust import LiveUser\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in done.stderr
+    assert "pip install 'liverpc[loadtest]'" in done.stderr
+
+
+def test_the_pure_parts_load_neither_gevent_nor_locust() -> None:
+    names = ("ledger", "histogram", "schedule", "frames", "target")
+    code = "import sys\n" + "".join(f"import liverpc.contrib.locust.{name}\n" for name in names)
+    code += "print({'gevent', 'locust', 'asyncio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
