@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 
 from liverpc.config import Inspect, Token
@@ -69,6 +70,7 @@ class Inspector:
         self._known: dict[str, int] = {}  # topics the observers were told of, with their numbers
         self._rev = 0
         self._busy = 0.0
+        self._lately: deque[tuple[int, int]] = deque(maxlen=8)  # captured and lost events of each tick of a second
         self._calm = 0
         self._look_at_connections = False
         self._task: asyncio.Task[None] | None = None
@@ -138,7 +140,7 @@ class Inspector:
         last = self.monotonic()
         while self.observers:
             await asyncio.sleep(_TICK)
-            began = time.perf_counter()
+            began = time.thread_time()  # not the wall clock: a preempted process did not spend it
             ticks += 1
             self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
             for step in (
@@ -149,7 +151,7 @@ class Inspector:
                 except Exception:  # one observer's trouble must not end the service for the others
                     log.exception("the inspector failed in %s", step.__name__)
             now = self.monotonic()
-            self._measure(time.perf_counter() - began, now - last)
+            self._measure(time.thread_time() - began, now - last)
             last = now
         self.source.hub.touched = None
         self.tap.forget()
@@ -170,9 +172,10 @@ class Inspector:
 
     def _tell_events(self) -> None:
         tap = self.tap
-        captured = len(tap.queue)
         events, lost = tap.drain()
-        sample = captured / (captured + lost) if lost else 1.0
+        self._lately.append((len(events), lost))
+        captured = sum(kept for kept, _ in self._lately)
+        sample = captured / max(1, captured + sum(missed for _, missed in self._lately)) if lost else 1.0
         for observer in self.observers:
             if observer.greeted:
                 for event in events:

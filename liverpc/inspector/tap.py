@@ -69,7 +69,7 @@ class Tap:
         calls: Finished calls, oldest first; ``failed`` the failed ones besides, kept longer.
         rings: The last events of each topic.
         queue: Events captured since the last :meth:`drain`; ``lost`` counts those it had no room for.
-        spent: Seconds spent recording since the last time somebody asked.
+        spent: Seconds of processor time spent recording since the last time somebody asked.
         topics, opened, closed: What changed since the last state was sent; the hub adds the topics that are
             published on.
     """
@@ -169,7 +169,7 @@ class Tap:
             if not (topic in self.focus and self._focused.take(now)):
                 return
         self._kept += not event.remote
-        began = time.perf_counter()
+        began = time.thread_time()
         data = event.data if not event.remote else None
         kept = PublishEvent(
             at=now,
@@ -190,7 +190,7 @@ class Tap:
             self.rings.move_to_end(topic)
         ring.append(kept)
         self._keep(kept)
-        self.spent += time.perf_counter() - began
+        self.spent += time.thread_time() - began
 
     def _call_finished(self, event: CallFinished) -> None:
         if self._budget.take(self._now()):
@@ -243,7 +243,7 @@ class Tap:
         return events, lost
 
     def _keep_call(self, event: CallFinished) -> None:
-        began = time.perf_counter()
+        began = time.thread_time()
         kept = CallEvent(
             at=self._now(),
             path=event.path,
@@ -263,7 +263,7 @@ class Tap:
         if not kept.ok:
             self.failed.append(kept)
         self._keep(kept)
-        self.spent += time.perf_counter() - began
+        self.spent += time.thread_time() - began
 
     def _arguments(self, event: CallFinished) -> Any:
         """Arguments by parameter name, so that ``login(email, password)`` is covered by the keys."""

@@ -1,0 +1,269 @@
+"""The terminal program."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import ContentSwitcher, Input
+
+from liverpc.inspector.protocol import ChaosRule, Match
+from liverpc_devtools import bars
+from liverpc_devtools.attach import Link
+from liverpc_devtools.bars import Bar
+from liverpc_devtools.calls import CallsView
+from liverpc_devtools.connections import ConnectionsView
+from liverpc_devtools.dialogs import ChaosForm, Help
+from liverpc_devtools.model import Model
+from liverpc_devtools.palette import ASCII, UNICODE, Line
+from liverpc_devtools.streams import StreamsView
+from liverpc_devtools.table import Table
+from liverpc_devtools.text import clean
+from liverpc_devtools.view import View
+
+__all__ = ["DevtoolsApp", "run"]
+
+_FLUSH_HZ = 20
+_BARS_EVERY = 5  # flushes; figures that change faster cannot be read
+
+
+class DevtoolsApp(App[None]):
+    """Shows a model. With a link it keeps the model attached; without, whoever feeds the model may.
+
+    Args:
+        model: What is shown.
+        link: Feeds the model while the program runs.
+        url: Shown beside the server's name.
+        screen: The view shown first: ``streams``, ``rpc`` or ``connections``.
+        ascii_only: Draw with ASCII characters only. Other people's text stays as it is.
+        filter_text: The first view's filter.
+    """
+
+    CSS_PATH = "liverpc.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    ALLOW_SELECT = False
+    TITLE = "liverpc"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # With priority, so that keys typed right after them go to where they lead.
+        Binding("2", "view('streams')", "streams", show=False, priority=True),
+        Binding("3", "view('rpc')", "RPC", show=False, priority=True),
+        Binding("4", "view('connections')", "connections", show=False, priority=True),
+        Binding("slash", "filter", "show rows that contain a text", key_display="/ filter", priority=True),
+        Binding("escape", "leave", "leave the details, clear the filter", show=False),
+        Binding("x", "chaos", "inject a fault", key_display="x chaos"),
+        Binding("X", "disarm", "remove every fault at once", show=False),
+        Binding("question_mark", "help", "this help", key_display="? help"),
+        Binding("q", "quit_or_back", "back, then quit", key_display="q quit"),
+    ]
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        link: Link | None = None,
+        url: str = "",
+        screen: str = "streams",
+        ascii_only: bool = False,
+        filter_text: str = "",
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._link = link
+        self._url = url
+        self._glyphs = ASCII if ascii_only else UNICODE
+        self._views: dict[str, View] = {
+            "streams": StreamsView(model, self._glyphs),
+            "rpc": CallsView(model, self._glyphs),
+            "connections": ConnectionsView(model, self._glyphs),
+        }
+        self._current = screen
+        self._first_filter = filter_text
+        self._bars = {
+            "status": Bar("bar", id="status"),
+            "health": Bar("head", id="health"),
+            "chaos": Bar("chaos", id="chaos"),
+            "tabs": Bar("base", id="tabs"),
+            "keys": Bar("bar", id="keys"),
+        }
+        self._flushes = 0
+        self.animation_level = "none"
+        if ascii_only:
+            self.add_class("-ascii")
+
+    def compose(self) -> ComposeResult:
+        for name in ("status", "health", "chaos", "tabs"):
+            yield self._bars[name]
+        with ContentSwitcher(initial=self._current, id="views"):
+            yield from self._views.values()
+        yield Input(id="filter", placeholder="rows that contain…", compact=True)
+        yield self._bars["keys"]
+
+    def on_mount(self) -> None:
+        self._model.watch(Match(kind=["rpc", "conn"]))
+        self.set_focus(self.view.table)
+        self.view.table.needle = self._first_filter
+        self.flush()
+        self.set_interval(1 / _FLUSH_HZ, self.flush)
+        if self._link is not None:
+            self.run_worker(self._link.run(), name="link", exclusive=True)
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        return self._views[self._current]
+
+    # -- drawing ------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Bring the screen up to date with the model."""
+        self.view.flush()
+        if self._flushes % _BARS_EVERY == 0:
+            self._show_bars()
+        self._flushes += 1
+        while self._model.notes:
+            self.notify(clean(self._model.notes.popleft()), markup=False, timeout=4)
+
+    def _show_bars(self) -> None:
+        model = self._model
+        self._bars["status"].show(*bars.status(model, self._url, self._glyphs))
+        self._bars["health"].show(*bars.health(model))
+        self._bars["chaos"].display = bool(model.chaos)
+        if model.chaos:
+            self._bars["chaos"].show(*bars.chaos(model), {"  X disarm ": "app.disarm"})
+        self._show_tabs()
+        self._show_keys()
+
+    def _show_tabs(self) -> None:
+        left: list[Line] = []
+        actions: dict[str, str] = {}
+        for name, view in self._views.items():
+            here = name == self._current
+            text = f"[{view.DIGIT} {view.TITLE}]" if here else f" {view.DIGIT} {view.TITLE} "
+            actions[text] = f"app.view('{name}')"
+            left.append([(text, "accent" if here else "head"), (f" {view.figure()}  ", "text" if here else "dim")])
+        self._bars["tabs"].show(left, self.view.marks(), actions)
+
+    def _show_keys(self) -> None:
+        lines: dict[bool, list[Line]] = {True: [], False: []}
+        for each in (*type(self.view).BINDINGS, *self.BINDINGS, *View.BINDINGS):
+            if isinstance(each, Binding) and each.show and self.check_action(each.action, ()):
+                key, _, word = (each.key_display or "").partition(" ")
+                at_end = each.action in ("help", "quit_or_back")
+                lines[at_end].append([(f" {key}", "accent"), (f" {word} ", "dim")])
+        self._bars["keys"].show(lines[False], [piece for line in lines[True] for piece in line])
+
+    # -- keys ---------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("filter", "view"):
+            return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+        if action == "chaos":
+            return self._model.may_arm
+        if action == "disarm":
+            return bool(self._model.chaos)
+        return True
+
+    def action_view(self, name: str) -> None:
+        self._current = name
+        self.query_one("#views", ContentSwitcher).current = name
+        self._close_filter()
+        self.view.table.reload()
+        self.view.flush()
+        self._show_bars()
+
+    def action_filter(self) -> None:
+        line = self.query_one("#filter", Input)
+        line.display = True
+        line.value = self.view.table.needle
+        self.set_focus(line)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "filter" and event.input.display:
+            self.view.table.needle = event.value
+            self._show_tabs()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "filter":
+            self._close_filter()
+
+    def _close_filter(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.set_focus(self.view.table)
+
+    def action_leave(self) -> None:
+        if self.query_one("#filter", Input).display:
+            self.view.table.needle = ""
+            self._close_filter()
+        elif not self.view.back():
+            self.view.table.needle = ""
+        self._show_tabs()
+
+    def action_quit_or_back(self) -> None:
+        if not self.view.back():
+            self.exit()
+
+    def action_help(self) -> None:
+        views = [(each.DIGIT, each.TITLE) for each in self._views.values()]
+        self.push_screen(
+            Help(
+                {
+                    self.view.TITLE: _explained(type(self.view).BINDINGS),
+                    "Rows": [*_explained(View.BINDINGS), *_explained(Table.BINDINGS)],
+                    "Everywhere": [*views, *self._explained_here()],
+                }
+            )
+        )
+
+    def _explained_here(self) -> Iterable[tuple[str, str]]:
+        usable = [
+            each
+            for each in self.BINDINGS
+            if isinstance(each, Binding) and not each.key.isdigit() and self.check_action(each.action, ())
+        ]
+        return _explained(usable)
+
+    def action_chaos(self) -> None:
+        topic = self._model.topic if self._current == "streams" else None
+        self.push_screen(ChaosForm(topic or "*"), self._arm)
+
+    def _arm(self, wish: tuple[ChaosRule, float] | None) -> None:
+        if wish is not None:
+            self._model.arm(*wish)
+
+    def action_disarm(self) -> None:
+        self._model.disarm()
+
+
+def _explained(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
+    names = {
+        "question_mark": "?",
+        "slash": "/",
+        "escape": "esc",
+        "pagedown": "page down",
+        "pageup": "page up",
+    }
+    return [
+        (" ".join(names.get(key, key) for key in each.key.split(",")), each.description)
+        for each in bindings
+        if isinstance(each, Binding)
+    ]
+
+
+async def run(app: DevtoolsApp) -> int:
+    """Run ``app`` until it is quit; 0, or 130 when a signal asked the process to end."""
+    code = 0
+
+    def interrupted() -> None:
+        nonlocal code
+        code = 130
+        app.exit()
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(each, interrupted)
+    await app.run_async()
+    return code or app.return_code or 0

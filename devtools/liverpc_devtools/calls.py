@@ -1,0 +1,210 @@
+"""RPC: the calls that run, and the history of those answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from liverpc.inspector.protocol import CallEvent, PendingCall
+from liverpc_devtools.bars import Bar
+from liverpc_devtools.history import Calls
+from liverpc_devtools.model import Model
+from liverpc_devtools.palette import Glyphs, Line, Piece
+from liverpc_devtools.payload import Payload, pretty, raw
+from liverpc_devtools.table import Column, Table
+from liverpc_devtools.text import clean, clock, count, ms
+from liverpc_devtools.view import View, short
+
+__all__ = ["CallsView"]
+
+Row = CallEvent | PendingCall
+
+
+class CallsView(View):
+    """Pending calls on top, then answered ones, the newest first; below, what the selected one was about."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "failed", "failed calls only, or all", key_display="f failed only"),
+        Binding("enter", "open", "go to the details of the call", key_display="enter details"),
+        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw"),
+        Binding("c", "clear", "clear the history", key_display="c clear"),
+    ]
+    DIGIT = "3"
+    TITLE = "RPC"
+
+    def __init__(self, model: Model, glyphs: Glyphs) -> None:
+        self._failed_only = False
+        table: Table[Row] = Table(
+            _columns(model, glyphs),
+            self._rows,
+            _key,
+            glyphs=glyphs,
+            sort=0,
+            follow=True,
+            empty="no calls yet",
+            period=0.2,
+            id="calls",
+        )
+        super().__init__(model, glyphs, table, id="rpc")
+        self._table = table
+        self._payload = Payload(id="call")
+        self._title = Bar("bar", id="call-title")
+        self._raw = False
+        self._shown: Hashable = None
+
+    def compose(self) -> ComposeResult:
+        yield self._table
+        yield self._title
+        yield self._payload
+
+    def _rows(self) -> Iterator[Row]:
+        if not self._failed_only:
+            yield from self.model.running()
+        for call in self.model.calls:
+            if not (self._failed_only and call.ok):
+                yield call
+
+    def figure(self) -> str:
+        pending = self.model.pending_total
+        return f"{count(pending)} pending" if pending else count(len(self.model.calls))
+
+    def happened(self) -> int:
+        return self.model.rows.totals.calls.total
+
+    def marks(self) -> Line:
+        calls = self.model.calls
+        line: Line = [(f"history {count(len(calls))}, {count(calls.failed)} failed  ", "dim")]
+        if self._failed_only:
+            line.append(("failed only  ", "warn"))
+        return line + super().marks()
+
+    def flush(self) -> None:
+        super().flush()
+        row = self._table.selected
+        if row is None:
+            self._title.show([[(" no call selected", "dim")]], [])
+            self._payload.show([], top=True)
+            return
+        key = _key(row)
+        form = ("Raw" if self._raw else "Pretty", "accent")
+        self._title.show(_headline(self.model, row), [form, (" ", "")])
+        self._payload.show(_details(row, raw_form=self._raw), top=key != self._shown)
+        self._shown = key
+
+    def action_failed(self) -> None:
+        self._failed_only = not self._failed_only
+        self._table.empty = "no failed calls" if self._failed_only else "no calls yet"
+        frozen, self._table.frozen = self._table.frozen, False
+        self._table.frozen = frozen  # what is frozen are the rows of the other choice now
+
+    def action_open(self) -> None:
+        self.enter_details()
+        self.screen.set_focus(self._payload)
+
+    def action_form(self) -> None:
+        self._raw = not self._raw
+
+    def action_clear(self) -> None:
+        self.model.calls.clear(self.model.now())
+        self._table.reload()
+
+
+def _key(row: Row) -> Hashable:
+    if isinstance(row, CallEvent):
+        return Calls.key(row)
+    return (row.connection, row.call, row.path, row.started_at)
+
+
+def _columns(model: Model, glyphs: Glyphs) -> list[Column[Row]]:
+    return [
+        Column("time", 12, partial(_time, model), _when, falling=True),
+        Column("st", 3, partial(_status, glyphs), lambda row: _status(glyphs, row)[0]),
+        Column("path", 18, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44),
+        Column("took", 7, partial(_took, model), partial(_millis, model), right=True, falling=True),
+        Column("user", 9, _user, lambda row: row.user, most=20),
+        Column(
+            "conn",
+            8,
+            lambda row: (clean(short(row.connection)), "dim"),
+            lambda row: row.connection,
+            optional=2,
+        ),
+        Column("code", 12, _code, lambda row: _code(row)[0], most=24, falling=True),
+        Column("published", 9, _published, most=32, optional=3),
+    ]
+
+
+def _time(model: Model, row: Row) -> Piece:
+    return clock(model.wall(row.at if isinstance(row, CallEvent) else row.started_at)), "dim"
+
+
+def _when(row: Row) -> tuple[bool, float]:
+    if isinstance(row, CallEvent):
+        return (False, row.at)
+    return (True, -row.started_at)  # the one that runs longest on top
+
+
+def _status(glyphs: Glyphs, row: Row) -> Piece:
+    if isinstance(row, CallEvent):
+        return ("OK", "ok") if row.ok else ("ERR", "error")
+    return glyphs.spinner[int(time.monotonic() * 8) % len(glyphs.spinner)], "accent"
+
+
+def _millis(model: Model, row: Row) -> float:
+    return row.ms if isinstance(row, CallEvent) else (model.now() - row.started_at) * 1000
+
+
+def _took(model: Model, row: Row) -> Piece:
+    value = _millis(model, row)
+    return ms(value), "accent" if isinstance(row, PendingCall) else "warn" if value >= 100 else "text"
+
+
+def _code(row: Row) -> Piece:
+    return (clean(row.code), "error") if isinstance(row, CallEvent) else ("", "")
+
+
+def _user(row: Row) -> Piece:
+    return (clean(row.user), "text") if row.user else ("anonymous", "dim")
+
+
+def _published(row: Row) -> Piece:
+    return (clean(" ".join(row.published)), "dim") if isinstance(row, CallEvent) else ("", "")
+
+
+def _headline(model: Model, row: Row) -> list[Line]:
+    took = ms(_millis(model, row))
+    if isinstance(row, CallEvent):
+        state: Piece = (" OK ", "ok") if row.ok else (f" ERR {clean(row.code)} ", "error")
+    else:
+        state = (" running ", "accent")
+    return [
+        [(f" {clean(row.path)} ", "strong"), state, (f" {took} ", "text")],
+        [(f" user {clean(row.user) or 'anonymous'} ", "dim")],
+        [(f" conn {clean(row.connection)} ", "dim")],
+        [(f" call {clean(row.call)} ", "dim")] if row.call else [],
+    ]
+
+
+def _details(row: Row, *, raw_form: bool) -> list[Line]:
+    if isinstance(row, PendingCall):
+        return [[("it runs; arguments are recorded when it is answered", "dim")]]
+    lines: list[Line] = []
+    for title, value in (("args", row.args), ("result" if row.ok else "error", row.result)):
+        lines.append([(title, "head" if row.ok or title == "args" else "error")])
+        lines += _value(value, raw_form=raw_form)
+    if row.published:
+        lines.append([("published", "head")])
+        lines += [[("  ", ""), (clean(topic), "text")] for topic in row.published]
+    return lines
+
+
+def _value(value: Any, *, raw_form: bool) -> list[Line]:
+    if value is msgspec.UNSET:
+        return [[("  not recorded", "dim")]]
+    return [[("  ", ""), *line] for line in (raw(value) if raw_form else pretty(value))]

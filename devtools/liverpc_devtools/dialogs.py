@@ -1,0 +1,104 @@
+"""The screens over the screens: keys, and the form for a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Static
+
+from liverpc.inspector.protocol import ChaosRule
+from liverpc_devtools.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic
+
+__all__ = ["ChaosForm", "Help"]
+
+
+class Help(ModalScreen[None]):
+    """The keys of a view, by topic."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "close")]
+
+    def __init__(self, sections: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+        super().__init__()
+        self._sections = sections
+
+    def compose(self) -> ComposeResult:
+        text = Text()
+        for title, keys in self._sections.items():
+            text.append(f"{title}\n", style="bold #7cc7ff")
+            for key, what in keys:
+                text.append(f"  {key:<17}", style="#f0f4f8")
+                text.append(f"{what}\n", style="#c5cdd6")
+        text.rstrip()
+        with VerticalScroll(id="help"):
+            yield Static(text)
+
+
+class ChaosForm(ModalScreen[tuple[ChaosRule, float] | None]):
+    """Asks for a fault; the result is the rule and the seconds it shall live, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "close")]
+
+    FIELDS = (
+        ("topic", "topic", "*", "glob, such as board:*"),
+        ("rate", "drop rate", "20%", "0.2 or 20%"),
+        ("seed", "seed", "", "empty: the server makes one"),
+        ("seconds", "for", "60s", "at most 15m"),
+        ("limit", "stop after", "5000", "hits, 0 for no limit"),
+    )
+
+    def __init__(self, topic: str = "*") -> None:
+        super().__init__()
+        self._topic = topic
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="chaos-form"):
+            yield Label("Drop publishes", id="chaos-title")
+            for name, title, value, hint in self.FIELDS:
+                with Horizontal(classes="field"):
+                    yield Label(title, classes="name")
+                    yield Input(self._topic if name == "topic" else value, id=name, compact=True)
+                    yield Label(hint, classes="hint")
+            yield Static("", id="problem", markup=False)
+            yield Label("It ends by itself: after its time, its hits, or 5 s after you leave.", classes="hint")
+            with Horizontal(id="buttons"):
+                yield Button("Arm", id="arm", variant="error", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one("#topic", Input))
+
+    def on_input_submitted(self) -> None:
+        self._arm()
+
+    def on_input_changed(self) -> None:
+        self.query_one("#problem", Static).update("")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "arm":
+            self._arm()
+        else:
+            self.dismiss(None)
+
+    def _arm(self) -> None:
+        text = {name: self.query_one(f"#{name}", Input).value for name, *_ in self.FIELDS}
+        checks = {"topic": fault_topic, "rate": fault_rate, "seconds": fault_seconds, "limit": fault_limit}
+        for name, check in checks.items():
+            try:
+                check(text[name])
+            except FaultError as error:
+                self.query_one("#problem", Static).update(str(error))
+                self.query_one(f"#{name}", Input).focus()
+                return
+        rule = ChaosRule(
+            rate=fault_rate(text["rate"]),
+            topic=fault_topic(text["topic"]),
+            seed=text["seed"].strip(),
+            limit=fault_limit(text["limit"]),
+        )
+        self.dismiss((rule, fault_seconds(text["seconds"])))

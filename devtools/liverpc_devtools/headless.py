@@ -1,0 +1,301 @@
+"""The commands without a screen: ``snapshot``, ``tail`` and ``chaos``.
+
+Standard output is data only, one JSON object a line, ASCII only; narration goes to standard error. The output
+is the same whether or not a person looks at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from liverpc.errors import AttachError
+from liverpc.inspector.protocol import (
+    ChaosArm,
+    ChaosChanged,
+    ChaosClear,
+    ChaosRule,
+    ClientFrame,
+    Err,
+    Event,
+    Events,
+    Got,
+    Match,
+    Note,
+    Ok,
+    ServerFrame,
+    State,
+    Watch,
+    Welcome,
+)
+from liverpc_devtools.attach import Attachment
+from liverpc_devtools.model import Model
+from liverpc_devtools.target import Target
+from liverpc_devtools.text import clean
+
+__all__ = ["SCHEMA", "Refused", "chaos_clear", "chaos_list", "chaos_set", "snapshot", "tail"]
+
+SCHEMA = 1  #: version of what goes to standard output
+
+_CLEAR_SECONDS = 2.0
+
+
+class Refused(Exception):
+    """The server was reached and would not do what was asked."""
+
+
+def emit(record: dict[str, Any]) -> None:
+    """Write one record to standard output."""
+    # ASCII only: what was put into topics and payloads cannot act on a terminal.
+    sys.stdout.write(json.dumps(record, default=msgspec.to_builtins) + "\n")
+    sys.stdout.flush()
+
+
+def narrate(text: str) -> None:
+    """Tell people what happens."""
+    sys.stderr.write(f"liverpc-tui: {clean(text)}\n")
+    sys.stderr.flush()
+
+
+# -- snapshot ---------------------------------------------------------------------------------------------
+
+
+async def snapshot(target: Target, *, wait_live: bool, timeout: float) -> None:  # noqa: ASYNC109  an option
+    """Write what the server knows now as one object.
+
+    Args:
+        target: The server.
+        wait_live: First wait until a stream has published and a function was called.
+        timeout: Seconds for that, or for the first whole state.
+    """
+    async with await Attachment.open(target, "observe") as attachment:
+        model = Model()
+        model.attached(attachment.welcome, attachment.send)
+        try:
+            async with asyncio.timeout(timeout):
+                await _fill(attachment, model, wait_live=wait_live)
+        except TimeoutError:
+            if not model.rows.complete:
+                raise AttachError("unreachable", f"no state came within {timeout:g} s") from None
+            if wait_live:
+                narrate(f"not live within {timeout:g} s: no stream has published, or nothing was called")
+        emit(_snapshot(model, attachment.welcome))
+
+
+async def _fill(attachment: Attachment, model: Model, *, wait_live: bool) -> None:
+    asked: int | None = None
+    while True:
+        frame = await attachment.receive()
+        if frame is None:
+            continue
+        model.apply(frame)
+        if isinstance(frame, Got) and frame.id == asked:
+            return
+        if asked is None and model.rows.complete and (not wait_live or _live(model)):
+            # Asked for last, so that the calls in the history include those in the figures.
+            asked = model.get("calls")
+
+
+def _live(model: Model) -> bool:
+    published = any(row.stats.published for row in model.rows.streams.values())
+    return published and any(stats.calls for _, stats in model.rows.paths.values())
+
+
+def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
+    return {
+        "t": "snapshot",
+        "schema": SCHEMA,
+        "server": msgspec.to_builtins(welcome.server),
+        "granted": welcome.granted,
+        "at": model.now(),
+        "wall": model.wall(model.now()),
+        "streams": [
+            {
+                **_fields(row.info, "topic", "merge", "path"),
+                **_fields(row.stats, "subscribers", "published", "delivered", "dropped", "bytes"),
+                **_fields(row.stats, "event", "at", "seq", "error"),
+            }
+            for row in sorted(model.rows.streams.values(), key=lambda each: each.info.topic)
+        ],
+        "paths": [
+            {
+                "path": info.path,
+                "calls": stats.calls,
+                "errors": stats.errors,
+                "mean_ms": round(stats.total / stats.calls * 1000, 3) if stats.calls else 0.0,
+                "max_ms": round(stats.max * 1000, 3),
+            }
+            for info, stats in sorted(model.rows.paths.values(), key=lambda each: each[0].path)
+        ],
+        "pending": [_fields(each, "connection", "call", "path", "user", "started_at") for each in model.pending],
+        "connections": [
+            {
+                **_fields(row.info, "id", "user", "address", "opened_at"),
+                **_fields(row.stats, "topics", "frames_in", "calls", "pending", "buffered"),
+            }
+            for row in model.rows.connections.values()
+        ],
+        "calls": [_event(each) for each in model.calls],
+        "counters": dict(sorted(model.counters.items())),
+        "chaos": [_rule(each) for each in model.chaos],
+    }
+
+
+# -- tail -------------------------------------------------------------------------------------------------
+
+
+async def tail(target: Target, match: Match, *, number: int | None, seconds: float | None) -> None:
+    """Write events as they happen, after a ``meta`` record; a ``gap`` record for each loss.
+
+    Args:
+        target: The server.
+        match: Which events.
+        number: Stop after so many; None for no end.
+        seconds: Stop after so long; None for no end.
+    """
+    async with await Attachment.open(target, "observe") as attachment:
+        _tell(attachment.welcome)
+        attachment.send(Watch(id=attachment.session.new_id(), match=match))
+        welcome, left = attachment.welcome, number
+        emit(
+            {
+                "t": "meta",
+                "schema": SCHEMA,
+                "server": msgspec.to_builtins(welcome.server),
+                "granted": welcome.granted,
+                "at": welcome.at,
+                "wall": welcome.wall,
+                "redacted": welcome.redacted,
+            }
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                while left is None or left > 0:
+                    frame = await attachment.receive()
+                    if isinstance(frame, Events):
+                        left = _print_events(frame, welcome, left)
+                    elif isinstance(frame, Note):
+                        narrate(frame.text)
+        except TimeoutError:
+            return
+
+
+def _print_events(frame: Events, welcome: Welcome, left: int | None) -> int | None:
+    if frame.lost:
+        emit({"t": "gap", "dropped": frame.lost, "sample": frame.sample})
+    items = frame.items if left is None else frame.items[:left]
+    for each in items:
+        emit({"t": "event", "wall": round(welcome.wall + each.at - welcome.at, 6), **_event(each)})
+    return None if left is None else left - len(items)
+
+
+# -- chaos ------------------------------------------------------------------------------------------------
+
+
+async def chaos_list(target: Target) -> None:
+    """Write the faults in force, one a line; nothing when there are none."""
+    async with await Attachment.open(target, "observe") as attachment:
+        async for frame in attachment:
+            if isinstance(frame, State):
+                for rule in frame.chaos:
+                    emit({"t": "rule", **_rule(rule)})
+                return
+
+
+async def chaos_clear(target: Target) -> None:
+    """Remove every fault."""
+    async with await Attachment.open(target, "observe") as attachment:
+        number = attachment.session.new_id()
+        await _request(attachment, ChaosClear(id=number), number)
+        emit({"t": "cleared"})
+
+
+async def chaos_set(target: Target, rule: ChaosRule, *, ttl: float, detach: bool) -> None:
+    """Put a fault in force and stay until it ended; when cancelled, remove it first.
+
+    With ``detach`` return at once; the server ends the fault after ``ttl`` seconds.
+
+    Raises:
+        Refused: The server does not allow it.
+    """
+    async with await Attachment.open(target, "chaos") as attachment:
+        welcome = attachment.welcome
+        if not welcome.chaos or welcome.granted not in ("chaos", "admin"):
+            raise Refused(clean("; ".join(welcome.denied)) or "this token may not inject faults")
+        number = attachment.session.new_id()
+        armed = await _request(attachment, ChaosArm(id=number, rule=rule, ttl=ttl, detach=detach), number)
+        emit({"t": "armed", "rule": armed.rule, "topic": rule.topic, "rate": rule.rate, "ttl": ttl, "detach": detach})
+        if detach:
+            narrate(f"rule {armed.rule} stays for {ttl:g} s; `liverpc-tui chaos URL clear` removes it")
+            return
+        narrate(f"rule {armed.rule} is in force for at most {ttl:g} s; Ctrl-C removes it")
+        last = rule
+        try:
+            async for frame in attachment:
+                rules = _rules(frame)
+                if rules is not None:
+                    mine = next((each for each in rules if each.id == armed.rule), None)
+                    if mine is None:
+                        break
+                    last = mine
+        except asyncio.CancelledError:
+            await _remove(attachment, armed.rule)
+            _ended(armed.rule, last, "removed")
+            raise
+        _ended(armed.rule, last, "ended")
+
+
+async def _remove(attachment: Attachment, rule: int) -> None:
+    number = attachment.session.new_id()
+    try:
+        async with asyncio.timeout(_CLEAR_SECONDS):
+            await _request(attachment, ChaosClear(id=number, rule=rule), number)
+    except (TimeoutError, AttachError, Refused):
+        narrate(f"rule {rule} could not be removed; the server ends it when it misses our pings")
+
+
+def _rules(frame: ServerFrame) -> list[ChaosRule] | None:
+    if isinstance(frame, ChaosChanged):
+        return frame.active
+    return frame.chaos if isinstance(frame, State) else None
+
+
+def _ended(number: int, rule: ChaosRule, how: str) -> None:
+    emit({"t": how, "rule": number, "hits": rule.hits, "seen": rule.seen, "seed": rule.seed})
+
+
+async def _request(attachment: Attachment, frame: ClientFrame, number: int) -> Ok:
+    attachment.send(frame)
+    while True:
+        answer = await attachment.receive()
+        if isinstance(answer, Ok) and answer.id == number:
+            return answer
+        if isinstance(answer, Err) and answer.id == number:
+            raise Refused(clean(answer.text))
+
+
+# -- records ----------------------------------------------------------------------------------------------
+
+
+def _tell(welcome: Welcome) -> None:
+    for each in welcome.denied:
+        narrate(each)
+
+
+def _fields(row: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names}
+
+
+def _event(event: Event) -> dict[str, Any]:
+    values: Iterable[tuple[str, Any]] = msgspec.structs.asdict(event).items()
+    kind = event.__struct_config__.tag
+    return {"kind": kind, **{name: value for name, value in values if value is not msgspec.UNSET}}
+
+
+def _rule(rule: ChaosRule) -> dict[str, Any]:
+    return msgspec.structs.asdict(rule)

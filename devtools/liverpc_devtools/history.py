@@ -1,0 +1,106 @@
+"""What is kept of the past: answered calls, and the last events of one topic."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from liverpc.inspector.protocol import CallEvent, PublishEvent
+
+__all__ = ["CallKey", "Calls", "TopicRing"]
+
+CallKey = tuple[float, str, str, str]
+
+_KEPT = 500
+_KEPT_FAILED = 250
+
+
+class Calls:
+    """The last 500 successful and the last 250 failed calls: failures are not pushed out by successes."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[CallKey, CallEvent] = {}
+        self._rings: dict[bool, deque[CallKey]] = {True: deque(), False: deque()}
+        self._cleared = 0.0
+
+    @staticmethod
+    def key(call: CallEvent) -> CallKey:
+        """What identifies a call."""
+        return (call.at, call.connection, call.call, call.path)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[CallEvent]:
+        return iter(self._by_key.values())
+
+    @property
+    def failed(self) -> int:
+        """How many of them failed."""
+        return len(self._rings[False])
+
+    def add(self, call: CallEvent) -> None:
+        """Keep ``call``, which ended after all the others."""
+        key = self.key(call)
+        if call.at <= self._cleared or key in self._by_key:
+            return
+        ring = self._rings[call.ok]
+        if len(ring) == (_KEPT if call.ok else _KEPT_FAILED):
+            del self._by_key[ring.popleft()]
+        ring.append(key)
+        self._by_key[key] = call
+
+    def merge(self, calls: Iterable[CallEvent]) -> None:
+        """Keep ``calls`` too, in the order in which all of them ended; those known already count once."""
+        everything = sorted((*calls, *self), key=lambda each: each.at)
+        self._forget()
+        for call in everything:
+            self.add(call)
+
+    def clear(self, at: float) -> None:
+        """Forget everything that ended until ``at``, also when it arrives later."""
+        self._cleared = at
+        self._forget()
+
+    def _forget(self) -> None:
+        self._by_key.clear()
+        for ring in self._rings.values():
+            ring.clear()
+
+
+class TopicRing:
+    """The last events of one topic.
+
+    Attributes:
+        events: Oldest first.
+        paused: New events are left out.
+        paused_from: The topic's total of publishes when the pause began.
+        watch: The id of the watch that feeds it.
+    """
+
+    def __init__(self, topic: str, size: int, *, after: float) -> None:
+        self.topic = topic
+        self.events: deque[PublishEvent] = deque(maxlen=max(size, 1))
+        self.paused = False
+        self.paused_from = 0
+        self.watch = 0
+        self._after = after
+
+    def add(self, event: PublishEvent) -> None:
+        """Keep ``event`` when it is of this topic and wanted now."""
+        if event.topic == self.topic and not self.paused and event.at > self._after:
+            self.events.append(event)
+
+    def merge(self, events: Iterable[PublishEvent]) -> None:
+        """Put what the server kept before what arrived meanwhile."""
+        kept = list(events)
+        last = kept[-1].at if kept else 0.0
+        newer = [each for each in self.events if each.at > last]
+        self.events.clear()
+        for each in (*kept, *newer):
+            self.add(each)
+
+    def clear(self, at: float) -> None:
+        """Forget everything published until ``at``, also when it arrives later."""
+        self._after = at
+        self.events.clear()

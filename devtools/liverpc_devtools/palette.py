@@ -1,0 +1,108 @@
+"""Colours, glyphs and lines of styled text. Every colour comes with a word or a glyph that says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+
+__all__ = ["ASCII", "UNICODE", "Glyphs", "Line", "Piece", "fit", "segments", "style", "width", "wrap"]
+
+Piece = tuple[str, str]  # text and the name of a style
+Line = list[Piece]
+
+_COLOURS = {
+    "text": "#c5cdd6",
+    "strong": "bold #f0f4f8",
+    "dim": "#74808c",
+    "head": "#93a4b5",
+    "accent": "#7cc7ff",
+    "key": "#9fb8d0",
+    "string": "#a5cf8d",
+    "number": "#e5b567",
+    "ok": "#8fce7e",
+    "warn": "#e6b450",
+    "error": "bold #ff7b72",
+    "alarm": "bold #ffffff",
+}
+# Greys with little colour: they stay apart on terminals of 256 colours, too.
+_GROUNDS = {
+    "base": "#0f1113",
+    "zebra": "#15181a",
+    "bar": "#23282d",
+    "head": "#1a1e22",
+    "cursor": "#2b4a6b",
+    "cursor-idle": "#2c3238",
+    "chaos": "#a3161f",
+}
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The characters that are not part of anybody's text."""
+
+    ellipsis: str
+    cursor: str
+    up: str
+    down: str
+    dot: str
+    half: str
+    ring: str
+    cut: str
+    dash: str
+    arrow: str
+    spinner: str
+
+
+UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "—", "→", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "-", "->", "|/-\\")
+
+
+@lru_cache(maxsize=256)
+def style(name: str, ground: str = "base") -> Style:
+    """The terminal style of a named colour on a named background."""
+    return Style.parse(f"{_COLOURS[name or 'text']} on {_GROUNDS[ground]}")
+
+
+def width(line: Line) -> int:
+    """Cells of a line."""
+    return sum(cell_len(text) for text, _ in line)
+
+
+def fit(text: str, cells: int, ellipsis: str, *, right: bool = False) -> str:
+    """``text`` in exactly so many cells, padded or cut."""
+    length = cell_len(text)
+    if length > cells:
+        return set_cell_size(text, max(cells - 1, 0)) + ellipsis if cells > 0 else ""
+    padding = " " * (cells - length)
+    return padding + text if right else text + padding
+
+
+def wrap(line: Line, cells: int) -> list[Line]:
+    """A long line as several, the later ones indented two more than the first."""
+    if width(line) <= cells:
+        return [line]
+    first = line[0][0] if line else ""
+    indent = min(len(first) - len(first.lstrip(" ")) + 2, max(cells // 2, 0))
+    lines: list[Line] = [[]]
+    room = cells
+    for text, name in line:
+        rest = text
+        while rest:
+            part = chop_cells(rest, room)[0] if room > 0 else ""
+            if part:
+                lines[-1].append((part, name))
+            rest = rest[len(part) :]
+            room -= cell_len(part)
+            if rest:
+                lines.append([(" " * indent, name)])
+                room = max(cells - indent, 2)
+    return lines
+
+
+def segments(line: Line, ground: str = "base") -> list[Segment]:
+    """A line for the terminal."""
+    return [Segment(text, style(name, ground)) for text, name in line]

@@ -1,0 +1,122 @@
+"""Values made readable: payloads, arguments, results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from liverpc_devtools.palette import Line, Piece, segments, style, wrap
+from liverpc_devtools.text import clean
+
+__all__ = ["Payload", "pretty", "raw"]
+
+_MAX_LINES = 2000
+_MAX_DEPTH = 24
+_MAX_KEY = 24
+
+
+def pretty(value: Any, indent: int = 0) -> list[Line]:
+    """``value``, decoded JSON, as indented lines; keys of scalars are aligned. At most 2,000 lines."""
+    lines: list[Line] = []
+    _write(lines, value, indent, 0)
+    if len(lines) > _MAX_LINES:
+        more = len(lines) - _MAX_LINES
+        del lines[_MAX_LINES:]
+        lines.append([(" " * indent + f"{more:,} more lines", "dim")])
+    return lines
+
+
+def raw(value: Any) -> list[Line]:
+    """``value`` as the JSON it came as."""
+    return [[(clean(_dump(value)), "text")]]
+
+
+def _write(lines: list[Line], value: Any, indent: int, depth: int) -> None:
+    pad = " " * indent
+    if not (isinstance(value, dict | list) and value) or depth == _MAX_DEPTH:
+        lines.append([(pad, ""), _scalar(value)])
+    elif isinstance(value, dict):
+        names = {key: clean(key) for key in value}
+        widest = max((len(names[k]) for k, v in value.items() if not _nested(v)), default=0)
+        for key, each in value.items():
+            if _nested(each):
+                lines.append([(pad + names[key], "key")])
+                _write(lines, each, indent + 2, depth + 1)
+            else:
+                name = names[key].ljust(min(widest, _MAX_KEY))
+                lines.append([(f"{pad}{name}  ", "key"), _scalar(each)])
+    else:
+        for each in value:
+            if _nested(each):
+                start = len(lines)
+                _write(lines, each, indent + 2, depth + 1)
+                text, name = lines[start][0]
+                lines[start][0] = (f"{pad}- {text[indent + 2 :]}", name)
+            else:
+                lines.append([(f"{pad}- ", "dim"), _scalar(each)])
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict | list) and bool(value)
+
+
+def _scalar(value: Any) -> Piece:
+    text = clean(_dump(value))
+    if isinstance(value, str):
+        return text, "warn" if value.startswith("[") and value.endswith("]") else "string"
+    if isinstance(value, bool) or value is None:
+        return text, "accent"
+    return text, "number" if isinstance(value, int | float) else "text"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Payload(ScrollView, can_focus=True):
+    """Lines to read, wrapped to the width."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "scroll_down", "down", show=False),
+        Binding("k,up", "scroll_up", "up", show=False),
+        Binding("pagedown,ctrl+d", "page_down", "page down", show=False),
+        Binding("pageup,ctrl+u", "page_up", "page up", show=False),
+        Binding("g,home", "scroll_home", "top", show=False),
+        Binding("G,end", "scroll_end", "end", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name for it
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._wrapped: list[Line] = []
+
+    def show(self, lines: list[Line], *, top: bool) -> None:
+        """Show ``lines``, from the first when ``top``, else where the reader is."""
+        if lines == self._lines:
+            return
+        self._lines = lines
+        self._wrap()
+        if top:
+            self.scroll_to(y=0, animate=False, immediate=True)
+
+    def _wrap(self) -> None:
+        cells = max(self.scrollable_content_region.width - 2, 8)
+        self._wrapped = [each for line in self._lines for each in wrap(line, cells)]
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._wrapped))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        line = self._wrapped[index] if index < len(self._wrapped) else []
+        return Strip(segments([(" ", ""), *line])).adjust_cell_length(
+            self.scrollable_content_region.width, style("text")
+        )
+
+    def on_resize(self, event: Resize) -> None:
+        self._wrap()

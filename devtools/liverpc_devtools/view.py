@@ -1,0 +1,103 @@
+"""What the screens have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import Resize
+
+from liverpc_devtools.model import Model
+from liverpc_devtools.palette import Glyphs, Line
+from liverpc_devtools.table import Table
+from liverpc_devtools.text import count
+
+__all__ = ["View", "short"]
+
+_SHORT = 8
+
+
+class View(Vertical):
+    """A table of the model's rows with details below it.
+
+    When there is no room for both, the details take the table's place on ``enter`` and leave it on ``esc``.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "sort", "sort by the next column", key_display="s sort"),
+        Binding("S", "reverse", "turn the order around", show=False),
+        Binding("space", "freeze", "freeze the view; capture goes on", key_display="space freeze"),
+    ]
+    DIGIT: ClassVar[str]
+    TITLE: ClassVar[str]
+    #: the least size at which table and details are both shown
+    ROOM: ClassVar[tuple[int, int]] = (70, 14)
+
+    def __init__(self, model: Model, glyphs: Glyphs, table: Table[Any], *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.model = model
+        self.glyphs = glyphs
+        self.table = table
+        self._frozen_from = 0
+
+    # -- for the app --------------------------------------------------------------------------------------
+
+    def figure(self) -> str:
+        """What stands beside the title on the tab."""
+        raise NotImplementedError
+
+    def happened(self) -> int:
+        """A total that grows with what a frozen view does not show."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Draw what changed."""
+        self.table.flush()
+
+    def marks(self) -> Line:
+        """What the view leaves out."""
+        line: Line = []
+        if self.table.frozen:
+            line.append((f"frozen (+{count(max(self.happened() - self._frozen_from, 0))})  ", "warn"))
+        if self.table.needle:
+            line.append((f'filter "{self.table.needle}" {count(self.table.shown)} shown  ', "warn"))
+        return line
+
+    def back(self) -> bool:
+        """Leave what was entered last; False when there is nothing to leave."""
+        if self.has_class("-detail"):
+            self.remove_class("-detail")
+        elif self.table.has_focus:
+            return False
+        self.screen.set_focus(self.table)
+        return True
+
+    def enter_details(self) -> None:
+        """Make room for the details when they are hidden."""
+        if self.has_class("-small"):
+            self.add_class("-detail")
+
+    # -- keys ---------------------------------------------------------------------------------------------
+
+    def action_sort(self) -> None:
+        self.table.sort_next()
+
+    def action_reverse(self) -> None:
+        self.table.sort_reverse()
+
+    def action_freeze(self) -> None:
+        self._frozen_from = self.happened()
+        self.table.frozen = not self.table.frozen
+
+    def on_resize(self, event: Resize) -> None:
+        columns, lines = self.ROOM
+        small = event.size.width < columns or event.size.height < lines
+        self.set_class(small, "-small")
+        if not small:
+            self.remove_class("-detail")
+
+
+def short(identity: str) -> str:
+    """Enough of a connection's id to tell it from the others."""
+    return identity[:_SHORT]

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from liverpc.inspector.protocol import ClientFrame, ServerFrame
+from liverpc_devtools.app import DevtoolsApp
+from liverpc_devtools.model import Model
+from liverpc_devtools.table import Table
+from tests.devtools.attach_frames import Hand, welcome
+
+
+class Bench:
+    """The program on a screen of a given size, its model fed by hand."""
+
+    def __init__(self, app: DevtoolsApp, pilot: Pilot[None], model: Model, hand: Hand, sent: list[ClientFrame]) -> None:
+        self.app = app
+        self.pilot = pilot
+        self.model = model
+        self.hand = hand
+        self.sent = sent
+
+    def draw(self) -> None:
+        """Bring the screen up to date without waiting for the next timer."""
+        for table in self.app.query(Table):
+            table.reload()
+        for _ in range(5):
+            self.app.flush()
+
+    async def text(self) -> str:
+        """What the screen shows now."""
+        self.draw()
+        await self.pilot.pause()
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    async def press(self, *keys: str) -> str:
+        """What the screen shows after these keys."""
+        await self.pilot.press(*keys)
+        return await self.text()
+
+    async def line(self, part: str) -> str:
+        """The first line that contains ``part``."""
+        text = await self.text()
+        found = [line for line in text.splitlines() if part in line]
+        assert found, f"no line contains {part!r}:\n{text}"
+        return found[0]
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The frames of one kind that were sent."""
+        return [each for each in self.sent if isinstance(each, kind)]
+
+
+OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+@pytest.fixture
+def bench() -> OpenBench:
+    @asynccontextmanager
+    async def open_bench(
+        size: tuple[int, int] = (120, 36), granted: str = "observe", **options: Any
+    ) -> AsyncIterator[Bench]:
+        hand, sent = Hand(), list[ClientFrame]()
+        model = Model(monotonic=hand)
+        model.attached(welcome(granted=granted), sent.append)
+        app = DevtoolsApp(model, url="ws://localhost:1", **options)
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await pilot.pause()
+            yield Bench(app, pilot, model, hand, sent)
+        assert app.return_code in (0, None)
+
+    return open_bench
+
+
+TOPICS = ("board:1", "board:2", "chat:general")
+
+
+async def fed(bench: Bench, *frames: ServerFrame) -> str:
+    for frame in frames:
+        bench.model.apply(frame)
+        bench.draw()
+    return await bench.text()
+
+
+def selected(text: str) -> str:
+    """The row with the cursor."""
+    return next(line for line in text.splitlines() if line.startswith("▸")).split()[1]
+
+
+def column(text: str, titles: str, lines: int) -> list[str]:
+    """The first words of the rows under a header."""
+    rows = text.splitlines()
+    start = next(index for index, line in enumerate(rows) if titles in line)
+    return [row.replace("▸", " ").split()[0] for row in rows[start + 1 : start + 1 + lines]]

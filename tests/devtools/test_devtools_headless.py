@@ -1,0 +1,259 @@
+"""The commands as processes: what goes to which stream, and with which code they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from liverpc.inspector.protocol import ChaosArm, ChaosClear, Watch
+from tests.devtools.fake_attach import TOKEN, FakeServer, fake_server
+
+pytestmark = pytest.mark.realtime
+
+
+class Result(NamedTuple):
+    code: int
+    records: list[dict[str, Any]]
+    narration: str
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with fake_server() as server:
+        yield server
+
+
+async def start(*argv: str, token: str = TOKEN, **environ: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "liverpc_devtools.cli", *argv),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "LIVERPC_ATTACH_TOKEN": token, "XDG_RUNTIME_DIR": "/nonexistent", **environ},
+    )
+
+
+async def finished(process: asyncio.subprocess.Process) -> Result:
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    assert "Traceback" not in err.decode()
+    return Result(process.returncode, [json.loads(line) for line in out.splitlines()], err.decode())
+
+
+async def run(*argv: str, **options: str) -> Result:
+    async with asyncio.timeout(20):
+        return await finished(await start(*argv, **options))
+
+
+# -- snapshot
+
+
+async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> None:
+    result = await run("snapshot", server.url, "--wait-live")
+    assert (result.code, result.narration) == (0, "")
+    (record,) = result.records
+    assert list(record)[:3] == ["t", "schema", "server"]
+    assert (record["t"], record["schema"], record["server"]["name"]) == ("snapshot", 1, "prod-a")
+    assert any(each["published"] for each in record["streams"])
+    assert {"topic", "merge", "path", "subscribers", "published", "dropped", "seq"} <= set(record["streams"][0])
+    assert any(each["calls"] for each in record["paths"])
+    assert {"path", "calls", "errors", "mean_ms", "max_ms"} == set(record["paths"][0])
+    assert record["pending"][0]["path"] == "report/build"
+    assert len(record["connections"]) == 8
+    assert record["calls"][0]["kind"] == "rpc"
+    assert record["counters"]["published"] >= 1
+    assert record["chaos"] == []
+
+
+async def test_a_snapshot_of_a_quiet_server_says_that_it_is_quiet() -> None:
+    async with fake_server(interval=60) as server:
+        result = await run("snapshot", server.url, "--wait-live", "--timeout", "300ms")
+        assert result.code == 0
+        assert "not live" in result.narration
+        assert result.records[0]["t"] == "snapshot"
+
+
+# -- tail
+
+
+async def test_a_tail_begins_with_meta_and_ends_after_its_count(server: FakeServer) -> None:
+    result = await run("tail", server.url, "--topic", "board:*", "--count", "3")
+    assert (result.code, result.narration) == (0, "")
+    meta, *events = result.records
+    assert (meta["t"], meta["schema"], meta["granted"]) == ("meta", 1, "observe")
+    assert [(each["t"], each["kind"]) for each in events] == [("event", "pub")] * 3
+    assert all(each["topic"].startswith("board:") for each in events)
+
+
+async def test_a_tail_of_failed_calls_asks_for_no_more(server: FakeServer) -> None:
+    result = await run("tail", server.url, "--failed", "--path", "chat/*", "--count", "1")
+    assert (result.records[1]["ok"], result.records[1]["path"]) == (False, "chat/send")
+    (watch,) = server.sent(Watch)
+    assert (watch.match.kind, watch.match.path, watch.match.ok) == (["rpc"], ["chat/*"], False)
+
+
+async def test_a_loss_is_a_record(server: FakeServer) -> None:
+    server.lose = 12
+    result = await run("tail", server.url, "--count", "1")
+    assert {"t": "gap", "dropped": 12, "sample": 0.5} in result.records
+
+
+async def test_a_tail_ends_after_its_time(server: FakeServer) -> None:
+    result = await run("tail", server.url, "--kind", "conn", "--for", "200ms")
+    assert result.code == 0
+
+
+async def test_output_is_ascii_whatever_the_server_says(server: FakeServer) -> None:
+    process = await start("tail", server.url, "--count", "20")
+    out, _ = await process.communicate()
+    assert out.isascii()
+    assert b"\x1b" not in out
+
+
+async def test_a_closed_pipe_is_no_error(server: FakeServer) -> None:
+    process = await start("tail", server.url)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    await process.stdout.readline()
+    process.stdout._transport.close()  # type: ignore[attr-defined]  # as `head -1` does
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await process.stderr.read() == b""
+
+
+# -- chaos
+
+
+async def armed(server: FakeServer, *argv: str) -> asyncio.subprocess.Process:
+    process = await start("chaos", server.url, "set", "drop", "20%", "--topic", "board:*", *argv)
+    assert process.stdout is not None
+    line = json.loads(await asyncio.wait_for(process.stdout.readline(), 10))
+    assert (line["t"], line["topic"], line["rate"]) == ("armed", "board:*", 0.2)
+    return process
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_a_fault_ends_with_the_command_that_set_it(server: FakeServer, how: signal.Signals) -> None:
+    process = await armed(server, "--seed", "rep-1", "--limit", "50", "--for", "30s")
+    (arm,) = server.sent(ChaosArm)
+    assert (arm.rule.seed, arm.rule.limit, arm.ttl, arm.detach) == ("rep-1", 50, 30.0, False)
+    process.send_signal(how)
+    result = await asyncio.wait_for(finished(process), 10)
+    assert result.code == 130
+    assert result.records[-1]["t"] == "removed"
+    assert [each.rule for each in server.sent(ChaosClear)] == [1]
+
+
+async def test_a_fault_that_ends_by_itself_ends_the_command(server: FakeServer) -> None:
+    result = await asyncio.wait_for(finished(await armed(server, "--for", "300ms")), 10)
+    assert result.code == 0
+    assert (result.records[-1]["t"], result.records[-1]["seed"]) == ("ended", "made-seed")
+
+
+async def test_a_detached_fault_stays_until_it_is_cleared(server: FakeServer) -> None:
+    result = await asyncio.wait_for(finished(await armed(server, "--detach")), 10)
+    assert result.code == 0
+    (rule,) = (await run("chaos", server.url, "list")).records
+    assert (rule["t"], rule["topic"], rule["rate"]) == ("rule", "board:*", 0.2)
+    assert (await run("chaos", server.url, "clear")).records == [{"t": "cleared"}]
+    assert (await run("chaos", server.url, "list")).records == []
+
+
+async def test_a_refused_fault_is_told(server: FakeServer) -> None:
+    result = await run("chaos", server.url, "set", "drop", "1", "--topic", "forbidden:1")
+    assert (result.code, result.records) == (1, [])
+    assert "outside your scope" in result.narration
+
+
+async def test_a_server_without_faults_says_so() -> None:
+    async with fake_server(chaos=False) as server:
+        result = await run("chaos", server.url, "set", "drop", "1", "--topic", "a")
+        assert result.code == 1
+        assert "not started with chaos" in result.narration
+
+
+# -- how they end
+
+
+async def test_codes_of_what_goes_wrong(server: FakeServer) -> None:
+    unused = "127.0.0.1:1"
+    assert (await run("snapshot", server.url, token="wrong-token-wrong-token")).code == 3
+    absent = await run("snapshot", f"{server.url}/nothing/here")
+    assert absent.code == 4
+    assert "inspect=Inspect(enabled=True)" in absent.narration
+    unreachable = await run("snapshot", unused)
+    assert (unreachable.code, unreachable.records) == (4, [])
+    assert unreachable.narration.count("\n") == 1
+    server.version = 9
+    version = await run("snapshot", server.url)
+    assert version.code == 6
+    assert "version 9" in version.narration
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("snapshot",),
+        ("snapshot", "ws://10.0.0.1:1"),
+        ("tail", "localhost:1", "--kind", "pubs"),
+        ("tail", "localhost:1", "--count", "0"),
+        ("chaos", "localhost:1", "set", "drop", "2", "--topic", "a"),
+        ("chaos", "localhost:1", "set", "drop", "1", "--topic", "a", "--for", "1h"),
+        ("chaos", "localhost:1", "set", "drop", "1", "--topic", "a", "--for", "10m", "--detach"),
+        ("attach", "localhost:1"),  # no terminal here
+        ("nonsense",),
+        (),
+    ],
+)
+async def test_misuse_is_2_and_says_what_to_do(argv: tuple[str, ...]) -> None:
+    result = await run(*argv)
+    assert (result.code, result.records) == (2, [])
+    assert result.narration
+
+
+async def test_a_stream_that_ends_early_is_7(server: FakeServer) -> None:
+    process = await start("tail", server.url)
+    await server.until_sent(Watch)
+    await server.sockets[0].close(1001, "restarting")
+    result = await asyncio.wait_for(finished(process), 10)
+    assert result.code == 7
+    assert "restarting" in result.narration
+
+
+async def test_interrupted_is_130(server: FakeServer) -> None:
+    process = await start("tail", server.url)
+    await server.until_sent(Watch)
+    process.send_signal(signal.SIGINT)
+    assert (await asyncio.wait_for(finished(process), 10)).code == 130
+
+
+async def test_the_version_goes_to_standard_output() -> None:
+    process = await start("--version")
+    out, err = await process.communicate()
+    assert (process.returncode, out.split()[0], err) == (0, b"liverpc-tui", b"")
+
+
+async def test_a_file_with_the_token_will_do(server: FakeServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    with contextlib.chdir(tmp_path):
+        assert (await run("snapshot", server.url, "--token-file", "token", token="")).code == 0
+
+
+def test_headless_commands_need_no_terminal_library() -> None:
+    code = (
+        "import sys, liverpc_devtools.cli, liverpc_devtools.headless, liverpc_devtools.attach, liverpc_devtools.model;"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('textual', 'rich')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
