@@ -181,9 +181,11 @@ def test_an_unreadable_reply_ends_the_call_instead_of_letting_it_wait(data: str)
         '{"topic":"__rpc","event":"nobody","data":{"ok":true}}',
         '{"topic":"__rpc","event":"nobody","data":null}',
         "[" * 5000,
+        b"\xff",
+        b'{"topic":"\xff","event":"created"}',
     ],
 )
-def test_frames_that_mean_nothing_change_nothing(text: str) -> None:
+def test_frames_that_mean_nothing_change_nothing(text: str | bytes) -> None:
     core = opened()
     call = core.call("a/b", [])
     sent(core)
