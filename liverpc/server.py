@@ -52,6 +52,7 @@ class Listening(msgspec.Struct, frozen=True):
     port: int
     url: str  #: for clients, ``ws://host:port/ws``
     attach_url: str  #: for the devtools
+    token_file: str = ""  #: where local devtools find their token; empty when they are off
 
 
 class LiveServer:
@@ -255,13 +256,13 @@ class LiveServer:
             shown = f"[{host}]" if ":" in host else host
             scheme = "wss" if ssl else "ws"
             base = f"{scheme}://{shown}:{port}"
+            token_file = ""
             if self._inspector is not None:
                 token = self._inspector.tokens[0].secret
-                stack.enter_context(
-                    write_runtime_entry(RuntimeEntry(base + ATTACH_PATH, token, os.getpid(), self.name))
-                )
+                entry = RuntimeEntry(base + ATTACH_PATH, token, os.getpid(), self.name)
+                token_file = str(stack.enter_context(write_runtime_entry(entry)))
             log.info("%s listens on %s%s", self.name, base, self.path)
-            yield Listening(host, port, base + self.path, base + ATTACH_PATH)
+            yield Listening(host, port, base + self.path, base + ATTACH_PATH, token_file)
 
     def run(self, host: str | None = None, port: int | None = None) -> None:
         """Listen until SIGINT or SIGTERM, then shut down gracefully. Blocks.

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import liverpc
 from liverpc.demo.app import demo
 from liverpc.errors import LiveRpcError
-from liverpc.inspector.protocol import runtime_directory
 
 __all__ = ["main"]
 
@@ -57,7 +56,7 @@ async def _demo(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with demo(host=options.host, port=options.port, users=options.users, seed=options.seed) as listening:
         print(f"server    {listening.url}")
-        print(f"token     in {runtime_directory()} (found by liverpc-tui of the same user)")
+        print(f"token     in {listening.token_file}")
         print(f"devtools  liverpc-tui attach {listening.attach_url} --chaos", flush=True)
         await stop.wait()
 

@@ -97,5 +97,6 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
                         await client.call(board.toggle, rng.choice(todos.value).id)
                     case 9 if len(todos.value) > 8:
                         await client.call(board.remove, todos.value[0].id)
+                        await client.call(board.archive)
                     case _:
                         await client.call(chat.send, room, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from msgspec import Meta
@@ -51,6 +52,18 @@ async def remove(ctx: Context[Visitor], id: int) -> None:  # noqa: A002
     todo = _find(ctx, id)
     del ctx.user.world.todos[id]
     ctx.publish(todos.topic(), "deleted", todo)
+
+
+@live
+async def archive(ctx: Context[Visitor]) -> int:
+    """Take all finished cards off the board, after asking a slow archive; returns how many there were."""
+    await asyncio.sleep(2)
+    world = ctx.user.world
+    done = [todo for todo in world.todos.values() if todo.done]
+    for todo in done:
+        del world.todos[todo.id]
+        ctx.publish(todos.topic(), "deleted", todo)
+    return len(done)
 
 
 def _find(ctx: Context[Visitor], number: int) -> Todo:

@@ -154,21 +154,25 @@ class FaultRules:
     def clear(self, number: int = 0, *, by: str = "") -> int:
         """Remove one rule, or all with 0; returns how many there were."""
         gone = [rule for rule in self.rules if number in (0, rule.number)]
-        self._end(gone, f"{len(gone)} fault(s) removed{f' by {by}' if by else ''}")
+        self._end(gone, f"{_faults(gone)} removed{f' by {by}' if by else ''}")
         return len(gone)
 
     def expire(self) -> None:
         """Remove the rules whose time is over."""
         now = self._monotonic()
         gone = [rule for rule in self.rules if now >= rule.expires_at]
-        self._end(gone, f"{len(gone)} fault(s) ended: time is over")
+        self._end(gone, f"{_faults(gone)} ended: time is over")
 
     def orphaned(self, owner: object) -> None:
         """Remove the rules of an owner who is gone."""
         gone = [rule for rule in self.rules if rule.owner is owner]
-        self._end(gone, f"{len(gone)} fault(s) removed: their owner is gone")
+        self._end(gone, f"{_faults(gone)} removed: the owner is gone")
 
     def _end(self, gone: list[FaultRule], text: str) -> None:
         if gone:
             self.rules = [rule for rule in self.rules if rule not in gone]
             self._changed(self, text)
+
+
+def _faults(rules: list[FaultRule]) -> str:
+    return "fault " + ", ".join(str(rule.number) for rule in rules)

@@ -62,6 +62,7 @@ def test_the_demo_prints_where_it_is_and_stops_cleanly(environment: dict[str, st
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(30) == 0
     assert lines[0].startswith("server    ws://127.0.0.1:")
+    assert lines[1] == f"token     in {entry}\n"
     assert "liverpc-tui attach ws://127.0.0.1:" in lines[2]
     assert token not in "".join(lines)
     assert list((tmp_path / "liverpc").iterdir()) == []
