@@ -12,7 +12,7 @@ from liverpc.errors import ConfigError
 
 __all__ = ["ClientConfig", "Inspect", "Level", "Limits", "Token"]
 
-Level = Literal["metrics", "observe", "chaos", "admin"]
+Level = Literal["metrics", "observe", "chaos"]
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     calls_in_flight: int = 64  #: unfinished calls of one connection; above: reading stops
     outbox_bytes: int = 1 << 20  #: unsent bytes of one connection; above: it is closed with 1013 "too slow"
     held_bytes: int = 1 << 20  #: events kept for one stream while its loader runs; above: OVERLOADED
-    topics_per_connection: int = 10_000  #: above: OVERLOADED
+    streams_per_connection: int = 10_000  #: open or loading ones; above: OVERLOADED
     connect_seconds: float = 10.0  #: from the first byte until ``on_connect`` has decided; above: HTTP 503
     ping_seconds: float = 20.0  #: silence before the server sends a ping
     pong_seconds: float = 20.0  #: silence after it, or a socket that takes no bytes for so long: dropped

@@ -48,7 +48,6 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
     INVALID_TOPIC = "INVALID_TOPIC"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     # Made by the client, never sent.
     TIMEOUT = "TIMEOUT"

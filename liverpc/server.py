@@ -18,7 +18,7 @@ import msgspec
 
 from liverpc._types import Topic
 from liverpc.backends.memory import memory_cluster
-from liverpc.backends.ports import Cluster
+from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
 from liverpc.config import Inspect, Limits
 from liverpc.declare.registry import Modules, Naming, Registry
@@ -198,7 +198,7 @@ class LiveServer:
                     on_disconnect=self._disconnected,
                 )
             }
-            await self._cluster.start(self._hub.deliver, lambda gap: None, lambda message: None)
+            await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
             if self._inspect.enabled:
                 self._start_inspector()
             yield {"liverpc": self}
@@ -274,8 +274,8 @@ class LiveServer:
         host = host or os.environ.get("HOST", "127.0.0.1")
         if port is None:
             given = os.environ.get("PORT", "8000")
-            if not given.isdigit():
-                raise ConfigError(f"PORT={given!r} is not a port number")
+            if not given.isdigit() or int(given) > 65535:
+                raise ConfigError(f"PORT={given!r} is not a port number from 0 to 65535")
             port = int(given)
         asyncio.run(self._run(host, port))
 
@@ -306,18 +306,15 @@ class LiveServer:
     def _monotonic(self) -> float:
         return self._loop.time() if self._loop is not None else time.monotonic()
 
-    def _faults_changed(self, faults: FaultRules, text: str) -> None:
+    def _faults_changed(self, text: str) -> None:
+        self._hub.faults = self.faults if self.faults.rules else None
         if self._inspector is not None:
-            self._inspector.chaos_changed(faults, text)
-        self._hub.faults = faults if faults.rules else None
+            self._inspector.faults_changed(text)
 
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
-        if self._on_disconnect is None:
-            return
-        try:
-            result = self._on_disconnect(connection, code, reason)
-        except Exception:
-            log.exception("on_disconnect failed")
-            return
-        if asyncio.iscoroutine(result):
-            self._background.start(result, name="on_disconnect")
+        if self._on_disconnect is not None:
+            self._background.hook(self._on_disconnect, connection, code, reason)
+
+    def _gap(self, gap: Gap) -> None:
+        self.counters.bus_gaps += 1
+        log.warning("events of other processes may be missing (%s, from %s)", gap.reason, gap.origin or "anybody")

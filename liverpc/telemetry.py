@@ -1,6 +1,6 @@
 """Typed telemetry: the only instrumentation in the library.
 
-Lower layers emit events; metrics, logs, tracing and the inspector listen. An event nobody listens to costs
+Lower layers emit events; whoever wants to know, such as the inspector, listens. An event nobody listens to costs
 one truth test. All durations are seconds, all sizes bytes.
 """
 
@@ -19,8 +19,8 @@ __all__ = [
     "ConnectionOpened",
     "Counters",
     "FrameIgnored",
+    "Listeners",
     "Published",
-    "Signal",
     "StreamFailed",
     "Subscribed",
     "Telemetry",
@@ -32,7 +32,7 @@ log = logging.getLogger("liverpc.telemetry")
 E = TypeVar("E")
 
 
-class Signal(list[Callable[[E], object]], Generic[E]):
+class Listeners(list[Callable[[E], object]], Generic[E]):
     """The listeners of one kind of event. Emitters test its truth before they build an event."""
 
     __slots__ = ()
@@ -106,6 +106,7 @@ class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
 
     topic: str
     connection: str
+    ended: int | None  #: the topic's number, when this was its last subscriber and it is gone
 
 
 class StreamFailed(msgspec.Struct, frozen=True, gc=False):
@@ -142,7 +143,9 @@ class Counters(msgspec.Struct):
     deliveries: int = 0  #: frames handed to connections by publishes
     delivered_bytes: int = 0
     fault_drops: int = 0  #: publishes dropped by a fault rule
+    streams_refused: int = 0  #: subscribes above the number a connection may have
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
+    bus_gaps: int = 0  #: times events of other processes may have been missed
     outbox_overflows: int = 0  #: connections closed because they did not read
     deadline_aborts: int = 0  #: sockets dropped because a handshake, close or full buffer took too long
     ping_timeouts: int = 0
@@ -150,16 +153,16 @@ class Counters(msgspec.Struct):
 
 
 class Telemetry:
-    """What one server reports: a signal per kind of event, and the counters."""
+    """What one server reports: the listeners to each kind of event, and the counters."""
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self.connection_opened: Signal[ConnectionOpened] = Signal()
-        self.connection_closed: Signal[ConnectionClosed] = Signal()
-        self.call_finished: Signal[CallFinished] = Signal()
-        self.call_notable: Signal[CallFinished] = Signal()  # of those only the failed and slow ones
-        self.published: Signal[Published] = Signal()
-        self.subscribed: Signal[Subscribed] = Signal()
-        self.unsubscribed: Signal[Unsubscribed] = Signal()
-        self.stream_failed: Signal[StreamFailed] = Signal()
-        self.frame_ignored: Signal[FrameIgnored] = Signal()
+        self.connection_opened: Listeners[ConnectionOpened] = Listeners()
+        self.connection_closed: Listeners[ConnectionClosed] = Listeners()
+        self.call_finished: Listeners[CallFinished] = Listeners()
+        self.call_notable: Listeners[CallFinished] = Listeners()  # of those only the failed and slow ones
+        self.published: Listeners[Published] = Listeners()
+        self.subscribed: Listeners[Subscribed] = Listeners()
+        self.unsubscribed: Listeners[Unsubscribed] = Listeners()
+        self.stream_failed: Listeners[StreamFailed] = Listeners()
+        self.frame_ignored: Listeners[FrameIgnored] = Listeners()

@@ -7,14 +7,17 @@ import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_origin, overload
+from typing import Any, Generic, TypeVar, overload
+from uuid import UUID
 
 from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
 from liverpc.declare.context import Context
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.signature import Signature, where
-from liverpc.wire.names import is_path, is_reserved, topic_fault
+from liverpc.wire.names import is_path, topic_fault
 
 __all__ = ["Channel", "Declaration", "RpcFunction", "StreamFunction", "StreamOptions", "TopicSource"]
 
@@ -106,13 +109,14 @@ class TopicSource:
     """Where a stream's topic comes from: a fixed name, a template over the arguments, or a function.
 
     A template's ``{name}`` is replaced by ``str`` of the validated argument, which must be a string, a
-    number, a date, a UUID or an enum member. Arguments are checked before any topic is computed, so no
-    unvalidated text shapes a name.
+    number, a date or datetime, a UUID, or an enum member with such a value. Arguments are checked before any
+    topic is computed, so no unvalidated text shapes a name.
     """
 
     def __init__(self, topic: Any, signature: Signature) -> None:
         self._topic = topic
         self._signature = signature
+        self._names: list[str] = []  # of the template's parameters
         self.static: str | None = None
         place = where(signature.fn)
         if callable(topic):
@@ -127,7 +131,7 @@ class TopicSource:
             parts = list(string.Formatter().parse(topic))
         except ValueError as error:
             raise DeclarationError(f"{place}: the topic {topic!r} is no valid template: {error}") from None
-        names = [name for _, name, _, _ in parts if name is not None]
+        names = self._names = [name for _, name, _, _ in parts if name is not None]
         if any(spec or conversion for _, _, spec, conversion in parts):
             raise DeclarationError(f"{place}: the topic {topic!r} may only contain plain {{name}} parts")
         for name in names:
@@ -138,10 +142,7 @@ class TopicSource:
                 )
         if not names:
             self.static = topic.format()
-            fault = topic_fault(self.static)
-            if fault is None and is_reserved(self.static):
-                fault = "is reserved: names beginning with __ belong to the server"
-            if fault is not None:
+            if (fault := topic_fault(self.static)) is not None:
                 raise DeclarationError(f"{place}: the topic {topic!r} {fault}")
 
     def resolve(self, ctx: Context[Any] | None, arguments: Sequence[Any]) -> str:
@@ -158,10 +159,15 @@ class TopicSource:
                 raise LiveError(ErrorCode.INVALID_REQUEST, "the stream's topic function gave no string")
             return name
         values = self._signature.named(arguments)
-        for name, value in values.items():
-            if "{" + name + "}" in self._topic and isinstance(value, list | dict | bytes | None):
-                raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
-        return str(self._topic.format(**{name: str(value) for name, value in values.items()}))
+        return str(self._topic.format(**{name: _topic_part(name, values[name]) for name in self._names}))
+
+
+def _topic_part(name: str, value: Any) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if not isinstance(value, str | int | float | date | UUID):
+        raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
+    return str(value)
 
 
 # -- streams ----------------------------------------------------------------------------------------------
@@ -229,11 +235,6 @@ class StreamFunction(Declaration[P, X, User], _Streaming[P, T], Generic[P, X, T,
         self.options = options
         self.topics = TopicSource(topic, self.signature)
 
-    @property
-    def row_type(self) -> Any:
-        """Type of one row of a list stream, of the whole value of a ``set`` stream."""
-        return row_type(self.result_type, self.options.merge)
-
 
 class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
     """A stream without a loader: events only. What ``live.channel`` makes."""
@@ -283,13 +284,3 @@ class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
             return self.item
         rows: Any = list
         return rows[self.item]
-
-
-def row_type(value_type: Any, merge: str) -> Any:
-    """Type of one row in a stream's value; ``Any`` when the annotation does not say."""
-    if merge == "set":
-        return value_type
-    origin = get_origin(value_type)
-    if isinstance(origin, type) and issubclass(origin, Sequence) and get_args(value_type):
-        return get_args(value_type)[0]
-    return Any

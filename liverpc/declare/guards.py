@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from liverpc.declare.context import Context
@@ -29,40 +29,52 @@ class Guard:
 
     def __init__(self, checks: tuple[Check, ...]) -> None:
         self._checks = checks
-        self.is_async = any(inspect.iscoroutinefunction(check) for check in checks)
 
-    def check(self, ctx: Context[Any]) -> None:
-        """Run the checks, none of which is async.
+    def check(self, ctx: Context[Any]) -> Coroutine[Any, Any, None] | None:
+        """Run the checks up to the first that waits.
+
+        Returns:
+            None when all of them passed; else what is left to await.
 
         Raises:
             LiveError: A check refused. Exceptions other than LiveError are logged and become the generic
                 refusal: their text may tell more than the caller should know.
         """
-        for check in self._checks:
-            try:
-                verdict = check(ctx)
-            except LiveError:
-                raise
-            except Exception:
-                log.exception("a guard of %s failed; the caller is refused", ctx.path)
-                raise denied(ctx) from None
-            if verdict is False:
-                raise denied(ctx)
+        checks = iter(self._checks)
+        waiting = self._until_one_waits(ctx, checks)
+        return None if waiting is None else self._rest(ctx, waiting, checks)
 
-    async def check_async(self, ctx: Context[Any]) -> None:
-        """The same when some check is async."""
-        for check in self._checks:
-            try:
-                verdict = check(ctx)
-                if isinstance(verdict, Awaitable):
-                    verdict = await verdict
-            except LiveError:
-                raise
-            except Exception:
-                log.exception("a guard of %s failed; the caller is refused", ctx.path)
-                raise denied(ctx) from None
+    async def _rest(self, ctx: Context[Any], waiting: Awaitable[object], checks: Iterator[Check]) -> None:
+        following: Awaitable[object] | None = waiting
+        while following is not None:
+            with _refusing(ctx):
+                verdict = await following
             if verdict is False:
                 raise denied(ctx)
+            following = self._until_one_waits(ctx, checks)
+
+    def _until_one_waits(self, ctx: Context[Any], checks: Iterator[Check]) -> Awaitable[object] | None:
+        for check in checks:
+            with _refusing(ctx):
+                verdict = check(ctx)
+            # Not only what `async def` checks return: a lambda may hand on another function's coroutine, which
+            # would pass for a yes if it were not awaited.
+            if isinstance(verdict, Awaitable):
+                return verdict
+            if verdict is False:
+                raise denied(ctx)
+        return None
+
+
+@contextmanager
+def _refusing(ctx: Context[Any]) -> Iterator[None]:
+    try:
+        yield
+    except LiveError:
+        raise
+    except Exception:
+        log.exception("a guard of %s failed; the caller is refused", ctx.path)
+        raise denied(ctx) from None
 
 
 def _authenticated(ctx: Context[Any]) -> None:

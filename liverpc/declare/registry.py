@@ -26,7 +26,7 @@ class Entry:
         path: As declared, in snake case; the name in devtools and logs whichever spelling was called.
         kind: ``rpc``, ``stream`` or ``channel``.
         guard: Of its module.
-        direct: Nothing in the way of a call waits: it needs no task.
+        direct: The handler never waits: unless its guard does, a call needs no task.
     """
 
     __slots__ = (
@@ -54,12 +54,7 @@ class Entry:
             if isinstance(declaration, StreamFunction)
             else "rpc"
         )
-        self.direct = (
-            isinstance(declaration, RpcFunction)
-            and not declaration.is_async
-            and not declaration.thread
-            and not (guard and guard.is_async)
-        )
+        self.direct = isinstance(declaration, RpcFunction) and not declaration.is_async and not declaration.thread
         self.calls = 0
         self.errors = 0
         self.seconds = 0.0

@@ -1,13 +1,14 @@
 """What happens to a call, in fixed order: guard → validation → handler → reply.
 
-A stream's path goes through the same guard and then the subscribe plan. Calls that nothing in can wait for
-(a plain function behind plain guards) are answered without a task.
+A stream's path goes through the same guard and then the subscribe plan. A call of a plain function whose guard
+does not wait is answered without a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -60,10 +61,17 @@ class Pipeline:
             return
         ctx: Context[Any] = Context(self._hub, connection, entry.path, call_id)
         ctx.started_at = self._now()
-        if entry.direct:
+        waiting: Coroutine[Any, Any, None] | None = None
+        if entry.guard is not None:
+            try:
+                waiting = entry.guard.check(ctx)
+            except Exception as error:
+                self._failed(entry, ctx, frame.args, error)
+                return
+        if entry.direct and waiting is None:
             self._answer_direct(entry, ctx, frame.args)
         else:
-            connection.calls.start(self._answer(entry, ctx, frame.args), ctx)
+            connection.calls.start(self._answer(entry, ctx, frame.args, waiting), ctx)
             connection.call_started()
 
     def refuse(self, connection: Connection, frame: ClientFrame, error: LiveError) -> None:
@@ -101,8 +109,6 @@ class Pipeline:
 
     def _answer_direct(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> None:
         try:
-            if entry.guard is not None:
-                entry.guard.check(ctx)
             declaration = entry.declaration
             result = declaration.handler(ctx, *declaration.signature.decode(args))
             payload = self._encode_reply(ctx, result)
@@ -113,10 +119,12 @@ class Pipeline:
             ctx.connection.send(payload)
         self._finished(entry, ctx, args, None, result)
 
-    async def _answer(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> None:
+    async def _answer(
+        self, entry: Entry, ctx: Context[Any], args: msgspec.Raw, guard: Coroutine[Any, Any, None] | None
+    ) -> None:
         try:
-            if entry.guard is not None:
-                await entry.guard.check_async(ctx)
+            if guard is not None:
+                await guard
             if entry.kind == "rpc":
                 result = await self._run(entry, ctx, args)
                 payload = self._encode_reply(ctx, result)
@@ -166,7 +174,6 @@ class Pipeline:
             sent = _INTERNAL
         if ctx.call is not None:
             ctx.connection.send(reply_error(ctx.call, sent))
-        self._counters.call_errors += 1
         self._finished(entry, ctx, args, sent.code, sent.message)
 
     def _finished(
@@ -181,6 +188,7 @@ class Pipeline:
             if code is not None:
                 entry.errors += 1
         self._counters.calls += 1
+        self._counters.call_errors += code is not None
         telemetry = self._telemetry
         notable = (code is not None or seconds >= SLOW_CALL) and telemetry.call_notable
         if not (telemetry.call_finished or notable):

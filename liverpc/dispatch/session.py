@@ -17,7 +17,7 @@ from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionClosed, FrameIgnored, Telemetry
 from liverpc.wire.codec import Ignored, decode_client_frame, encode
 from liverpc.wire.frames import SUBSCRIBE_BATCH_MAX, ClientFrame
-from liverpc.wire.names import is_reserved, topic_fault
+from liverpc.wire.names import topic_fault
 
 __all__ = ["LiveSession"]
 
@@ -77,12 +77,11 @@ class LiveSession:
         if frame.rpc is not msgspec.UNSET:
             self._pipeline.call(connection, frame)
         else:
-            self._control(frame)
+            self._control(frame, len(payload))
 
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone: end its streams and cancel its handlers."""
         connection = self._connection
-        connection.closed = True
         self._hub.connections.pop(connection.id, None)
         self._streams.closed(connection)
         if connection.calls.of:
@@ -108,11 +107,10 @@ class LiveSession:
 
     # -- control frames (docs/protocol.md section 4)
 
-    def _control(self, frame: ClientFrame) -> None:
+    def _control(self, frame: ClientFrame, size: int) -> None:
         kind = frame.type
         if kind == "hello":
-            caps = frame.caps if isinstance(frame.caps, list) else []
-            self._connection.capabilities = frozenset(cap for cap in caps if isinstance(cap, str))
+            pass  # it announces what the client can do beyond single frames, which is all we send
         elif kind == "subscribe":
             self._subscribe([frame.topic], frame.ref)
         elif kind == "subscribe-batch" and isinstance(frame.topics, list):
@@ -122,7 +120,7 @@ class LiveSession:
         elif kind == "unsubscribe" and isinstance(frame.topic, str):
             self._streams.unsubscribe(self._connection, frame.topic)
         else:
-            self._ignore(Ignored("not_ours"), 0)
+            self._ignore(Ignored("not_ours"), size)
 
     def _fault(self, topic: Any) -> str | None:
         # A topic the connection holds already is fine whatever characters its stream gave it.
@@ -130,8 +128,6 @@ class LiveSession:
             return None
         if (fault := topic_fault(topic)) is not None:
             return fault
-        if is_reserved(topic):
-            return "is reserved"
         return None if topic.isascii() and "\x7f" not in topic else "is not plain ASCII"
 
     def _subscribe(self, topics: list[Any], ref: Any) -> None:

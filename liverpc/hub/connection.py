@@ -40,8 +40,8 @@ class Connection:
         request_id: The request's ``X-Request-ID`` when that is printable and short, else made up.
         request: The handshake.
         state: The application's own data on this connection.
-        capabilities: What the client's last ``hello`` announced.
         subscriptions: Live and loading ones, by topic.
+        streams: How many streams they serve.
         calls: Unfinished handlers.
     """
 
@@ -50,8 +50,6 @@ class Connection:
         "_max_calls",
         "calls",
         "calls_total",
-        "capabilities",
-        "closed",
         "frames_in",
         "id",
         "link",
@@ -59,6 +57,7 @@ class Connection:
         "request",
         "request_id",
         "state",
+        "streams",
         "subscriptions",
         "user",
         "user_id",
@@ -83,11 +82,10 @@ class Connection:
         self.user_id = identify(user)
         self.request_id = request_id
         self.state: dict[str, Any] = {}
-        self.capabilities: frozenset[str] = frozenset()
         self.subscriptions: dict[str, Subscription] = {}
+        self.streams = 0
         self.calls = calls
         self.opened_at = opened_at  # loop time
-        self.closed = False
         self.frames_in = 0
         self.calls_total = 0
         self._max_calls = max_calls

@@ -19,7 +19,7 @@ from liverpc.hub.topic import Subscription, TopicState
 from liverpc.telemetry import Published, Telemetry, Unsubscribed
 from liverpc.wire.codec import encode
 from liverpc.wire.framing import text_frame
-from liverpc.wire.names import is_reserved, topic_fault
+from liverpc.wire.names import topic_fault
 
 __all__ = ["FaultGate", "Hub"]
 
@@ -76,15 +76,12 @@ class Hub:
             LiveError: ``INVALID_TOPIC``: the topic is reserved, or its name or the event's is malformed.
             TypeError: ``data`` has no JSON form.
         """
-        if name[:2] == "__" and not internal:
-            raise LiveError(
-                ErrorCode.INVALID_TOPIC,
-                f"the topic {name!r} is reserved: names beginning with __ belong to the server",
-            )
         topic = self.topics.get(name)
-        if topic is None and (fault := topic_fault(name)) is not None:
-            raise LiveError(ErrorCode.INVALID_TOPIC, f"the topic {name!r} {fault}")
-        if (topic is None or topic.head(event) is None) and (fault := topic_fault(event)) is not None:
+        if topic is None or name[:2] == "__":
+            fault = topic_fault(name, reserved=internal)
+            if fault is not None:
+                raise LiveError(ErrorCode.INVALID_TOPIC, f"the topic {name!r} {fault}")
+        if (topic is None or topic.head(event) is None) and (fault := topic_fault(event, reserved=True)) is not None:
             raise LiveError(ErrorCode.INVALID_TOPIC, f"the event {event!r} {fault}")
         encoded = encode(data)
         self._counters.published += 1
@@ -146,20 +143,18 @@ class Hub:
 
         Raises:
             LiveError: ``INVALID_REQUEST`` for a malformed or reserved topic, ``OVERLOADED`` when the
-                connection has as many topics as it may.
+                connection has as many streams as it may.
         """
+        if connection.streams >= self._limits.streams_per_connection:
+            self._counters.streams_refused += 1
+            raise LiveError(
+                ErrorCode.OVERLOADED,
+                f"this connection has {self._limits.streams_per_connection} streams open, the limit; leave one first",
+            )
         subscription = connection.subscriptions.get(name)
         if subscription is None:
-            fault = topic_fault(name)
-            if fault is None and is_reserved(name):
-                fault = "is reserved: names beginning with __ belong to the server"
-            if fault is not None:
+            if (fault := topic_fault(name)) is not None:
                 raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
-            if len(connection.subscriptions) >= self._limits.topics_per_connection:
-                raise LiveError(
-                    ErrorCode.OVERLOADED,
-                    f"this connection is subscribed to {self._limits.topics_per_connection} topics, the limit",
-                )
             topic = self.topics.get(name)
             if topic is None:
                 self._numbers += 1
@@ -167,6 +162,7 @@ class Hub:
             subscription = Subscription(connection, topic, self._limits.held_bytes)
             connection.subscriptions[name] = topic.subscriptions[connection] = subscription
         subscription.streams.append(stream)
+        connection.streams += 1
         subscription.hold()
         return subscription
 
@@ -174,9 +170,10 @@ class Hub:
         """Undo :meth:`attach` for one stream whose loader failed. Other streams on the topic stay live."""
         if stream in subscription.streams:
             subscription.streams.remove(stream)
-        subscription.release()
+            subscription.connection.streams -= 1
         if not subscription.streams:
-            self._remove(subscription)
+            self._remove(subscription)  # first: what was held for a refused stream must not be sent
+        subscription.release()
 
     def unsubscribe(self, connection: Connection, name: str) -> list[Any]:
         """End all streams of a connection on a topic; returns them. Unknown topics are no error."""
@@ -184,6 +181,7 @@ class Hub:
         if subscription is None:
             return []
         streams, subscription.streams = subscription.streams, []
+        connection.streams -= len(streams)
         self._remove(subscription)
         return streams
 
@@ -194,10 +192,11 @@ class Hub:
         del connection.subscriptions[topic.name]
         del topic.subscriptions[connection]
         topic.receivers.pop(connection, None)
-        if not topic.subscriptions:
+        ended = not topic.subscriptions
+        if ended:
             del self.topics[topic.name]
         if self._telemetry.unsubscribed:
-            self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, connection.id))
+            self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, connection.id, topic.number if ended else None))
 
     def subscribers(self, name: str) -> int:
         """Connections subscribed to a topic."""

@@ -38,10 +38,9 @@ class ConnectRequest:
         headers: Lower-case name to value; repeated headers are joined with ``", "``.
         address: The peer's IP address, or ``"memory"``.
         secure: Whether it came over TLS.
-        expires_at: Wall seconds; set it in ``on_connect`` when the session ends by itself.
     """
 
-    __slots__ = ("_cookies", "address", "expires_at", "headers", "path", "query", "secure")
+    __slots__ = ("_cookies", "address", "headers", "path", "query", "secure")
 
     def __init__(
         self,
@@ -57,7 +56,6 @@ class ConnectRequest:
         self.headers: Mapping[str, str] = headers or {}
         self.address = address
         self.secure = secure
-        self.expires_at: float | None = None
         self._cookies: dict[str, str] | None = None
 
     @property

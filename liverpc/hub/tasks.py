@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 __all__ = ["EAGER", "Background", "RunningCalls"]
@@ -74,6 +74,17 @@ class Background:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+
+    def hook(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of the application that nobody waits for; what goes wrong in it is logged only."""
+        name = f"hook {getattr(function, '__qualname__', function)!r}"
+        try:
+            result = function(*args)
+        except Exception:
+            log.exception("%s failed", name)
+            return
+        if asyncio.iscoroutine(result):
+            self.start(result, name=name)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

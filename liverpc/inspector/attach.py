@@ -5,10 +5,9 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -43,16 +42,21 @@ from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.view import View, matcher
 from liverpc.wire.close import CloseCode
 from liverpc.wire.framing import text_frame
+from liverpc.wire.names import MAX_TOPIC_LENGTH
 
 if TYPE_CHECKING:
     from liverpc.inspector.inspector import Inspector
 
-__all__ = ["AttachEndpoint", "Observer"]
+__all__ = ["SKIP_ABOVE", "AttachEndpoint", "Observer"]
 
 log = logging.getLogger("liverpc.inspector")
 
 _FAILURES_PER_MINUTE = 5
 _MAX_WATCHES = 16
+_MAX_GLOBS = 16  # in a watch
+_MAX_EVENTS = 512 * 1024  # bytes of events in one frame
+_MAX_BACKLOG = 4 << 20
+SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it has to wait
 _MAX_WAITING = 4096  # events kept for one observer between two flushes
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1", "memory")
 _decode = msgspec.json.Decoder(ClientFrame).decode
@@ -82,7 +86,7 @@ class AttachEndpoint:
         name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
         if name not in _LOOPBACK and not {"*", name, host} & set(self._settings.hosts):
             return Refuse(403, "this Host is not listed in Inspect(hosts=...)\n")
-        now = time.monotonic()
+        now = self._inspector.monotonic()
         if now - self._failures_since > 60:
             self._failures.clear()
             self._failures_since = now
@@ -125,6 +129,8 @@ class Observer:
         self.watches: dict[int, tuple[Watch, Callable[[Event], bool]]] = {}
         self.credit = protocol.Limits.INITIAL_CREDIT
         self.lost = 0
+        self._backlog: deque[bytes] = deque()  # states that wait until earlier ones were taken by the socket
+        self._backlog_limit = _MAX_BACKLOG
         self.heard_at = inspector.monotonic()
         self.greeted = False
         self.stale = False  # missed a delta: needs a full state
@@ -166,11 +172,24 @@ class Observer:
 
     def send(self, frame: ServerFrame) -> bool:
         """Send one frame to this observer."""
-        return self.send_bytes(text_frame(_encode(frame)))
+        return self.link.send(text_frame(_encode(frame)))
 
-    def send_bytes(self, frame: bytes) -> bool:
-        """Send a frame shared with others."""
-        return self.link.send(frame)
+    def send_state(self, *frames: bytes, full: bool = False) -> None:
+        """Send states in order, no faster than the socket takes them.
+
+        A full state replaces what still waits. Who then falls behind by more than 4 MiB misses the changes and
+        gets another full state later.
+        """
+        if full:
+            self.stale = False
+            self._backlog.clear()
+            self._backlog_limit = _MAX_BACKLOG + sum(map(len, frames))
+        self._backlog.extend(frames)
+        while self._backlog and self.link.buffered <= SKIP_ABOVE:
+            self.link.send(self._backlog.popleft())
+        if sum(map(len, self._backlog)) > self._backlog_limit:
+            self._backlog.clear()
+            self.stale = True
 
     def _hello(self, hello: Hello) -> None:
         if self.greeted:
@@ -186,7 +205,7 @@ class Observer:
         denied: list[str] = []
         if self.level != hello.want:
             denied.append(f"{hello.want}: the token opens {self.token.level}")
-        if hello.want in ("chaos", "admin") and not inspector.settings.chaos:
+        if hello.want == "chaos" and not inspector.settings.chaos:
             denied.append("chaos: the server was not started with Inspect(chaos=True)")
             if self.level == "chaos":
                 self.level = "observe"
@@ -215,6 +234,11 @@ class Observer:
         if len(self.watches) >= _MAX_WATCHES and watch.id not in self.watches:
             self.send(Err(id=watch.id, text=f"at most {_MAX_WATCHES} watches; end one first"))
             return
+        globs = watch.match.topic, watch.match.path
+        if any(len(each) > _MAX_GLOBS or any(len(g) > MAX_TOPIC_LENGTH for g in each) for each in globs):
+            text = f"at most {_MAX_GLOBS} globs of {MAX_TOPIC_LENGTH} characters; watch less at once"
+            self.send(Err(id=watch.id, text=text))
+            return
         self.watches[watch.id] = (watch, matcher(watch.match))
         self.inspector.refocus()
 
@@ -229,7 +253,8 @@ class Observer:
             self.send(Err(id=get.id, text='get takes ["stream", topic] or ["calls"]'))
             return
         visible = [seen for item in items if (seen := self.view.event(item, True)) is not None]
-        self.send(Got(id=get.id, items=visible))
+        fitting, left_out = _newest(visible)
+        self.send(Got(id=get.id, items=fitting, left_out=left_out))
 
     # -- faults
 
@@ -247,7 +272,7 @@ class Observer:
             known = frame.rule == 0 or gone
             self.send(Ok(id=frame.id) if known else Err(id=frame.id, text=f"there is no fault {frame.rule}"))
             return
-        if self.level not in ("chaos", "admin") or not self.inspector.settings.chaos:
+        if self.level != "chaos" or not self.inspector.settings.chaos:
             self.send(Err(id=frame.id, text="injecting faults needs a chaos token and a server that allows it"))
             return
         detached = isinstance(frame, ChaosArm) and frame.detach
@@ -296,9 +321,25 @@ class Observer:
 
     def flush(self, lost: int, sample: float) -> None:
         """Send what was kept. ``lost`` counts what was not captured at all."""
-        lost += self.lost
+        lost = self.lost + (0 if self.view.scoped else lost)
         if not self._waiting and not (lost and self.watches):
             return
-        items, self._waiting = self._waiting, []
+        items, left_out = _newest(self._waiting)
+        lost += left_out
+        self._waiting = []
         self.lost = 0
         self.send(Events(items=items, lost=lost if self.watches else 0, sample=round(sample, 4)))
+
+
+def _newest(events: list[Event]) -> tuple[list[Any], int]:
+    """As many of the newest events, already encoded, as fit into a frame; and how many older ones did not."""
+    fitting: list[msgspec.Raw] = []
+    room = _MAX_EVENTS
+    for event in reversed(events):
+        encoded = _encode(event)
+        room -= len(encoded)
+        if room < 0:
+            break
+        fitting.append(msgspec.Raw(encoded))
+    fitting.reverse()
+    return fitting, len(events) - len(fitting)

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from liverpc.config import Inspect, Token
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
-from liverpc.inspector.attach import AttachEndpoint, Observer
+from liverpc.inspector.attach import SKIP_ABOVE, AttachEndpoint, Observer
 from liverpc.inspector.protocol import Bye, ChaosChanged, ServerInfo
 from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.tap import Tap
-from liverpc.inspector.view import Changes, Source
+from liverpc.inspector.view import Source
 from liverpc.policies.faults import FaultRules
 from liverpc.telemetry import Telemetry
 from liverpc.wire.close import CloseCode
@@ -30,7 +30,6 @@ log = logging.getLogger("liverpc.inspector")
 _TICK = 0.125  # seconds between flushes of events; every second flush carries the state
 _CONNECTIONS_EVERY = 8  # ticks: looking at thousands of connections is the dear part
 _MAX_BUSY = 0.02  # share of the loop's time above which less is captured
-_SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it misses a turn
 _SLOW_SECONDS = 30.0
 
 
@@ -67,7 +66,6 @@ class Inspector:
         self.endpoint = AttachEndpoint(self, settings, self.tokens)
         self.observers: list[Observer] = []
         self._always = always or settings.capture == "always"
-        self._known: dict[str, int] = {}  # topics the observers were told of, with their numbers
         self._rev = 0
         self._busy = 0.0
         self._lately: deque[tuple[int, int]] = deque(maxlen=8)  # captured and lost events of each tick of a second
@@ -98,7 +96,7 @@ class Inspector:
         """A socket was accepted; it still has to say hello."""
         self.observers.append(observer)
         self.tap.start()
-        self.source.hub.touched = self.tap.topics
+        self.source.hub.touched = self.tap.changes.topics
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="liverpc inspector")
 
@@ -125,7 +123,7 @@ class Inspector:
             )
         )
 
-    def chaos_changed(self, faults: FaultRules, text: str) -> None:
+    def faults_changed(self, text: str) -> None:
         """Tell everybody about a change of the faults in force."""
         log.warning("%s", text)
         now = self.monotonic()
@@ -138,26 +136,27 @@ class Inspector:
     async def _run(self) -> None:
         ticks = 0
         last = self.monotonic()
-        while self.observers:
-            await asyncio.sleep(_TICK)
-            began = time.thread_time()  # not the wall clock: a preempted process did not spend it
-            ticks += 1
-            self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
-            for step in (
-                (self._collect, self._tell_events, self._tell_state) if ticks % 2 == 0 else (self._tell_events,)
-            ):
-                try:
-                    step()
-                except Exception:  # one observer's trouble must not end the service for the others
-                    log.exception("the inspector failed in %s", step.__name__)
-            now = self.monotonic()
-            self._measure(time.thread_time() - began, now - last)
-            last = now
-        self.source.hub.touched = None
-        self.tap.forget()
-        self._known.clear()
-        if not self._always:
-            self.tap.stop()
+        try:
+            while self.observers:
+                await asyncio.sleep(_TICK)
+                began = time.thread_time()  # not the wall clock: a preempted process did not spend it
+                ticks += 1
+                self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
+                for step in (
+                    (self._collect, self._tell_events, self._tell_state) if ticks % 2 == 0 else (self._tell_events,)
+                ):
+                    try:
+                        step()
+                    except Exception:  # one observer's trouble must not end the service for the others
+                        log.exception("the inspector failed in %s", step.__name__)
+                now = self.monotonic()
+                self._measure(time.thread_time() - began, now - last)
+                last = now
+        finally:
+            self.source.hub.touched = None
+            self.tap.forget()
+            if not self._always:
+                self.tap.stop()
 
     def _collect(self) -> None:
         now = self.monotonic()
@@ -180,47 +179,34 @@ class Inspector:
             if observer.greeted:
                 for event in events:
                     observer.offer(event)
-                if observer.link.buffered <= _SKIP_ABOVE:
+                if observer.link.buffered <= SKIP_ABOVE:
                     observer.flush(lost, sample)
                 else:
                     observer.lost += lost
 
     def _tell_state(self) -> None:
-        hub, tap = self.source.hub, self.tap
-        known_before = set(self._known.values())
-        gone: list[int] = []
-        for name in tap.topics:
-            topic = hub.topics.get(name)
-            known = self._known.get(name)
-            if known is not None and (topic is None or topic.number != known):
-                gone.append(self._known.pop(name))
-            if topic is not None:
-                self._known[name] = topic.number
-        changes = Changes(tuple(tap.topics), gone, tuple(tap.opened), tuple(tap.closed), self._look_at_connections)
-        tap.topics.clear()
-        tap.opened.clear()
-        tap.closed.clear()
+        changes = self.tap.changes
         self._rev += 1
         now = self.monotonic()
         shared: dict[object, bytes] = {}
         for observer in list(self.observers):
             if not observer.greeted:
                 continue
-            if observer.link.buffered > _SKIP_ABOVE:
-                observer.stale = True
-            elif observer.stale:
-                self._send_full(observer)
-            else:
-                view = observer.view
-                frame = shared.get(view.key)
-                if frame is None:
-                    state = view.delta(changes, self._rev, now, self._busy, known_before)
-                    frame = shared[view.key] = text_frame(encode(state))
-                observer.send_bytes(frame)
+            if observer.stale:
+                if observer.link.buffered <= SKIP_ABOVE:
+                    self._send_full(observer)
+                continue
+            view = observer.view
+            frame = shared.get(view.key)
+            if frame is None:
+                state = view.delta(changes, self._rev, now, self._busy, self._look_at_connections)
+                frame = shared[view.key] = text_frame(encode(state))
+            observer.send_state(frame)
+        changes.clear()
 
     def _send_full(self, observer: Observer) -> None:
-        observer.stale = False
-        observer.send(observer.view.full(self._rev, self.monotonic(), self._busy))
+        parts = observer.view.full(self._rev, self.monotonic(), self._busy)
+        observer.send_state(*(text_frame(encode(part)) for part in parts), full=True)
 
     def _measure(self, spent: float, elapsed: float) -> None:
         spent += self.tap.spent

@@ -31,7 +31,7 @@ from liverpc.telemetry import (
     Unsubscribed,
 )
 
-__all__ = ["Bucket", "Tap"]
+__all__ = ["Bucket", "Changes", "Tap"]
 
 _PAUSE = 0.125  # seconds without events after their budget was used up
 _MAX_RINGS = 1000  # topics with kept events; the longest unpublished goes first
@@ -62,6 +62,23 @@ class Bucket:
         return True
 
 
+class Changes(msgspec.Struct):
+    """What is different since somebody last looked."""
+
+    topics: set[str] = msgspec.field(default_factory=set)  #: published on, or with other subscribers
+    born: set[str] = msgspec.field(default_factory=set)  #: of those, the ones with a new subscriber
+    ended: dict[int, str] = {}  #: topics that are gone: number and name
+    opened: set[str] = msgspec.field(default_factory=set)  #: connections
+    closed: set[str] = msgspec.field(default_factory=set)
+    joined: set[str] = msgspec.field(default_factory=set)  #: connections that subscribed to something
+    left: dict[str, set[str]] = {}  #: connections that left topics
+
+    def clear(self) -> None:
+        """Everything was told. The sets stay the same objects: the hub fills one of them."""
+        for each in (self.topics, self.born, self.ended, self.opened, self.closed, self.joined, self.left):
+            each.clear()
+
+
 class Tap:
     """The recorder of one server.
 
@@ -70,8 +87,7 @@ class Tap:
         rings: The last events of each topic.
         queue: Events captured since the last :meth:`drain`; ``lost`` counts those it had no room for.
         spent: Seconds of processor time spent recording since the last time somebody asked.
-        topics, opened, closed: What changed since the last state was sent; the hub adds the topics that are
-            published on.
+        changes: What changed since the last state was sent; the hub adds the topics that are published on.
     """
 
     def __init__(self, settings: Inspect, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
@@ -87,9 +103,7 @@ class Tap:
         self.queue: list[Event] = []
         self.lost = 0
         self.spent = 0.0
-        self.topics: set[str] = set()
-        self.opened: set[str] = set()
-        self.closed: set[str] = set()
+        self.changes = Changes()
         now = monotonic()
         self._budget = Bucket(settings.max_events, now)
         self._notable = Bucket(max(1.0, settings.max_events / 4), now)
@@ -139,9 +153,7 @@ class Tap:
         self.queue.clear()
         self.lost = self._kept = 0
         self._seen = self._count()
-        self.topics.clear()
-        self.opened.clear()
-        self.closed.clear()
+        self.changes.clear()
 
     def throttle(self, factor: float) -> None:
         """Scale the budget by ``factor``, between a 64th and all of what was configured."""
@@ -273,16 +285,14 @@ class Tap:
             values = None
         if not isinstance(values, list):
             return "[no argument list]"
-        if len(values) > len(event.parameters):
+        copy = self.redactor(dict(zip(event.parameters, values, strict=False)))
+        if (surplus := len(values) - len(event.parameters)) > 0:
             # Values without a name cannot be judged; only how many there were is kept.
-            named = dict(zip(event.parameters, values, strict=False))
-            copy = self.redactor(named)
-            copy["…"] = f"[{len(values) - len(event.parameters)} arguments without a name]"
-            return copy
-        return self.redactor(dict(zip(event.parameters, values, strict=False)))
+            copy["…"] = f"[{surplus} arguments without a name]"
+        return copy
 
     def _connection_opened(self, event: ConnectionOpened) -> None:
-        self.opened.add(event.connection)
+        self.changes.opened.add(event.connection)
         self._keep(
             ConnectionEvent(
                 at=self._now(),
@@ -294,8 +304,7 @@ class Tap:
         )
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
-        self.opened.discard(event.connection)
-        self.closed.add(event.connection)
+        self.changes.closed.add(event.connection)
         self._keep(
             ConnectionEvent(
                 at=self._now(),
@@ -308,7 +317,12 @@ class Tap:
         )
 
     def _subscribed(self, event: Subscribed) -> None:
-        self.topics.add(event.topic)
+        self.changes.topics.add(event.topic)
+        self.changes.born.add(event.topic)
+        self.changes.joined.add(event.connection)
 
     def _unsubscribed(self, event: Unsubscribed) -> None:
-        self.topics.add(event.topic)
+        self.changes.topics.add(event.topic)
+        self.changes.left.setdefault(event.connection, set()).add(event.topic)
+        if event.ended is not None:
+            self.changes.ended[event.ended] = event.topic

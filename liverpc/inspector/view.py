@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -27,22 +27,14 @@ from liverpc.inspector.protocol import (
     StreamInfo,
     StreamStats,
 )
+from liverpc.inspector.tap import Changes
 from liverpc.policies.faults import FaultRules, glob
 from liverpc.telemetry import Counters
 
-__all__ = ["Changes", "Source", "View", "matcher"]
+__all__ = ["Source", "View", "matcher"]
 
 _MAX_PENDING = 200
-
-
-class Changes(msgspec.Struct):
-    """What is different since the last state was sent."""
-
-    topics: Iterable[str]
-    streams_gone: list[int]
-    opened: Iterable[str]
-    closed: Iterable[str]
-    connections: bool  #: whether it is time to look at all connections
+_PART_ROWS = 500  # streams and connections in one part of a full state
 
 
 class Source(msgspec.Struct):
@@ -67,48 +59,82 @@ class View:
         self._anonymous = level == "metrics"
         self._globs = None if "*" in topics else [glob(pattern) for pattern in topics]
 
+    @property
+    def scoped(self) -> bool:
+        """Whether there are topics it may not see."""
+        return self._globs is not None
+
     def covers(self, topic: str) -> bool:
         """Whether a topic, or every topic a glob names, lies inside the scope."""
         return self._globs is None or any(matches(topic) for matches in self._globs)
 
     # -- state
 
-    def full(self, rev: int, at: float, busy: float) -> State:
-        """Everything there is."""
+    def full(self, rev: int, at: float, busy: float) -> Iterator[State]:
+        """Everything there is, in parts of bounded size with one ``rev``."""
         hub = self._source.hub
-        changes = Changes(list(hub.topics), [], list(hub.connections), [], True)
-        state = self.delta(changes, rev, at, busy, set())
-        return msgspec.structs.replace(state, full=True)
+        topics = [topic for topic in hub.topics.values() if self.covers(topic.name)]
+        connections = [each for each in hub.connections.values() if self._shows(each)]
+        figures = self._figures(rev, at, busy)
+        for start in range(0, max(len(topics), len(connections), 1), _PART_ROWS):
+            end = start + _PART_ROWS
+            yield msgspec.structs.replace(
+                figures,
+                full=True,
+                more=end < max(len(topics), len(connections)),
+                streams=[_stream(topic) for topic in topics[start:end]],
+                stream_stats=[_stream_stats(topic) for topic in topics[start:end]],
+                connections=[self._connection(each) for each in connections[start:end]],
+                connection_stats=[_connection_stats(each) for each in connections[start:end]],
+            )
 
-    def delta(self, changes: Changes, rev: int, at: float, busy: float, known: set[int]) -> State:
-        """What changed. ``known`` are the streams told of before."""
-        source = self._source
-        hub = source.hub
+    def delta(self, changes: Changes, rev: int, at: float, busy: float, all_connections: bool) -> State:
+        """What changed."""
+        hub = self._source.hub
         topics = [hub.topics[name] for name in changes.topics if name in hub.topics and self.covers(name)]
-        opened = [hub.connections[each] for each in changes.opened if each in hub.connections]
-        looked_at = hub.connections.values() if changes.connections else opened
-        scoped = self._globs is not None
-        paths = [] if scoped else [entry for entry in source.registry.entries if entry.calls]
-        pending, pending_total = ([], 0) if scoped else self._pending()
+        # With a scope, a connection comes into sight with its first topic there, and leaves with the last.
+        seen = changes.opened if self._globs is None else changes.opened | changes.joined
+        opened = [hub.connections[each] for each in seen if each in hub.connections]
+        looked_at = hub.connections.values() if all_connections else opened
+        return msgspec.structs.replace(
+            self._figures(rev, at, busy),
+            streams=[_stream(topic) for topic in topics if topic.name in changes.born],
+            stream_stats=[_stream_stats(topic) for topic in topics],
+            streams_gone=[number for number, name in changes.ended.items() if self.covers(name)],
+            connections=[self._connection(each) for each in opened if self._shows(each)],
+            connection_stats=[_connection_stats(each) for each in looked_at if self._shows(each)],
+            connections_gone=list(changes.closed) if self._globs is None else self._out_of_sight(changes),
+        )
+
+    def _figures(self, rev: int, at: float, busy: float) -> State:
+        """What every state carries in full."""
+        source = self._source
+        if self._globs is not None:
+            return State(rev=rev, at=at, chaos=self.rules(at), busy=round(busy, 4))
+        paths = [entry for entry in source.registry.entries if entry.calls]
+        pending, pending_total = self._pending()
         return State(
             rev=rev,
             at=at,
-            streams=[StreamInfo(t.number, t.name, t.merge, t.path) for t in topics if t.number not in known],
-            stream_stats=[_stream_stats(topic) for topic in topics],
-            streams_gone=changes.streams_gone,
-            connections=[self._connection(each) for each in opened if self._shows(each)],
-            connection_stats=[_connection_stats(each) for each in looked_at if self._shows(each)],
-            connections_gone=list(changes.closed),
             paths=[PathInfo(entry.number, entry.path) for entry in paths],
             path_stats=[
                 PathStats(e.number, e.calls, e.errors, round(e.seconds, 6), round(e.max_seconds, 6)) for e in paths
             ],
             pending=pending,
             pending_total=pending_total,
-            counters={} if scoped else msgspec.structs.asdict(source.counters),
+            counters=msgspec.structs.asdict(source.counters),
             chaos=self.rules(at),
             busy=round(busy, 4),
         )
+
+    def _out_of_sight(self, changes: Changes) -> list[str]:
+        connections = self._source.hub.connections
+        return [
+            connection
+            for connection, topics in changes.left.items()
+            if any(map(self.covers, topics))
+            and (connection not in connections or not self._shows(connections[connection]))
+        ]
 
     def rules(self, at: float) -> list[ChaosRule]:
         """The faults in force."""
@@ -162,6 +188,8 @@ class View:
         elif isinstance(event, CallEvent):
             if self._globs is not None and not any(self.covers(topic) for topic in event.published):
                 return None
+            if self._globs is not None:
+                event = msgspec.structs.replace(event, published=list(filter(self.covers, event.published)))
             hidden = {"args": msgspec.UNSET, "result": msgspec.UNSET}
         else:
             if self._globs is not None:
@@ -172,6 +200,10 @@ class View:
             address = {"address": "", "reason": ""} if isinstance(event, ConnectionEvent) else {}
             return msgspec.structs.replace(event, **hidden, **user, **address)
         return event if payload or not hidden else msgspec.structs.replace(event, **hidden)
+
+
+def _stream(topic: TopicState) -> StreamInfo:
+    return StreamInfo(topic.number, topic.name, topic.merge, topic.path)
 
 
 def _stream_stats(topic: TopicState) -> StreamStats:

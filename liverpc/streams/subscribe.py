@@ -10,8 +10,7 @@ connection on the same topic stay live, and no hook ran.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,8 +28,6 @@ from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
 from liverpc.wire.codec import encode, reply_ok
 
 __all__ = ["ActiveStream", "Streams"]
-
-log = logging.getLogger("liverpc.streams")
 
 
 class ActiveStream:
@@ -96,8 +93,7 @@ class Streams:
         if predicate is None:
             return
         allowed = predicate(ctx, *arguments)
-        if asyncio.iscoroutine(allowed) or isinstance(allowed, asyncio.Future):
-            # Awaited before its truth is tested: a coroutine is always true.
+        if isinstance(allowed, Awaitable):  # always true: to be awaited before its truth is tested
             allowed = await allowed
         if not allowed:
             raise denied(ctx)
@@ -123,8 +119,11 @@ class Streams:
         return reply_ok(call, encoded, b"".join(extra)) if call is not None else None
 
     def _failed(self, subscription: Subscription, stream: ActiveStream, entry: Entry, error: BaseException) -> None:
-        code = error.code if isinstance(error, LiveError) else str(ErrorCode.INTERNAL_ERROR)
-        subscription.topic.last_error = code
+        if isinstance(error, asyncio.CancelledError):
+            code = str(ErrorCode.DISCONNECTED)  # the client's doing, not the topic's
+        else:
+            code = error.code if isinstance(error, LiveError) else str(ErrorCode.INTERNAL_ERROR)
+            subscription.topic.last_error = code
         self._hub.detach(subscription, stream)
         if self._telemetry.stream_failed:
             self._telemetry.stream_failed.emit(
@@ -140,7 +139,7 @@ class Streams:
             self._telemetry.subscribed.emit(Subscribed(subscription.topic.name, entry.path, stream.ctx.connection.id))
         hook = stream.declaration.options.on_subscribe
         if hook is not None:
-            self._run_hook(hook, stream.ctx, subscription.topic.name)
+            self._background.hook(hook, stream.ctx, subscription.topic.name)
 
     # -- ending
 
@@ -151,19 +150,9 @@ class Streams:
         for stream in streams:
             hook = stream.declaration.options.on_unsubscribe
             if stream.live and hook is not None:
-                self._run_hook(hook, stream.ctx, topic, remaining)
+                self._background.hook(hook, stream.ctx, topic, remaining)
 
     def closed(self, connection: Connection) -> None:
         """End everything a connection had, because it is gone."""
         for topic in list(connection.subscriptions):
             self.unsubscribe(connection, topic)
-
-    def _run_hook(self, hook: Any, *args: Any) -> None:
-        """Hooks of the application: never waited for, their errors logged only."""
-        try:
-            result = hook(*args)
-        except Exception:
-            log.exception("the hook %r failed", getattr(hook, "__qualname__", hook))
-            return
-        if asyncio.iscoroutine(result):
-            self._background.start(result, name=f"stream hook {getattr(hook, '__qualname__', hook)!r}")

@@ -86,7 +86,9 @@ async def expect_guard_rejects(guard: Guard, *, user: Any = None, code: str = Er
         AssertionError: The guard let the user pass, or refused with another code.
     """
     try:
-        await guard.check_async(create_test_context(user=user))
+        waiting = guard.check(create_test_context(user=user))
+        if waiting is not None:
+            await waiting
     except LiveError as error:
         if error.code != code:
             raise AssertionError(f"the guard refused with {error.code}, not {code}: {error.message}") from error

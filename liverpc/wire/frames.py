@@ -42,7 +42,6 @@ class ClientFrame(msgspec.Struct, gc=False):
     topic: Any = None
     topics: Any = None
     ref: Any = None
-    caps: Any = None
 
 
 class EventFrame(msgspec.Struct, gc=False):

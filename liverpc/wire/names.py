@@ -24,8 +24,13 @@ def is_reserved(topic: str) -> bool:
     return topic.startswith(RESERVED_PREFIX)
 
 
-def topic_fault(topic: object) -> str | None:
-    """What is wrong with a topic's name, as a sentence without subject, or ``None``."""
+def topic_fault(topic: object, *, reserved: bool = False) -> str | None:
+    """What is wrong with a topic's name, as a sentence without subject, or ``None``.
+
+    Args:
+        topic: The name.
+        reserved: Whether names that belong to the library (``__…``) are fine, too.
+    """
     if not isinstance(topic, str):
         return f"must be a string, not {type(topic).__name__}"
     if not topic:
@@ -34,4 +39,6 @@ def topic_fault(topic: object) -> str | None:
         return f"is {len(topic)} characters long; the limit is {MAX_TOPIC_LENGTH}: put the variable part in the payload"
     if _FORBIDDEN_IN_TOPIC.search(topic):
         return "contains a control character, a quote or a backslash"
+    if is_reserved(topic) and not reserved:
+        return "is reserved: names beginning with __ belong to the server"
     return None

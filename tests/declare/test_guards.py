@@ -32,6 +32,29 @@ def guarded(check: Guard, ran: list[str]) -> LiveServer:
     return LiveServer({"demo": SimpleNamespace(call=call, rows=rows, channel=channel, _guard=check)})
 
 
+class Asks:
+    """A check that is no function; what it returns must be awaited all the same."""
+
+    async def __call__(self, ctx: Context[Any]) -> bool:
+        return False
+
+
+async def never(ctx: Context[Any]) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("check", [lambda ctx: never(ctx), Asks()])
+async def test_a_check_that_hands_on_something_to_await_is_awaited(check: Any) -> None:
+    ran: list[str] = []
+    async with TestEnv(guarded(guard(check), ran)) as env:
+        with pytest.raises(RpcError, match="FORBIDDEN"):
+            await env.connect(user=ANN).call(remote("demo/call"))
+        with pytest.raises(RpcError, match="FORBIDDEN"):
+            await env.connect(user=ANN).subscribe(remote("demo/rows"))
+    await expect_guard_rejects(guard(check), user=ANN)
+    assert ran == []
+
+
 def refuse(ctx: Context[Any]) -> None:
     raise LiveError("CLOSED", "come back later")
 
@@ -98,7 +121,7 @@ async def test_20_authenticated_comes_before_the_other_parts() -> None:
         raise AssertionError("must not run for anonymous callers")
 
     await expect_guard_rejects(guard(boom, authenticated=True), user=None, code="UNAUTHENTICATED")
-    await guard(authenticated=True).check_async(create_test_context(user=ANN))
+    assert guard(authenticated=True).check(create_test_context(user=ANN)) is None
 
 
 @pytest.mark.parametrize("parts", [(), (3,), (refuse, "x")])

@@ -1,137 +1,34 @@
-"""Observers of a running server, over the in-memory transport with the real attach client."""
+"""The door of the devtools, and what observers see."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from liverpc import AttachError, Context, Inspect, Limits, LiveError, LiveServer, Token, live, public, remote
+from liverpc import Context, LiveServer, live, remote
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.inspector.protocol import (
-    ATTACH_PATH,
-    SUBPROTOCOL,
     AttachSession,
     CallEvent,
-    ChaosArm,
-    ChaosClear,
-    ChaosRenew,
-    ChaosRule,
-    ConnectionEvent,
     Err,
-    Event,
     Events,
     Get,
     Got,
     Match,
-    Ok,
     PublishEvent,
-    ServerFrame,
     State,
     Unwatch,
     Watch,
-    Welcome,
 )
 from liverpc.testing import TestEnv
-from liverpc.transports.memory import MemorySocket, MemoryTransport
-
-SECRETS = {level: f"token-for-{level}-level" for level in ("metrics", "observe", "chaos", "scoped")}
-F = TypeVar("F")
-
-
-def make_server(**options: Any) -> LiveServer:
-    @live.stream("room:{room}")
-    async def room(ctx: Context[Any], room: str) -> list[Any]:
-        return []
-
-    @live
-    async def say(ctx: Context[Any], room: str, text: Any) -> None:
-        ctx.publish(f"room:{room}", "created", {"id": 1, "text": text, "token": "s3cret-token"})
-
-    @live
-    async def login(ctx: Context[Any], email: str, password: str) -> str:
-        raise LiveError("WRONG", "no such account")
-
-    @live
-    async def wait(ctx: Context[Any]) -> None:
-        await asyncio.Event().wait()
-
-    tokens = (
-        Token(secret=SECRETS["metrics"], level="metrics"),
-        Token(secret=SECRETS["observe"]),
-        Token(secret=SECRETS["chaos"], level="chaos"),
-        Token(secret=SECRETS["scoped"], level="chaos", topics=("room:red",)),
-    )
-    inspect = {"enabled": True, "tokens": tokens, "chaos": True, **options}
-    functions = {"room": room, "say": say, "login": login, "wait": wait}
-    return LiveServer({"demo": SimpleNamespace(**functions, _guard=public())}, inspect=Inspect(**inspect))
+from tests.inspector.attach_kit import SECRETS, Observer, knock, make_server
 
 
 @pytest.fixture
 def live_server() -> LiveServer:
     return make_server()
-
-
-async def knock(env: Any, token: str = SECRETS["observe"], **headers: str) -> MemorySocket:
-    given = {"Host": "localhost:8000", "Authorization": f"Bearer {token}", "Sec-WebSocket-Protocol": SUBPROTOCOL}
-    socket: MemorySocket = await env.transport.connect(ATTACH_PATH, headers={**given, **headers})
-    return socket
-
-
-class Observer:
-    """An attach client in a test."""
-
-    def __init__(self, socket: MemorySocket, session: AttachSession) -> None:
-        self.socket = socket
-        self.session = session
-        self.events: list[Event] = []
-        self.lost = 0
-
-    @classmethod
-    async def attach(cls, env: Any, level: Any = "observe") -> "Observer":
-        want: Any = "chaos" if level == "scoped" else level
-        session = AttachSession(client="tests", want=want, monotonic=asyncio.get_running_loop().time)
-        observer = cls(await knock(env, SECRETS[level]), session)
-        await observer.wait(Welcome)
-        await observer.wait(State)
-        return observer
-
-    async def send(self, *frames: Any) -> None:
-        for frame in frames:
-            self.session.send(frame)
-        for text in self.session.outgoing():
-            await self.socket.send(text.decode())
-
-    async def next(self) -> ServerFrame | None:
-        self.session.tick()
-        await self.send()
-        frame = self.session.receive(await asyncio.wait_for(self.socket.recv(), 5))
-        if isinstance(frame, Events):
-            self.events += frame.items
-            self.lost += frame.lost
-        return frame
-
-    async def wait(self, kind: type[F], when: Callable[[F], object] = lambda frame: True) -> F:
-        async with asyncio.timeout(30):
-            while True:
-                frame = await self.next()
-                if isinstance(frame, kind) and when(frame):
-                    return frame
-
-    async def ask(self, frame: Any) -> Ok | Err | Got:
-        await self.send(frame)
-        async with asyncio.timeout(30):
-            while True:
-                answer = await self.next()
-                if isinstance(answer, Ok | Err | Got) and answer.id == frame.id:
-                    return answer
-
-    async def watch(self, **match: Any) -> None:
-        await self.send(Watch(id=self.session.new_id(), match=Match(**match)))
-        await self.wait(State)
 
 
 # -- the door ---------------------------------------------------------------------------------------------
@@ -405,189 +302,113 @@ async def test_an_ended_watch_sends_nothing_more(live_env: TestEnv) -> None:
     assert observer.events == []
 
 
-# -- levels and scopes ------------------------------------------------------------------------------------
+async def test_a_quiet_topic_that_ends_is_told(live_env: TestEnv) -> None:
+    client = live_env.connect()
+    handle = await client.subscribe(remote("demo/room"), "quiet")
+    observer = await Observer.attach(live_env)
+    await handle.aclose()
+    state = await observer.wait(State, lambda state: state.streams_gone)
+    assert len(state.streams_gone) == 1
 
 
-async def test_level_metrics_sees_no_user_no_payload_and_no_argument(live_env: TestEnv) -> None:
-    client = live_env.connect(user={"id": "ann"})
-    await client.subscribe(remote("demo/room"), "red")
-    call = asyncio.create_task(client.call(remote("demo/wait")))
-    observer = await Observer.attach(live_env, "metrics")
-    await observer.send(Watch(id=1))
-    await observer.wait(State)
-    await client.call(remote("demo/say"), "red", "private")
-    await live_env.connect(user={"id": "bob"}).open()
-    await observer.wait(Events)
-    got = [await observer.ask(Get(id=70, ref=["calls"])), await observer.ask(Get(id=71, ref=["stream", "room:red"]))]
-    seen = repr(observer.events) + repr(got)
-    assert "private" not in seen
-    assert "ann" not in seen
-    assert "bob" not in seen
-    assert isinstance(await observer.ask(ChaosClear(id=72)), Err)
-    call.cancel()
-
-
-async def test_a_scoped_token_sees_nothing_beyond_its_topics(live_env: TestEnv) -> None:
-    blue, red = live_env.connect(user={"id": "blue-user"}), live_env.connect(user={"id": "red-user"})
-    await blue.subscribe(remote("demo/room"), "blue")
-    await red.subscribe(remote("demo/room"), "red")
-    observer = Observer(
-        await knock(live_env, SECRETS["scoped"]),
-        AttachSession(client="scoped", want="observe", monotonic=asyncio.get_running_loop().time),
-    )
-    full = await observer.wait(State)
-    assert [stream.topic for stream in full.streams] == ["room:red"]
-    assert [connection.user for connection in full.connections] == ["red-user"]
-    assert full.counters == {}
-    assert full.paths == []
-    await observer.send(Watch(id=1))
-    await observer.wait(State)
-    await blue.call(remote("demo/say"), "blue", "for blue only")
-    with pytest.raises(Exception, match="WRONG"):
-        await blue.call(remote("demo/login"), "blue@x", "y")
-    await red.call(remote("demo/say"), "red", "for red")
-    await observer.wait(Events)
-    got = [await observer.ask(Get(id=9, ref=["calls"])), await observer.ask(Get(id=8, ref=["stream", "room:blue"]))]
-    seen = repr(observer.events) + repr(got)
-    assert "for red" in seen
-    assert "blue" not in seen
-    assert not [event for event in observer.events if isinstance(event, ConnectionEvent)]
-
-
-@pytest.mark.parametrize("topic", ["*", "room:*", "room:blue", "room:r*"])
-async def test_a_scoped_token_cannot_arm_faults_beyond_its_topics(live_env: TestEnv, topic: str) -> None:
-    observer = await Observer.attach(live_env, "scoped")
-    answer = await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1, topic=topic)))
-    assert isinstance(answer, Err)
-    assert "scope" in answer.text
-    assert live_env.server.faults.rules == []
-
-
-async def test_nobody_gets_more_than_the_token_opens(live_env: TestEnv) -> None:
-    observer = Observer(
-        await knock(live_env),
-        AttachSession(client="x", want="chaos", monotonic=asyncio.get_running_loop().time),
-    )
-    welcome = await observer.wait(Welcome)
-    assert welcome.granted == "observe"
-    assert welcome.denied
-    assert isinstance(await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1))), Err)
-
-
-async def test_a_server_without_chaos_grants_none() -> None:
-    async with TestEnv(make_server(chaos=False)) as env:
+async def test_a_large_state_comes_in_parts_and_none_is_missing() -> None:
+    server = make_server()
+    async with TestEnv(server) as env:
+        client = env.connect()
+        for number in range(1203):
+            await client.subscribe(remote("demo/room"), f"r{number}")
         observer = Observer(
-            await knock(env, SECRETS["chaos"]),
-            AttachSession(client="x", want="chaos", monotonic=asyncio.get_running_loop().time),
+            await knock(env),
+            AttachSession(client="x", want="observe", monotonic=asyncio.get_running_loop().time),
         )
-        welcome = await observer.wait(Welcome)
-        assert welcome.granted == "observe"
-        assert isinstance(await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1))), Err)
+        topics: list[str] = []
+        while True:
+            state = await observer.wait(State, lambda state: state.full)
+            topics += [stream.topic for stream in state.streams]
+            if not state.more:
+                break
+        assert len(set(topics)) == len(topics) == 1203
+        await observer.wait(State, lambda state: not state.full)
 
 
-# -- faults -----------------------------------------------------------------------------------------------
-
-
-async def test_an_armed_fault_drops_publishes_and_is_counted_everywhere(live_env: TestEnv) -> None:
-    handle = await live_env.connect().subscribe(remote("demo/room"), "red")
-    observer = await Observer.attach(live_env, "chaos")
-    answer = await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=0.6, topic="room:*", seed="rep-1234")))
-    assert isinstance(answer, Ok)
-    for number in range(4):
-        await live_env.server.publish("room:red", "created", {"id": number})
-    await handle.wait_for(lambda rows: [row["id"] for row in rows] == [1, 2])
-    state = await observer.wait(State, lambda state: state.stream_stats)
-    assert state.stream_stats[0].dropped == 2
-    assert (state.chaos[0].hits, state.chaos[0].seen) == (2, 4)
-    assert live_env.counters.fault_drops == 2
-
-
-async def test_anybody_attached_may_end_a_fault(live_env: TestEnv) -> None:
-    armer = await Observer.attach(live_env, "chaos")
-    other = await Observer.attach(live_env)
-    await armer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1)))
-    assert isinstance(await other.ask(ChaosClear(id=6)), Ok)
-    assert live_env.server.faults.rules == []
-    assert isinstance(await other.ask(ChaosClear(id=7, rule=99)), Err)
-
-
-async def test_a_fault_ends_with_its_time_to_live(live_env: TestEnv) -> None:
-    observer = await Observer.attach(live_env, "chaos")
-    await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=10))
-    began = asyncio.get_running_loop().time()
-    await observer.wait(State, lambda state: not state.chaos)
-    assert 10 <= asyncio.get_running_loop().time() - began < 11
-
-
-async def test_a_fault_ends_with_the_connection_of_its_owner(live_env: TestEnv) -> None:
-    observer = await Observer.attach(live_env, "chaos")
-    await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=600))
-    await observer.ask(ChaosArm(id=6, rule=ChaosRule(rate=1, topic="detached"), ttl=200, detach=True))
-    observer.socket.cut()
-    await live_env.settle()
-    assert [rule.topic for rule in live_env.server.faults.rules] == ["detached"]
-
-
-async def test_a_fault_ends_when_its_owner_falls_silent(live_env: TestEnv) -> None:
-    watcher = await Observer.attach(live_env)
-    observer = await Observer.attach(live_env, "chaos")
-    await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=600))
-    began = asyncio.get_running_loop().time()
-    await watcher.wait(State, lambda state: state.chaos)
-    await watcher.wait(State, lambda state: not state.chaos)
-    assert 4 < asyncio.get_running_loop().time() - began < 7
-
-
-@pytest.mark.parametrize(
-    ("frame", "text"),
-    [
-        (ChaosArm(id=5, rule=ChaosRule(rate=1.5)), "0 to 1"),
-        (ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=901), "900"),
-        (ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=0), "0 and"),
-        (ChaosArm(id=5, rule=ChaosRule(rate=1), ttl=301, detach=True), "300"),
-        (ChaosArm(id=5, rule=ChaosRule(rate=1, topic="")), "glob"),
-        (ChaosArm(id=5, rule=ChaosRule(action="explode", rate=1)), "explode"),
-        (ChaosRenew(id=5, rule=7, ttl=10), "no fault 7"),
-    ],
-)
-async def test_faults_that_make_no_sense_are_refused_with_the_reason(live_env: TestEnv, frame: Any, text: str) -> None:
-    observer = await Observer.attach(live_env, "chaos")
-    answer = await observer.ask(frame)
-    assert isinstance(answer, Err)
-    assert text in answer.text
-    assert live_env.server.faults.rules == []
-
-
-async def test_a_stopping_server_says_goodbye_and_leaves_no_fault() -> None:
-    server = make_server()
-    async with server.lifespan():
-        transport = MemoryTransport(server)
-        observer = await Observer.attach(SimpleNamespace(transport=transport), "chaos")
-        await observer.ask(ChaosArm(id=5, rule=ChaosRule(rate=1)))
-
-        async def read_to_the_end() -> None:
-            while True:
-                await observer.next()
-
-        reading = asyncio.create_task(read_to_the_end())
-    assert server.faults.rules == []
-    with pytest.raises(AttachError, match="shutting down"):
-        await reading
-    await transport.aclose()
-
-
-def test_a_token_shows_no_secret_and_must_be_long() -> None:
-    assert "abcdefghijklmnop" not in repr(Token(secret="abcdefghijklmnop"))
-    with pytest.raises(ValueError, match="16"):
-        Token(secret="short")
-
-
-async def test_limits_of_the_server_hold_for_observers_too() -> None:
-    server = make_server()
-    server.limits = Limits(message_bytes=1000)
+async def test_an_observer_that_stops_reading_gets_a_full_state_when_it_reads_again() -> None:
+    server = make_server(max_events=5000)
     async with TestEnv(server) as env:
         observer = await Observer.attach(env)
-        await observer.socket.send("x" * 1001)
-        with pytest.raises(SocketClosed):
-            while True:
-                await observer.next()
+        client = env.connect()
+        handles = [await client.subscribe(remote("demo/room"), f"r{number}" + "x" * 200) for number in range(100)]
+        observer.socket.stall()
+        for _ in range(8):
+            for number in range(100):
+                await env.server.publish(f"room:r{number}" + "x" * 200, "created", {"id": 1})
+            await asyncio.sleep(0.5)
+        observer.socket.resume()
+        await observer.wait(State)
+        assert server.counters.outbox_overflows == 0
+        assert handles[0].status == "connected"
+
+
+async def test_a_history_larger_than_an_answer_is_cut_and_says_so() -> None:
+    async with TestEnv(make_server(max_events=5000, history=500)) as env:
+        observer = await Observer.attach(env)
+        client = env.connect()
+        for number in range(100):
+            await client.call(remote("demo/say"), "red", [{"n": number, "text": "x" * 400}] * 50)
+        got = await observer.ask(Get(id=1, ref=["calls"]))
+        assert isinstance(got, Got)
+        assert got.left_out > 0
+        assert len(got.items) + got.left_out == 100
+        assert len(json.dumps(got.items, default=str)) < 1 << 24
+        last = got.items[-1]
+        assert isinstance(last, CallEvent)
+        assert last.args["text"][0]["n"] == 99
+
+
+@pytest.mark.parametrize("topics", [["x"] * 17, ["x" * 257]])
+async def test_a_watch_takes_a_bounded_number_of_bounded_globs(live_env: TestEnv, topics: list[str]) -> None:
+    observer = await Observer.attach(live_env)
+    answer = await observer.ask(Watch(id=4, match=Match(topic=topics)))
+    assert isinstance(answer, Err)
+
+
+async def test_slow_calls_are_noticed_while_the_budget_is_used_up() -> None:
+    server = make_server(max_events=4)
+
+    @live
+    async def slow(ctx: Context[Any]) -> None:
+        await asyncio.sleep(0.2)
+
+    server.registry._add("demo/slow", slow, None, "snake")
+    async with TestEnv(server) as env:
+        observer = await Observer.attach(env)
+        await observer.watch(kind=["rpc"], path=["demo/slow"])
+        client = env.connect()
+        running = asyncio.create_task(client.call(remote("demo/slow")))
+        for _ in range(20):
+            for number in range(20):
+                await client.call(remote("demo/say"), "red", number)
+            await asyncio.sleep(0.01)
+        await running
+        await observer.wait(Events, lambda frame: frame.items)
+        assert [event.path for event in observer.events if isinstance(event, CallEvent)] == ["demo/slow"]
+
+
+async def test_a_topic_that_is_open_is_captured_while_the_budget_is_used_up() -> None:
+    async with TestEnv(make_server(max_events=8)) as env:
+        observer = await Observer.attach(env)
+        await observer.watch(topic=["room:open"])
+        for number in range(200):
+            await env.server.publish("room:other", "created", number)
+        await env.server.publish("room:open", "created", "seen")
+        await observer.wait(Events, lambda frame: frame.items)
+        assert [event.data for event in observer.events if isinstance(event, PublishEvent)] == ["seen"]
+
+
+async def test_a_server_that_stopped_with_an_observer_starts_clean() -> None:
+    server = make_server()
+    for _ in range(2):
+        async with TestEnv(server) as env:
+            await Observer.attach(env)
+            assert server._hub.touched is not None
+        assert server._hub.touched is None
+        assert not server.telemetry.published

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ class Rules(FaultRules):
     def __init__(self) -> None:
         self.now = 0.0
         self.told: list[str] = []
-        super().__init__(lambda: self.now, lambda _, text: self.told.append(text))
+        super().__init__(lambda: self.now, self.told.append)
 
 
 def test_the_generator_is_the_one_of_the_javascript_harness() -> None:
@@ -126,7 +127,33 @@ def test_every_change_is_told() -> None:
         ("a.c", "abc", False),
         ("a*c", "a\nc", True),
         ("[x]", "[x]", True),
+        ("", "", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("*b*c*", "abcd", True),
+        ("*b*c*", "acbd", False),
+        ("**", "x", True),
+        ("a*b*c", "abc", True),
+        ("a*bc*c", "abc", False),
     ],
 )
 def test_a_glob_knows_the_star_only(pattern: str, name: str, matches: bool) -> None:
     assert bool(glob(pattern)(name)) is matches
+
+
+@given(st.text(alphabet="ab*", max_size=8), st.text(alphabet="ab", max_size=12))
+def test_a_glob_agrees_with_the_regular_expression_it_stands_for(pattern: str, name: str) -> None:
+    expected = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL)
+    assert glob(pattern)(name) is (expected is not None)
+
+
+def test_a_hostile_glob_takes_no_time() -> None:
+    assert glob("*a" * 60 + "*b")("a" * 250) is False
+
+
+def test_there_are_at_most_32_rules() -> None:
+    rules = Rules()
+    for number in range(32):
+        rules.arm(rate=0, topic=f"t{number}", seed="s")
+    with pytest.raises(ConfigError, match="32"):
+        rules.arm(rate=0, topic="one more", seed="s")

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import enum
 import json
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -104,7 +105,7 @@ def app() -> App:
 
 @pytest.fixture
 def live_server(app: App) -> LiveServer:
-    return LiveServer({"demo": app.module()}, limits=Limits(held_bytes=1000, topics_per_connection=3))
+    return LiveServer({"demo": app.module()}, limits=Limits(held_bytes=1000, streams_per_connection=3))
 
 
 class Raw:
@@ -377,13 +378,56 @@ async def test_a_bare_subscribe_is_acknowledged_only_for_topics_held_through_a_s
     assert live_env.server.subscribers("secret") == 0
 
 
-async def test_a_connection_holds_as_many_topics_as_it_may_and_no_more(live_env: TestEnv) -> None:
+async def test_a_connection_has_as_many_streams_as_it_may_and_no_more(live_env: TestEnv) -> None:
     client = live_env.connect()
-    for name in ("a", "b", "c"):
-        await client.subscribe(remote("demo/room"), name)
-    with pytest.raises(RpcError, match="OVERLOADED"):
-        await client.subscribe(remote("demo/room"), "d")
-    await client.subscribe(remote("demo/room"), "c")  # a topic it holds already costs nothing
+    handles = [await client.subscribe(remote("demo/room"), name) for name in ("a", "b", "b")]
+    for name in ("b", "c"):
+        with pytest.raises(RpcError, match="OVERLOADED"):
+            await client.subscribe(remote("demo/room"), name)
+    assert live_env.counters.streams_refused == 2
+    await handles[0].aclose()
+    await live_env.settle()
+    await client.subscribe(remote("demo/room"), "c")
+
+
+async def test_a_refused_stream_gets_nothing_of_its_topic(live_env: TestEnv, app: App) -> None:
+    @live.stream("held")
+    async def held(ctx: Context[Any]) -> list[Any]:
+        await app.gate.wait()
+        raise LiveError("FORBIDDEN", "not for you")
+
+    async with TestEnv(LiveServer({"demo": SimpleNamespace(held=held, _guard=public())})) as env:
+        raw = await Raw.open(env)
+        await raw.send(rpc="demo/held", id="s", args=[], stream=True)
+        await env.settle()
+        await env.server.publish("held", "created", {"secret": 1})
+        app.gate.set()
+        assert (await raw.recv())["data"]["code"] == "FORBIDDEN"
+        await env.settle()
+        await env.server.publish("held", "created", {"secret": 2})
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(raw.socket.recv(), 1)
+
+
+@pytest.mark.parametrize("value", [(1, 2), None, [1], {"a": 1}])
+def test_only_plain_values_become_part_of_a_topic(value: Any) -> None:
+    @live.stream("p:{part}")
+    async def rows(ctx: Context[Any], part: Any) -> list[Any]:
+        return []
+
+    with pytest.raises(LiveError, match="INVALID_REQUEST"):
+        rows.topic(value)
+
+
+def test_an_enum_member_stands_for_its_value_in_a_topic() -> None:
+    class Color(enum.Enum):
+        RED = "red"
+
+    @live.stream("c:{color}")
+    async def rows(ctx: Context[Any], color: Color) -> list[Any]:
+        return []
+
+    assert rows.topic(Color.RED).name == "c:red"
 
 
 async def test_a_channel_starts_empty_and_keeps_its_value_over_a_reconnect(live_env: TestEnv) -> None:

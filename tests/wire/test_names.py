@@ -38,7 +38,7 @@ def test_two_underscores_at_the_beginning_are_reserved(topic: str, reserved: boo
     assert is_reserved(topic) is reserved
 
 
-@pytest.mark.parametrize("topic", ["a", " ", "room:1", "ünïcode", "__rpc", "\x7f", "x" * MAX_TOPIC_LENGTH])
+@pytest.mark.parametrize("topic", ["a", " ", "room:1", "ünïcode", "_x", "\x7f", "x" * MAX_TOPIC_LENGTH])
 def test_usable_topics_have_no_fault(topic: str) -> None:
     assert topic_fault(topic) is None
 
@@ -62,3 +62,8 @@ def test_a_fault_says_what_is_wrong(topic: object, fault: str) -> None:
 @given(st.text(max_size=10), st.sampled_from([*map(chr, range(0x20)), '"', "\\"]), st.text(max_size=10))
 def test_control_characters_quotes_and_backslashes_are_a_fault(before: str, character: str, after: str) -> None:
     assert topic_fault(before + character + after) == "contains a control character, a quote or a backslash"
+
+
+def test_reserved_topics_are_fine_only_where_they_are_allowed() -> None:
+    assert topic_fault("__rpc") is not None
+    assert topic_fault("__rpc", reserved=True) is None

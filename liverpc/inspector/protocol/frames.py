@@ -125,7 +125,7 @@ class CallEvent(msgspec.Struct, tag="rpc", tag_field="kind", omit_defaults=True,
     user: str = ""
     code: str = ""
     stream: bool = False
-    args: Any = msgspec.UNSET  #: redacted: object of parameter names, or a count when they do not bind
+    args: Any = msgspec.UNSET  #: redacted, by parameter name; of surplus ones only the number, under ``…``
     result: Any = msgspec.UNSET  #: redacted; the message of an error
     published: list[str] = []  #: topics
 
@@ -183,7 +183,10 @@ class Hello(_Frame, tag="hello", frozen=True):
 
 
 class Match(msgspec.Struct, omit_defaults=True, frozen=True):
-    """Which events a watch wants. Empty lists match everything; globs know ``*`` only."""
+    """Which events a watch wants. Empty lists match everything.
+
+    Globs know ``*`` only, and have at most 256 characters; a list has at most 16.
+    """
 
     kind: list[str] = []  #: ``pub``, ``rpc``, ``conn``
     topic: list[str] = []  #: globs; only publishes have topics
@@ -314,15 +317,17 @@ class Events(_Frame, tag="ev", frozen=True):
     """Events in order of occurrence."""
 
     items: list[Event]
-    lost: int = 0  #: matching events since the last frame that were not captured, or not sent for want of credit
+    lost: int = 0  #: since the last frame: publishes and calls not captured, whoever watches them, and matching
+    #: events not sent for want of credit; with a scoped token only the latter
     sample: float = 1.0  #: share of all events captured lately
 
 
 class Got(_Frame, tag="got", frozen=True):
-    """The answer to ``Get``: events, oldest first."""
+    """The answer to ``Get``: events, oldest first; at most 512 KiB of the newest."""
 
     id: int
     items: list[Event]
+    left_out: int = 0  #: older ones that did not fit
 
 
 class Ok(_Frame, tag="ok", frozen=True):
@@ -346,12 +351,6 @@ class ChaosChanged(_Frame, tag="chaos", frozen=True):
     text: str  #: what happened, for people
 
 
-class Note(_Frame, tag="note", frozen=True):
-    """Something to show to people."""
-
-    text: str
-
-
 class Pong(_Frame, tag="pong", frozen=True):
     """The answer to ``Ping``."""
 
@@ -366,9 +365,9 @@ class Bye(_Frame, tag="bye", frozen=True):
     text: str = ""
 
 
-ServerFrame = Welcome | State | Events | Got | Ok | Err | ChaosChanged | Note | Pong | Bye
+ServerFrame = Welcome | State | Events | Got | Ok | Err | ChaosChanged | Pong | Bye
 
-LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos", "admin")
+LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos")
 
 
 class Limits:

@@ -15,10 +15,10 @@ from liverpc.config import Level
 from liverpc.errors import AttachError
 from liverpc.inspector.protocol import frames as f
 
-_FRAMES: dict[str, type[msgspec.Struct]] = {
-    str(kind.__struct_config__.tag): kind
-    for kind in (f.Welcome, f.State, f.Events, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Note, f.Pong, f.Bye)
-}
+_KINDS = frozenset(
+    str(kind.__struct_config__.tag)
+    for kind in (f.Welcome, f.State, f.Events, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Pong, f.Bye)
+)
 _decode = msgspec.json.Decoder(f.ServerFrame).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -87,7 +87,7 @@ class AttachSession:
             frame: f.ServerFrame = _decode(data)
         except msgspec.MsgspecError as error:
             try:
-                known = _kind(data).t in _FRAMES
+                known = _kind(data).t in _KINDS
             except msgspec.MsgspecError:
                 known = True
             if known:
