@@ -6,9 +6,10 @@ BIN := .venv/bin
 
 # Installs the package and the development tools into .venv whenever pyproject.toml changed.
 .venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	@echo "installing into .venv" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
 	@touch $@
 
 # On a terminal: the demo with the devtools attached. Otherwise: one snapshot of the running demo.

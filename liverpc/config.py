@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import msgspec
 
@@ -16,9 +16,14 @@ Level = Literal["metrics", "observe", "chaos"]
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):
+    _PREFIX: ClassVar[str]
+
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> Self:
-        """The defaults, overridden by ``LIVERPC_<FIELD>`` variables, overridden by ``given``.
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The defaults, overridden by environment variables named after the class and the field.
+
+        ``LIVERPC_LIMITS_DEPTH=32`` sets ``Limits.depth``. Lists are separated by commas. Tokens are not read
+        from the environment.
 
         Raises:
             ConfigError: A variable does not hold what its field takes.
@@ -26,17 +31,28 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for field in msgspec.structs.fields(cls):
-            name = f"LIVERPC_{field.name.upper()}"
-            if name in environ:
-                try:
-                    values[field.name] = msgspec.convert(environ[name], field.type, strict=False)
-                except msgspec.ValidationError as error:
-                    raise ConfigError(f"{name}={environ[name]!r}: {error}") from None
-        return cls(**(values | given))
+            name = cls._PREFIX + field.name.upper()
+            if name not in environ or field.name == "tokens":
+                continue
+            text: Any = environ[name]
+            value = [part.strip() for part in text.split(",")] if isinstance(field.default, tuple) else text
+            try:
+                values[field.name] = msgspec.convert(value, field.type, strict=False)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{name}={text!r}: {error}") from None
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+                raise ConfigError(f"{type(self).__name__}.{field.name} must be positive, not {value!r}")
 
 
 class Limits(_Settings, frozen=True, kw_only=True):
     """What one connection, or one server, may use at most. Sizes in bytes, times in seconds."""
+
+    _PREFIX = "LIVERPC_LIMITS_"
 
     head_bytes: int = 16_384  #: request line and headers of a handshake; above: HTTP 431
     early_bytes: int = 65_536  #: frames sent before the connection was accepted; above: reading stops
@@ -56,11 +72,6 @@ class Limits(_Settings, frozen=True, kw_only=True):
     linger_seconds: float = 2.0  #: for the peer's FIN
     drain_seconds: float = 5.0  #: over which a shutdown spreads its goodbyes
 
-    def __post_init__(self) -> None:
-        for field in msgspec.structs.fields(self):
-            if getattr(self, field.name) <= 0:
-                raise ConfigError(f"Limits.{field.name} must be positive, not {getattr(self, field.name)!r}")
-
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A key to the devtools and what it opens."""
@@ -72,6 +83,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if len(self.secret) < 16:
             raise ConfigError("a devtools token needs at least 16 characters; `secrets.token_urlsafe()` makes one")
+        if self.level not in get_args(Level):
+            raise ConfigError(f"Token.level is one of {', '.join(get_args(Level))}, not {self.level!r}")
 
     def __repr__(self) -> str:
         return f"Token(level={self.level!r}, topics={self.topics!r})"  # the secret is in no log
@@ -79,6 +92,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 class Inspect(_Settings, frozen=True, kw_only=True):
     """The devtools' door into the server. Off unless asked for."""
+
+    _PREFIX = "LIVERPC_INSPECT_"
 
     enabled: bool = False
     tokens: tuple[Token, ...] = ()  #: none: one is made at start and written to a file only the user can read
@@ -94,6 +109,8 @@ class Inspect(_Settings, frozen=True, kw_only=True):
 
 class ClientConfig(_Settings, frozen=True, kw_only=True):
     """How a client behaves. Times in seconds."""
+
+    _PREFIX = "LIVERPC_CLIENT_"
 
     timeout: float = 30.0  #: for a call's or a stream's answer
     connect_timeout: float = 10.0

@@ -70,7 +70,7 @@ class LiveServer:
             ``["https://app.example"]``.
         path: Of the WebSocket.
         limits: See :class:`Limits`; read from the environment when not given.
-        inspect: The devtools' door; closed unless enabled.
+        inspect: The devtools' door; closed unless enabled. Read from the environment when not given.
         naming: ``camel`` also answers ``sendMessage`` for ``send_message``.
         cluster: Shared state with other processes; in-process when not given.
         clock: Wall time, ids and randomness.
@@ -112,7 +112,7 @@ class LiveServer:
         self.telemetry = Telemetry()
         self.counters: Counters = self.telemetry.counters
         self.registry = Registry(modules, naming=naming)
-        self._inspect = inspect or Inspect()
+        self._inspect = inspect or Inspect.from_env()
         self._origins = origins
         self.on_connect = on_connect  # may be replaced until the server starts
         self._on_disconnect = on_disconnect

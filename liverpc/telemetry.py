@@ -7,10 +7,12 @@ one truth test. All durations are seconds, all sizes bytes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
+
+from liverpc.errors import Issue
 
 __all__ = [
     "SLOW_CALL",
@@ -77,6 +79,7 @@ class CallFinished(msgspec.Struct, frozen=True, gc=False):
     parameters: tuple[str, ...]  #: names of the declared parameters, in wire order
     args: bytes  #: JSON list as received, not redacted
     result: Any  #: what the handler returned, or the error message; not redacted
+    issues: Sequence[Issue]  #: what was wrong with the arguments
     published: tuple[str, ...]  #: topics this call published to
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 import liverpc
@@ -32,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="open the devtools attached to it; without a terminal, print one snapshot instead and exit",
     )
+    run.add_argument("--until-eof", action="store_true", help=argparse.SUPPRESS)  # for the process that started it
     return parser
 
 
@@ -54,6 +57,9 @@ async def _demo(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.until_eof:
+        # However our parent ends, even killed: then its end of the pipe is closed.
+        asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
     async with demo(host=options.host, port=options.port, users=options.users, seed=options.seed) as listening:
         print(f"server    {listening.url}")
         print(f"token     in {listening.token_file}")
@@ -65,21 +71,35 @@ def _demo_with_devtools(options: argparse.Namespace) -> int:
     """The demo in a process of its own, the devtools in the foreground of this terminal."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     command = [sys.executable, "-m", "liverpc.cli", "demo", "--host", options.host, "--port", str(options.port)]
-    command += ["--users", str(options.users), "--seed", str(options.seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as server:  # noqa: S603
-        try:
+    command += ["--users", str(options.users), "--seed", str(options.seed), "--until-eof"]
+    with tempfile.NamedTemporaryFile("w+", prefix="liverpc-demo-", suffix=".log", delete=False) as log:
+        server = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,  # the terminal belongs to the devtools
+            text=True,
+            start_new_session=True,
+        )
+        with server:
+            assert server.stdin is not None
             assert server.stdout is not None
-            url = ""
-            for line in server.stdout:
-                if line.startswith("devtools"):
-                    url = next(word for word in line.split() if word.startswith("ws"))
-                    break
-            if not url:
-                return server.wait() or 2  # it said why on stderr
-            tool = ["attach", url, "--chaos"] if interactive else ["snapshot", url, "--wait-live"]
-            return subprocess.run([sys.executable, "-m", "liverpc_devtools.cli", *tool], check=False).returncode  # noqa: S603
-        finally:
-            server.terminate()
+            code = 2
+            url = next((line.split()[3] for line in server.stdout if line.startswith("devtools")), "")
+            if url:
+                tool = ["attach", url, "--chaos"] if interactive else ["snapshot", url, "--wait-live"]
+                code = subprocess.run([sys.executable, "-m", "liverpc_devtools.cli", *tool], check=False).returncode  # noqa: S603
+            server.stdin.close()
+        log.seek(0)
+        said = log.read()
+    if not url or not said:
+        os.unlink(log.name)
+    if not url:
+        sys.stderr.write(said)
+        return server.returncode or code
+    if said:
+        print(f"what the demo logged is in {log.name}", file=sys.stderr)
+    return code
 
 
 def _port(text: str) -> int:

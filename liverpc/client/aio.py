@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl as ssl_module
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from liverpc._types import P, R, Rpc, Stream, T
+from liverpc._types import P, R, Reachable, Rpc, Stream, T, Topic
 from liverpc.client.connection import Connection
 from liverpc.client.core import Failure, Status
 from liverpc.client.handles import StreamHandle
@@ -82,6 +82,7 @@ class Client:
                 lost meanwhile, the call may have run), ``CONNECTION_CLOSED``, ``INVALID_RESULT``.
             TypeError: The arguments do not fit the function, or have no JSON form.
         """
+        _check(fn, Rpc)
         result: R = await self._connection.call(fn.path, fn.bind(args, kwargs), fn.result_type, self._timeout)
         return result
 
@@ -91,7 +92,23 @@ class Client:
         Raises:
             TypeError: The arguments do not fit the stream.
         """
+        _check(fn, Stream)
         return StreamHandle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._timeout)
+
+
+def _check(target: object, kind: type[Rpc[..., Any] | Stream[..., Any]]) -> None:
+    if isinstance(target, kind):
+        return
+    what = "call()" if kind is Rpc else "stream()"
+    if isinstance(target, str):
+        cure = f"a path is made callable with remote({target!r})"
+    elif isinstance(target, Reachable):
+        cure = f"{target!r} is {'a stream: use stream()' if kind is Rpc else 'a function: use call()'}"
+    elif isinstance(target, Topic):
+        cure = "it is the stream itself that is subscribed to, not its topic"
+    else:
+        cure = f"{target!r} is no declaration: decorate it with @live{'' if kind is Rpc else '.stream'}"
+    raise TypeError(f"{what} takes a live function or remote(...); {cure}")
 
 
 def connect(

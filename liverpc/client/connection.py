@@ -14,14 +14,12 @@ from liverpc.client.socket import Connector, HandshakeRefused, Socket, SocketClo
 from liverpc.client.subscription import Subscription, guarded
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.wire.close import CloseCode
+from liverpc.wire.close import CloseCode, of_status
 
 __all__ = ["Connection"]
 
 log = logging.getLogger("liverpc.client")
 
-LOST = 1006  # the close code of a connection that ended without one
-_REFUSED = 4000  # plus the HTTP status: 4401 and 4403 are final, 4429 throttles, all others are retried
 _CLOSE_SECONDS = 5.0  # for saying goodbye to a server that may not listen any more
 
 
@@ -200,14 +198,14 @@ class Connection:
             async with asyncio.timeout(self._config.connect_timeout):
                 return await self._connector()
         except HandshakeRefused as refusal:
-            self._lost(_REFUSED + refusal.status, f"HTTP {refusal.status} {refusal.text}".strip())
+            self._lost(of_status(refusal.status), f"HTTP {refusal.status} {refusal.text}".strip())
         except TimeoutError:
-            self._lost(LOST, f"no answer within {self._config.connect_timeout:g} s")
+            self._lost(CloseCode.LOST, f"no answer within {self._config.connect_timeout:g} s")
         except OSError as error:
-            self._lost(LOST, str(error) or type(error).__name__)
+            self._lost(CloseCode.LOST, str(error) or type(error).__name__)
         except Exception as error:
             log.exception("the connector failed in a way that connectors should not")
-            self._lost(LOST, repr(error))
+            self._lost(CloseCode.LOST, repr(error))
         return None
 
     async def _serve(self, socket: Socket) -> None:
@@ -236,10 +234,10 @@ class Connection:
         except SocketClosed as closed:
             return closed.code, closed.reason
         except TimeoutError:
-            return LOST, f"the server was silent for {self._silence:g} s"
+            return CloseCode.LOST, f"the server was silent for {self._silence:g} s"
         except Exception as error:
             log.exception("the socket failed in a way that sockets should not")
-            return LOST, repr(error)
+            return CloseCode.LOST, repr(error)
 
     def _lost(self, code: int, reason: str) -> None:
         self.core.connection_lost(code, reason)

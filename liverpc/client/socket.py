@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from liverpc.wire.close import CloseCode
+
 __all__ = ["Connector", "HandshakeRefused", "Socket", "SocketClosed"]
 
 
@@ -55,7 +57,7 @@ class Socket(Protocol):
         """
         ...
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Say goodbye and wait until the connection is gone. Harmless when it is closed already."""
         ...
 

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from liverpc.client.socket import Connector, HandshakeRefused, Socket, SocketClosed
 from liverpc.config import ClientConfig
 from liverpc.errors import ConfigError
+from liverpc.wire.close import CloseCode
 
 __all__ = ["websocket_connector"]
 
@@ -92,7 +93,7 @@ class _WebSocket:
         except ConnectionClosed as closed:
             raise _closed(closed) from None
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         try:
             await self._connection.close(code, reason)
         except BaseException:  # cancelled: nothing of it may stay
@@ -104,4 +105,4 @@ def _closed(closed: ConnectionClosed) -> SocketClosed:
     if closed.rcvd is not None:
         return SocketClosed(closed.rcvd.code, closed.rcvd.reason)
     # What this side said tells why it gave up, such as a missing pong or too large a frame.
-    return SocketClosed(1006, closed.sent.reason if closed.sent is not None else "")
+    return SocketClosed(CloseCode.LOST, closed.sent.reason if closed.sent is not None else "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, get_origin, overload
 from uuid import UUID
 
 from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
@@ -83,6 +83,26 @@ class Declaration(Generic[P, X, User]):
     def result_type(self) -> Any:
         """What the handler is annotated to return."""
         return self.signature.result
+
+    def resolve(self) -> None:
+        """Look at the annotations, now that all names in them exist.
+
+        Raises:
+            DeclarationError: A name does not exist, a type cannot be read from JSON, or ctx is not first.
+        """
+        self.signature.resolve()
+        first = self.signature.first
+        annotation = self.signature.hints().get(first.name)
+        kind = get_origin(annotation) or annotation
+        if annotation is None:
+            fits = first.name.strip("_") in ("", "ctx", "context")
+        else:
+            fits = kind is Any or (isinstance(kind, type) and issubclass(kind, Context))
+        if not fits:
+            raise DeclarationError(
+                f"{where(self.handler)}: its first parameter is {str(first)!r}, but ctx comes first: "
+                f"def {self.__name__}(ctx: Context, ...)"
+            )
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The arguments in wire order; TypeError when they do not fit."""

@@ -124,7 +124,7 @@ class Registry:
         place = where(declaration.handler)
         if not is_path(path):
             raise DeclarationError(f"{place}: the path {path!r} is not letters, digits, _ and - in parts joined by /")
-        declaration.signature.resolve()
+        declaration.resolve()
         entry = Entry(path, len(self.entries) + 1, declaration, guard)
         self.entries.append(entry)
         spellings = {path, _camel(path)} if naming == "camel" else {path}

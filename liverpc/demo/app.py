@@ -12,6 +12,7 @@ from liverpc import ConnectRequest, Inspect, Limits, Listening, LiveServer, Reje
 from liverpc.client import connect
 from liverpc.demo import board, chat, load, ticker
 from liverpc.demo.world import Visitor, World
+from liverpc.hub.tasks import Background
 
 __all__ = ["demo", "make_server"]
 
@@ -59,19 +60,15 @@ async def demo(
     server = make_server(world, limits=limits)
     rng = random.Random(seed)
     async with server.serve(host, port) as listening:
-        tasks = [asyncio.create_task(ticker.run(server, world, rng), name="ticker")]
-        tasks += [
-            asyncio.create_task(
-                _visit(listening.url, f"visitor-{n}", random.Random(f"{seed}/{n}")), name=f"visitor {n}"
-            )
-            for n in range(1, users + 1)
-        ]
+        busy = Background()
+        busy.start(ticker.run(server, world, rng), name="the demo's ticker")
+        for n in range(1, users + 1):
+            name = f"visitor-{n}"
+            busy.start(_visit(listening.url, name, random.Random(f"{seed}/{n}")), name=f"the demo's {name}")
         try:
             yield listening
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await busy.aclose()
 
 
 async def _visit(url: str, name: str, rng: random.Random) -> None:
@@ -88,7 +85,7 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
             await asyncio.sleep(rng.expovariate(1.0))
             # What goes wrong is part of the show: the devtools have failed calls to look at.
             with contextlib.suppress(RpcError):
-                match rng.randrange(10):
+                match rng.randrange(12):
                     case 0 | 1 | 2 | 3:
                         await client.call(chat.send, room, rng.choice(LINES))
                     case 4 | 5 | 6:
@@ -98,5 +95,7 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
                     case 9 if len(todos.value) > 8:
                         await client.call(board.remove, todos.value[0].id)
                         await client.call(board.archive)
-                    case _:
+                    case 10:
                         await client.call(chat.send, room, "")
+                    case 11:
+                        await client.call(board.toggle, -1)

@@ -19,6 +19,7 @@ def named(ctx: Context[Visitor]) -> None:
 
 _guard = guard(named)
 
+MAX_CARDS = 200
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -31,6 +32,8 @@ async def todos(ctx: Context[Visitor]) -> list[Todo]:
 @live
 async def add(ctx: Context[Visitor], title: Title) -> Todo:
     """Put a card on the board."""
+    if len(ctx.user.world.todos) >= MAX_CARDS:
+        raise LiveError("FULL", f"the board has {MAX_CARDS} cards; archive some first")
     todo = Todo(ctx.user.world.next_id(), title)
     ctx.user.world.todos[todo.id] = todo
     ctx.publish(todos.topic(), "created", todo)

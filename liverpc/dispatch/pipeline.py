@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from liverpc.declare.context import Context
 from liverpc.declare.registry import Entry, Registry
-from liverpc.errors import ErrorCode, LiveError
+from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.streams.subscribe import Streams
@@ -174,10 +174,16 @@ class Pipeline:
             sent = _INTERNAL
         if ctx.call is not None:
             ctx.connection.send(reply_error(ctx.call, sent))
-        self._finished(entry, ctx, args, sent.code, sent.message)
+        self._finished(entry, ctx, args, sent.code, sent.message, sent.issues)
 
     def _finished(
-        self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, code: str | None, result: Any
+        self,
+        entry: Entry | None,
+        ctx: Context[Any],
+        args: msgspec.Raw | bytes,
+        code: str | None,
+        result: Any,
+        issues: Sequence[Issue] = (),
     ) -> None:
         seconds = self._now() - ctx.started_at
         if entry is not None:
@@ -204,6 +210,7 @@ class Pipeline:
             entry.declaration.signature.names if entry is not None else (),
             bytes(args),
             result,
+            issues,
             tuple(ctx.published),
         )
         if notable:

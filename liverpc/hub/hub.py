@@ -83,7 +83,10 @@ class Hub:
                 raise LiveError(ErrorCode.INVALID_TOPIC, f"the topic {name!r} {fault}")
         if (topic is None or topic.head(event) is None) and (fault := topic_fault(event, reserved=True)) is not None:
             raise LiveError(ErrorCode.INVALID_TOPIC, f"the event {event!r} {fault}")
-        encoded = encode(data)
+        try:
+            encoded = encode(data)
+        except TypeError as error:
+            raise TypeError(f"what was published on {name!r} as {event!r} has no JSON form: {error}") from None
         self._counters.published += 1
         dropped = self.faults is not None and not internal and self.faults.drops(name)
         self._distribute(name, topic, event, data, encoded, dropped=dropped, remote=False)

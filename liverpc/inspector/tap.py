@@ -19,7 +19,7 @@ import msgspec
 
 from liverpc.config import Inspect
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
-from liverpc.inspector.redact import Redactor
+from liverpc.inspector.redact import REDACTED, Redactor
 from liverpc.telemetry import (
     SLOW_CALL,
     CallFinished,
@@ -267,7 +267,7 @@ class Tap:
             code=event.code or "",
             stream=event.stream,
             args=self._arguments(event),
-            result=self.redactor(event.result),
+            result=self._error(event) if event.issues else self.redactor(event.result),
             published=list(event.published[:20]),
         )
         self._kept += 1
@@ -276,6 +276,14 @@ class Tap:
             self.failed.append(kept)
         self._keep(kept)
         self.spent += time.thread_time() - began
+
+    def _error(self, event: CallFinished) -> Any:
+        """The message, and which argument was wrong how; messages may quote a value, so secret ones go, too."""
+        issues: list[str] = []
+        for issue in event.issues:
+            secret = any(step.lower() in self.redactor.keys for step in issue.path)
+            issues.append(f"{'.'.join(issue.path)}: {REDACTED if secret else issue.message}")
+        return self.redactor({"message": event.result, "issues": issues})
 
     def _arguments(self, event: CallFinished) -> Any:
         """Arguments by parameter name, so that ``login(email, password)`` is covered by the keys."""

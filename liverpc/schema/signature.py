@@ -49,6 +49,7 @@ class Signature:
         given = list(inspected.parameters.values())
         if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
             raise DeclarationError(f"{where(fn)} needs ctx as its first parameter")
+        self.first = given[0]
         self.parameters: list[inspect.Parameter] = []
         self.rest: inspect.Parameter | None = None  # *args
         for parameter in given[1:]:

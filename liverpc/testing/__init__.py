@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from liverpc.testing.context import create_test_context, expect_guard_rejects
+    from liverpc.testing.context import TestContext, create_test_context, expect_guard_rejects
     from liverpc.testing.env import TestChaos, TestClient, TestEnv
     from liverpc.testing.loop import Deadlock, VirtualLoop, virtual_loop_factory
 
@@ -17,6 +17,7 @@ _HOME = {
     "Deadlock": "loop",
     "TestChaos": "env",
     "TestClient": "env",
+    "TestContext": "context",
     "TestEnv": "env",
     "VirtualLoop": "loop",
     "create_test_context": "context",
@@ -28,6 +29,7 @@ __all__ = [
     "Deadlock",
     "TestChaos",
     "TestClient",
+    "TestContext",
     "TestEnv",
     "VirtualLoop",
     "create_test_context",

@@ -150,6 +150,7 @@ class TestEnv:
             return original(request) if original is not None else None
 
         self.server.on_connect = on_connect
+        self._stack.callback(setattr, self.server, "on_connect", original)
         await self._stack.enter_async_context(self.server.lifespan())
         self.transport = MemoryTransport(self.server, latency=self._latency)
         self._stack.push_async_callback(self.transport.aclose)

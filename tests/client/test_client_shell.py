@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from liverpc._types import remote
-from liverpc.client import RpcError
-from liverpc.client.socket import HandshakeRefused
+from liverpc._types import Topic, remote
+from liverpc.client import RpcError, connect
+from liverpc.client.socket import HandshakeRefused, Socket
 from tests.client.client_kit import (
     MESSAGES,
     SEND,
@@ -389,3 +390,22 @@ async def test_cancelled_at_any_moment_nothing_is_left(turns: int) -> None:
     assert now() == 0.0
     if script.times:
         assert pipe.closed == (1000, "")
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("m/boom", r"remote\('m/boom'\)"),
+        (print, "decorate it with @live"),
+        (Topic("rows"), "not its topic"),
+    ],
+)
+async def test_what_is_no_declaration_is_refused_with_the_cure(target: Any, text: str) -> None:
+    async def never() -> Socket:
+        raise AssertionError("nothing is sent")
+
+    client = connect("ws://unused", connector=never)
+    with pytest.raises(TypeError, match=text):
+        await client.call(target)
+    with pytest.raises(TypeError, match=text):
+        client.stream(target)

@@ -17,6 +17,16 @@ class Row(msgspec.Struct):
     id: int
 
 
+class functions_without_ctx:
+    @staticmethod
+    def annotated(text: str) -> str:
+        return text
+
+    @staticmethod
+    def misplaced(text: str, ctx: Context[Any]) -> str:
+        return text
+
+
 def make(**functions: Any) -> LiveServer:
     return LiveServer({"demo": SimpleNamespace(**functions, _guard=public())})
 
@@ -69,6 +79,19 @@ def test_a_function_without_ctx_is_refused_and_the_error_names_the_place() -> No
 
         @live  # type: ignore[arg-type]
         def nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda text: text,
+        functions_without_ctx.annotated,
+        functions_without_ctx.misplaced,
+    ],
+)
+def test_a_forgotten_or_misplaced_ctx_is_refused_when_the_server_is_made(fn: Any) -> None:
+    with pytest.raises(DeclarationError, match="ctx comes first"):
+        make(f=live(path="a/b")(fn))
 
 
 def test_a_keyword_only_parameter_without_default_is_refused() -> None:

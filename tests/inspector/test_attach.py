@@ -412,3 +412,17 @@ async def test_a_server_that_stopped_with_an_observer_starts_clean() -> None:
             assert server._hub.touched is not None
         assert server._hub.touched is None
         assert not server.telemetry.published
+
+
+async def test_validation_errors_are_seen_with_their_issues_but_no_secret(live_env: TestEnv) -> None:
+    observer = await Observer.attach(live_env)
+    await observer.watch(kind=["rpc"])
+    with pytest.raises(Exception, match="VALIDATION"):
+        await live_env.connect().call(remote("demo/login"), 5, 6)
+    await observer.wait(Events)
+    [event] = observer.events
+    assert isinstance(event, CallEvent)
+    assert event.result == {
+        "message": "Validation failed",
+        "issues": ["email: Expected `str`, got `int`", "password: [REDACTED]"],
+    }

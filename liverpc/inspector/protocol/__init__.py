@@ -1,7 +1,8 @@
 """The attach protocol ``liverpc.attach.v1``: everything the devtools share with a server.
 
 :mod:`.frames` are the messages, :mod:`.session` a client's half of the conversation without any I/O,
-:mod:`.runtime` the file through which a local server hands its token to the same user's tools.
+:mod:`.runtime` the file through which a local server hands its token to the same user's tools, :mod:`.target`
+which server a user means and with which token.
 """
 
 from liverpc.inspector.protocol.frames import (
@@ -51,10 +52,22 @@ from liverpc.inspector.protocol.runtime import (
     write_runtime_entry,
 )
 from liverpc.inspector.protocol.session import AttachSession
+from liverpc.inspector.protocol.target import (
+    TOKEN_VARIABLE,
+    FoundToken,
+    attach_url,
+    closed_early,
+    find_token,
+    local_servers,
+    refusal,
+    shown_url,
+    websocket_url,
+)
 
 __all__ = [
     "ATTACH_PATH",
     "SUBPROTOCOL",
+    "TOKEN_VARIABLE",
     "VERSION",
     "AttachSession",
     "Bye",
@@ -72,6 +85,7 @@ __all__ = [
     "Err",
     "Event",
     "Events",
+    "FoundToken",
     "Get",
     "Got",
     "Hello",
@@ -93,7 +107,14 @@ __all__ = [
     "Unwatch",
     "Watch",
     "Welcome",
+    "attach_url",
+    "closed_early",
+    "find_token",
+    "local_servers",
+    "refusal",
     "runtime_directory",
     "runtime_entries",
+    "shown_url",
+    "websocket_url",
     "write_runtime_entry",
 ]
