@@ -175,8 +175,9 @@ class LiveServer:
     async def lifespan(self, app: object = None) -> AsyncIterator[dict[str, Any]]:
         """Everything but sockets: what runs between start and stop, for ``FastAPI(lifespan=server.lifespan)``.
 
-        On the way out the sockets are closed in rounds, running calls get ``limits.close_seconds`` to end
-        and are then cancelled, and nothing of the server is left on the loop.
+        On the way out the sockets are closed in rounds, which cancels their calls; hooks get
+        ``limits.close_seconds`` to end by themselves. Nothing of the server is left on the loop, save what
+        swallows its cancellation.
         """
         if self._loop is not None:
             raise RuntimeError("this LiveServer runs already; make one per event loop")
@@ -220,16 +221,20 @@ class LiveServer:
         self._endpoints[ATTACH_PATH] = self._inspector.endpoint
 
     async def _stop(self) -> None:
-        if self._inspector is not None:
-            await self._inspector.aclose()
-            self._inspector = None
-        if self._listener is not None:
-            await self._listener.drain()
-            await self._listener.aclose()
-            self._listener = None
-        self.faults.clear()
-        await self._background.aclose(wait=self.limits.close_seconds)
-        await self._cluster.aclose()
+        # Unwound from the end; a step that fails or is cancelled does not keep the others from being taken.
+        async with AsyncExitStack() as stack:
+            stack.callback(self._stopped)
+            stack.push_async_callback(self._cluster.aclose)
+            stack.push_async_callback(self._background.aclose, wait=self.limits.close_seconds)
+            stack.callback(self.faults.clear)
+            if self._listener is not None:
+                stack.push_async_callback(self._listener.aclose)
+                stack.push_async_callback(self._listener.drain)
+            if self._inspector is not None:
+                stack.push_async_callback(self._inspector.aclose)
+
+    def _stopped(self) -> None:
+        self._inspector = self._listener = None
         self._endpoints = {}
         self._loop = None
 

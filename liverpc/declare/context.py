@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Context"]
 
+_REMEMBERED = 20  # topics a call published to, for the devtools
+
 
 class Context(Generic[User]):
     """The first argument of every handler, guard and hook; one per call.
@@ -76,7 +78,8 @@ class Context(Generic[User]):
         """
         name = topic.name if isinstance(topic, Topic) else topic
         self._hub.publish(name, event, data)
-        self.published.append(name)
+        if len(self.published) < _REMEMBERED:
+            self.published.append(name)
 
     def __repr__(self) -> str:
         return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

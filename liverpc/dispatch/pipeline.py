@@ -34,6 +34,13 @@ UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not becom
 INVALID_PATH = "__invalid__"
 
 
+def _in_thread(handler: Any, *args: Any) -> Any:
+    try:
+        return handler(*args)
+    except StopIteration as error:  # before Python 3.12 no future takes it, and the call would wait for ever
+        raise RuntimeError("the function raised StopIteration") from error
+
+
 class Pipeline:
     """Answers the calls of a server's connections."""
 
@@ -112,7 +119,9 @@ class Pipeline:
             declaration = entry.declaration
             result = declaration.handler(ctx, *declaration.signature.decode(args))
             payload = self._encode_reply(ctx, result)
-        except Exception as error:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # whatever it is, the caller waits for an answer
             self._failed(entry, ctx, args, error)
             return
         if payload is not None:
@@ -132,16 +141,25 @@ class Pipeline:
                     ctx.connection.send(payload)
             else:
                 result = await self._streams.subscribe(entry, ctx, args, ctx.call)
-        except asyncio.CancelledError:
-            # The client is gone, or the server stops: nobody to answer.
-            self._finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
+        except (SystemExit, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and self._ends(ctx):
+                self._finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
+                raise
             self._failed(entry, ctx, args, error)
         else:
             self._finished(entry, ctx, args, None, result)
         finally:
             ctx.connection.call_finished()
+
+    def _ends(self, ctx: Context[Any]) -> bool:
+        """Whether a cancellation is meant for the call: the client is gone, or the server stops.
+
+        Otherwise something the handler waited for was cancelled by somebody else.
+        """
+        task = asyncio.current_task()
+        return ctx.connection.closed or (task is not None and task.cancelling() > 0)
 
     async def _run(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
@@ -149,7 +167,7 @@ class Pipeline:
         if declaration.is_async:
             return await declaration.handler(ctx, *arguments)
         if declaration.thread:
-            return await asyncio.to_thread(declaration.handler, ctx, *arguments)
+            return await asyncio.to_thread(_in_thread, declaration.handler, ctx, *arguments)
         return declaration.handler(ctx, *arguments)
 
     # -- ending
@@ -160,7 +178,7 @@ class Pipeline:
             return None
         return reply_ok(ctx.call, encoded)
 
-    def _failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: Exception) -> None:
+    def _failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: BaseException) -> None:
         if isinstance(error, LiveError):
             sent = error
         else:
@@ -173,7 +191,13 @@ class Pipeline:
             )
             sent = _INTERNAL
         if ctx.call is not None:
-            ctx.connection.send(reply_error(ctx.call, sent))
+            try:
+                payload = reply_error(ctx.call, sent)
+            except Exception:
+                log.exception("%s failed with an error that has no JSON form", ctx.path)
+                sent = _INTERNAL
+                payload = reply_error(ctx.call, sent)
+            ctx.connection.send(payload)
         self._finished(entry, ctx, args, sent.code, sent.message, sent.issues)
 
     def _finished(

@@ -82,6 +82,7 @@ class LiveSession:
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone: end its streams and cancel its handlers."""
         connection = self._connection
+        connection.closed = True
         self._hub.connections.pop(connection.id, None)
         self._streams.closed(connection)
         if connection.calls.of:

@@ -43,6 +43,7 @@ class Connection:
         subscriptions: Live and loading ones, by topic.
         streams: How many streams they serve.
         calls: Unfinished handlers.
+        closed: The socket is gone; nothing may be attached to it any more.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Connection:
         "_max_calls",
         "calls",
         "calls_total",
+        "closed",
         "frames_in",
         "id",
         "link",
@@ -84,6 +86,7 @@ class Connection:
         self.state: dict[str, Any] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.streams = 0
+        self.closed = False
         self.calls = calls
         self.opened_at = opened_at  # loop time
         self.frames_in = 0

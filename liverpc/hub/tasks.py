@@ -58,6 +58,8 @@ class RunningCalls(Generic[K]):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            for task in tasks:
+                self.of.pop(task, None)  # cancelled before its first step, it never came to finished()
 
 
 class Background:
@@ -80,7 +82,9 @@ class Background:
         name = f"hook {getattr(function, '__qualname__', function)!r}"
         try:
             result = function(*args)
-        except Exception:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:  # such as the panics of extensions: the caller's own work must go on
             log.exception("%s failed", name)
             return
         if asyncio.iscoroutine(result):

@@ -80,6 +80,8 @@ class AttachEndpoint:
         self._failures_since = 0.0
 
     def refuses(self, request: ConnectRequest) -> Refuse | None:
+        if self._inspector.closed:
+            return Refuse(503, "server going away\n")
         if "origin" in request.headers:
             return Refuse(403, "devtools do not attach from browsers\n")
         host = request.headers.get("host", "").lower()
@@ -143,7 +145,7 @@ class Observer:
         self.heard_at = self.inspector.monotonic()
         try:
             frame = _decode(payload)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return  # of an unknown kind, or nothing at all: a newer client may know more than we do
         if not self.greeted and not isinstance(frame, Hello):
             return
@@ -209,7 +211,7 @@ class Observer:
             denied.append("chaos: the server was not started with Inspect(chaos=True)")
             if self.level == "chaos":
                 self.level = "observe"
-        self.name = hello.client[:64]
+        self.name = "".join(filter(str.isprintable, hello.client[:64]))  # it goes into the log
         self.view = View(inspector.source, self.level, self.token.topics)
         self.greeted = True
         self.send(
@@ -281,7 +283,8 @@ class Observer:
             if not 0 < frame.ttl <= longest:
                 raise ConfigError(f"a fault lives between 0 and {longest:g} seconds, not {frame.ttl:g}")
             if isinstance(frame, ChaosRenew):
-                if not faults.renew(frame.rule, frame.ttl):
+                visible = any(rule.number == frame.rule and self.view.covers(rule.topic) for rule in faults.rules)
+                if not visible or not faults.renew(frame.rule, frame.ttl):
                     raise ConfigError(f"there is no fault {frame.rule}")
                 self.send(Ok(id=frame.id, rule=frame.rule))
                 return

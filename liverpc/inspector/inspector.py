@@ -72,6 +72,7 @@ class Inspector:
         self._calm = 0
         self._look_at_connections = False
         self._task: asyncio.Task[None] | None = None
+        self.closed = False
 
     # -- life
 
@@ -82,6 +83,7 @@ class Inspector:
 
     async def aclose(self) -> None:
         """Say goodbye to all observers and stop."""
+        self.closed = True
         for observer in list(self.observers):
             observer.send(Bye(code="SHUTDOWN", text="the server is shutting down"))
             observer.link.close(CloseCode.GOING_AWAY, "server going away")
@@ -90,6 +92,7 @@ class Inspector:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        self.source.hub.touched = None  # a task that was cancelled before its first step left it
         self.tap.stop()
 
     def joined(self, observer: Observer) -> None:
@@ -125,11 +128,12 @@ class Inspector:
 
     def faults_changed(self, text: str) -> None:
         """Tell everybody about a change of the faults in force."""
-        log.warning("%s", text)
+        log.warning("%s", "".join(c if c.isprintable() else "?" for c in text))
         now = self.monotonic()
         for observer in self.observers:
             if observer.greeted:
-                observer.send(ChaosChanged(active=observer.view.rules(now), text=text))
+                told = "" if observer.view.scoped else text  # it names topics
+                observer.send(ChaosChanged(active=observer.view.rules(now), text=told))
 
     # -- telling
 

@@ -19,6 +19,7 @@ import msgspec
 
 from liverpc.config import Inspect
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
+from liverpc.inspector.protocol.frames import Limits
 from liverpc.inspector.redact import REDACTED, Redactor
 from liverpc.telemetry import (
     SLOW_CALL,
@@ -262,7 +263,7 @@ class Tap:
             connection=event.connection,
             ms=round(event.seconds * 1000, 3),
             ok=event.code is None,
-            call=event.call or "",
+            call=(event.call or "")[: Limits.MAX_CALL_ID],
             user=event.user or "",
             code=event.code or "",
             stream=event.stream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 
 import msgspec
 
@@ -27,6 +28,7 @@ from liverpc.inspector.protocol import (
     StreamInfo,
     StreamStats,
 )
+from liverpc.inspector.protocol.frames import Limits
 from liverpc.inspector.tap import Changes
 from liverpc.policies.faults import FaultRules, glob
 from liverpc.telemetry import Counters
@@ -148,7 +150,7 @@ class View:
                 hits=rule.hits,
                 seen=rule.seen,
                 limit=rule.limit,
-                left=round(rule.expires_at - at, 1),
+                left=0.0 if rule.expires_at == inf else round(rule.expires_at - at, 1),
             )
             for rule in self._source.faults.rules
             if self.covers(rule.topic)
@@ -165,7 +167,7 @@ class View:
         calls = [
             PendingCall(
                 connection.id,
-                ctx.call or "",
+                (ctx.call or "")[: Limits.MAX_CALL_ID],
                 ctx.path,
                 "" if self._anonymous else connection.user_id or "",
                 ctx.started_at,

@@ -65,6 +65,8 @@ class Streams:
         arguments = declaration.signature.decode(raw_args)
         topic = self._topic(declaration, ctx, arguments)
         await self._access(declaration, ctx, arguments)
+        if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
+            raise asyncio.CancelledError
         stream = ActiveStream(ctx, declaration)
         subscription = self._hub.attach(ctx.connection, topic, stream, merge=declaration.options.merge, path=entry.path)
         overflows = subscription.overflows

@@ -164,7 +164,7 @@ class ChaosRule(msgspec.Struct, omit_defaults=True, frozen=True):
     hits: int = 0  #: publishes dropped
     seen: int = 0  #: publishes that matched
     limit: int = 0  #: stops after that many hits; 0: no limit
-    left: float = 0.0  #: seconds until it ends by itself
+    left: float = 0.0  #: seconds until it ends by itself; 0.0: never, it is a test's own
 
 
 # -- client to server -------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ class ChaosChanged(_Frame, tag="chaos", frozen=True):
     """The faults in force changed; the whole list."""
 
     active: list[ChaosRule]
-    text: str  #: what happened, for people
+    text: str  #: what happened, for people; empty for scoped tokens
 
 
 class Pong(_Frame, tag="pong", frozen=True):
@@ -378,3 +378,4 @@ class Limits:
     LEASE: ClassVar[float] = 5.0  #: after so many seconds of silence an observer's faults are removed
     MAX_TTL: ClassVar[float] = 900.0
     MAX_DETACHED_TTL: ClassVar[float] = 300.0
+    MAX_CALL_ID: ClassVar[int] = 128  #: characters of a client's id of a call that are shown
