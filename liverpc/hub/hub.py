@@ -17,7 +17,7 @@ from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.topic import Subscription, TopicState
 from liverpc.telemetry import Published, Telemetry, Unsubscribed
-from liverpc.wire.codec import encode
+from liverpc.wire.codec import encode, event_payload
 from liverpc.wire.framing import text_frame
 from liverpc.wire.names import topic_fault
 
@@ -125,7 +125,7 @@ class Hub:
                 topic.dropped += 1
             else:
                 head = topic.head(event) or topic.new_head(event)
-                frame = text_frame(b'%b%b,"seq":%d}' % (head, encoded, seq))
+                frame = text_frame(event_payload(head, encoded, seq))
                 # A copy: a receiver that overflows is closed, and must be free to leave the table.
                 everyone = list(topic.receivers.values())
                 for receive in everyone:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liverpc.hub.connection import Connection
-from liverpc.wire.codec import encode, event_prefix
+from liverpc.wire.codec import event_head, event_prefix
 
 __all__ = ["Subscription", "TopicState"]
 
@@ -68,7 +68,7 @@ class TopicState:
         """The same for a new, already checked name."""
         if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
-        head = self._heads[event] = self._prefix + encode(event) + b',"data":'
+        head = self._heads[event] = event_head(self._prefix, event)
         return head
 
 

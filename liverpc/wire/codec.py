@@ -21,10 +21,7 @@ from liverpc.wire.frames import (
     EventBatch,
     EventFrame,
     Reply,
-    Resumed,
     ServerFrame,
-    Subscribed,
-    Welcome,
 )
 
 __all__ = [
@@ -36,6 +33,7 @@ __all__ = [
     "decode_reply",
     "decode_server_frame",
     "encode",
+    "event_head",
     "event_payload",
     "event_prefix",
     "json_depth_exceeds",
@@ -123,11 +121,14 @@ def event_prefix(topic: str) -> bytes:
     return b'{"topic":' + encode(topic) + b',"event":'
 
 
-def event_payload(prefix: bytes, event: str, data: bytes, seq: int | None) -> bytes:
-    """An event frame's payload, from :func:`event_prefix` and encoded data."""
-    if seq is None:
-        return b"".join((prefix, encode(event), b',"data":', data, b"}"))
-    return b"".join((prefix, encode(event), b',"data":', data, b',"seq":%d}' % seq))
+def event_head(prefix: bytes, event: str) -> bytes:
+    """The frame up to the data, from :func:`event_prefix`; the same for all events of one name on a topic."""
+    return b"".join((prefix, encode(event), b',"data":'))
+
+
+def event_payload(head: bytes, data: bytes, seq: int) -> bytes:
+    """An event frame's payload, from :func:`event_head` and encoded data."""
+    return b'%b%b,"seq":%d}' % (head, data, seq)
 
 
 _REPLY = b'{"topic":"__rpc","event":'
@@ -190,10 +191,7 @@ class _Head(msgspec.Struct, gc=False):
 _decode_head = msgspec.json.Decoder(_Head).decode
 _CONTROL: dict[str, Any] = {
     "batch": msgspec.json.Decoder(EventBatch).decode,
-    "welcome": msgspec.json.Decoder(Welcome).decode,
-    "subscribed": msgspec.json.Decoder(Subscribed).decode,
     "subscribe-denied": msgspec.json.Decoder(Denied).decode,
-    "resumed": msgspec.json.Decoder(Resumed).decode,
 }
 
 

@@ -16,10 +16,7 @@ __all__ = [
     "EventBatch",
     "EventFrame",
     "Reply",
-    "Resumed",
     "ServerFrame",
-    "Subscribed",
-    "Welcome",
 ]
 
 RPC_TOPIC = "__rpc"
@@ -76,19 +73,6 @@ class Reply(msgspec.Struct, gc=False, rename={"has_more": "hasMore", "retry_afte
     channel: bool = False
 
 
-class Welcome(msgspec.Struct, tag="welcome", tag_field="type"):
-    """First frame from the server."""
-
-    sessionId: str = ""
-
-
-class Subscribed(msgspec.Struct, tag="subscribed", tag_field="type"):
-    """A bare topic subscribe was accepted."""
-
-    topic: Any = None
-    ref: Any = None
-
-
 class Denied(msgspec.Struct, tag="subscribe-denied", tag_field="type"):
     """A bare topic subscribe was refused."""
 
@@ -97,8 +81,4 @@ class Denied(msgspec.Struct, tag="subscribe-denied", tag_field="type"):
     reason: str = "FORBIDDEN"
 
 
-class Resumed(msgspec.Struct, tag="resumed", tag_field="type"):
-    """The answer to ``resume``."""
-
-
-ServerFrame = EventFrame | EventBatch | Welcome | Subscribed | Denied | Resumed
+ServerFrame = EventFrame | EventBatch | Denied

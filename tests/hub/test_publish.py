@@ -12,7 +12,7 @@ from liverpc import Context, Limits, LiveError, LiveServer, RpcError, live, publ
 from liverpc.backends.memory import World, memory_cluster
 from liverpc.telemetry import Published
 from liverpc.testing import TestEnv, create_test_context
-from liverpc.wire.codec import decode_server_frame, event_payload, event_prefix
+from liverpc.wire.codec import decode_server_frame, event_head, event_payload, event_prefix
 from liverpc.wire.names import topic_fault
 
 
@@ -164,7 +164,7 @@ def test_no_name_breaks_the_frame(topic: str, event: str) -> None:
     if topic_fault(topic) or topic_fault(event):
         return
     try:
-        payload = event_payload(event_prefix(topic), event, b"1", 1)
+        payload = event_payload(event_head(event_prefix(topic), event), b"1", 1)
     except UnicodeEncodeError:
         return  # lone surrogates have no UTF-8 form
     frame = decode_server_frame(payload)

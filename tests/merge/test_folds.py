@@ -46,13 +46,13 @@ def test_set_starts_with_none() -> None:
 # crud
 
 
-def test_created_appends_a_new_row() -> None:
+def test_62_created_appends_a_new_row() -> None:
     fold = loaded("crud", rows(1, 2))
     assert fold.apply("created", {"id": 3})
     assert ids(fold) == [1, 2, 3]
 
 
-def test_created_with_prepend_puts_a_new_row_first() -> None:
+def test_62_created_with_prepend_puts_a_new_row_first() -> None:
     fold = loaded("crud", rows(1, 2), prepend=True)
     fold.apply("created", {"id": 3})
     fold.apply("created", {"id": 4})
@@ -60,7 +60,7 @@ def test_created_with_prepend_puts_a_new_row_first() -> None:
 
 
 @pytest.mark.parametrize("prepend", [False, True])
-def test_created_with_a_known_key_replaces_the_whole_row_where_it_is(prepend: bool) -> None:
+def test_62_created_with_a_known_key_replaces_the_whole_row_where_it_is(prepend: bool) -> None:
     fold = loaded("crud", rows(1, 2, 3, old=True), prepend=prepend)
     assert fold.apply("created", {"id": 2, "new": True})
     assert fold.value == [{"id": 1, "old": True}, {"id": 2, "new": True}, {"id": 3, "old": True}]
@@ -72,7 +72,7 @@ def test_updated_replaces_the_whole_row() -> None:
     assert fold.value == [{"id": 1, "new": True}, {"id": 2, "old": True}]
 
 
-def test_updated_for_an_unknown_key_changes_nothing() -> None:
+def test_63_updated_for_an_unknown_key_changes_nothing() -> None:
     fold = loaded("crud", rows(1))
     assert not fold.apply("updated", {"id": 9})
     assert ids(fold) == [1]
@@ -90,7 +90,7 @@ def test_deleted_for_an_unknown_key_changes_nothing() -> None:
     assert ids(fold) == [1]
 
 
-def test_after_delete_and_create_updates_hit_the_right_row() -> None:
+def test_65_after_delete_and_create_updates_hit_the_right_row() -> None:
     fold = loaded("crud", rows(1, 2, 3))
     fold.apply("deleted", {"id": 1})
     fold.apply("created", {"id": 1})
@@ -110,14 +110,14 @@ def test_after_delete_and_create_updates_hit_the_right_row() -> None:
         (4, True, [4, 3, 2]),
     ],
 )
-def test_max_drops_the_oldest_rows(count: int, prepend: bool, expected: list[int]) -> None:
+def test_66_max_drops_the_oldest_rows(count: int, prepend: bool, expected: list[int]) -> None:
     fold = make_fold("crud", max=3, prepend=prepend)
     for key in range(1, count + 1):
         fold.apply("created", {"id": key})
     assert ids(fold) == expected
 
 
-def test_max_zero_keeps_every_row() -> None:
+def test_66_max_zero_keeps_every_row() -> None:
     fold = make_fold("crud", max=0)
     for key in range(300):
         fold.apply("created", {"id": key})
@@ -134,7 +134,7 @@ def test_loaded_rows_are_trimmed_by_the_next_new_row_only() -> None:
     assert ids(fold) == [3, 4, 5]
 
 
-def test_a_trimmed_row_can_be_created_again_and_updated() -> None:
+def test_67_a_trimmed_row_can_be_created_again_and_updated() -> None:
     fold = loaded("crud", rows(1, 2), max=2)
     fold.apply("created", {"id": 3})
     assert not fold.apply("updated", {"id": 1})
@@ -149,7 +149,7 @@ def test_the_key_option_names_the_identifying_field() -> None:
     assert fold.value == [{"slug": "a", "id": 2}]
 
 
-def test_keys_of_different_json_types_are_different_rows() -> None:
+def test_76_keys_of_different_json_types_are_different_rows() -> None:
     fold = make_fold("crud")
     for key in (1, "1", True, 0, False, None):
         assert fold.apply("created", {"id": key})
@@ -218,7 +218,7 @@ def test_loaded_rows_that_cannot_be_found_by_key_are_still_shown() -> None:
 # latest
 
 
-def test_latest_appends_the_data_of_any_event() -> None:
+def test_68_latest_appends_the_data_of_any_event() -> None:
     fold = loaded("latest", ["a"])
     assert fold.apply("created", {"n": 1})
     assert fold.apply("whatever", None)
@@ -226,7 +226,7 @@ def test_latest_appends_the_data_of_any_event() -> None:
 
 
 @pytest.mark.parametrize("count", [49, 50, 51])
-def test_latest_keeps_fifty_by_default(count: int) -> None:
+def test_68_latest_keeps_fifty_by_default(count: int) -> None:
     for fold in (make_fold("latest"), make_fold("latest", max=0)):
         for n in range(count):
             fold.apply("e", n)
@@ -244,7 +244,7 @@ def test_latest_trims_loaded_data_at_the_next_event_only() -> None:
 
 
 @pytest.mark.parametrize("data", [None, 0, "", [], False, {"a": 1}])
-def test_set_replaces_the_value_by_whatever_comes(data: Any) -> None:
+def test_69_set_replaces_the_value_by_whatever_comes(data: Any) -> None:
     fold = loaded("set", "before")
     assert fold.apply("any", data)
     assert fold.value == data
@@ -266,19 +266,19 @@ def test_set_reports_no_change_for_an_equal_scalar_of_the_same_type() -> None:
 
 @pytest.mark.parametrize(("merge", "put", "remove"), [("presence", "join", "leave"), ("cursor", "update", "remove")])
 class TestPresenceAndCursor:
-    def test_upsert_by_key(self, merge: str, put: str, remove: str) -> None:
+    def test_70_upsert_by_key(self, merge: str, put: str, remove: str) -> None:
         fold = loaded(merge, keyed("a", "b"))
         assert fold.apply(put, {"key": "c"})
         assert fold.apply(put, {"key": "a", "x": 1})
         assert fold.value == [{"key": "a", "x": 1}, {"key": "b"}, {"key": "c"}]
 
-    def test_remove_by_key_keeps_the_order(self, merge: str, put: str, remove: str) -> None:
+    def test_70_remove_by_key_keeps_the_order(self, merge: str, put: str, remove: str) -> None:
         fold = loaded(merge, keyed("a", "b", "c"))
         assert fold.apply(remove, {"key": "a"})
         assert not fold.apply(remove, {"key": "z"})
         assert fold.value == keyed("b", "c")
 
-    def test_set_replaces_the_list(self, merge: str, put: str, remove: str) -> None:
+    def test_70_set_replaces_the_list(self, merge: str, put: str, remove: str) -> None:
         fold = loaded(merge, keyed("a"))
         assert fold.apply("set", keyed("b", "c"))
         assert fold.apply(remove, {"key": "b"})
@@ -290,14 +290,14 @@ class TestPresenceAndCursor:
         fold.apply(put, {"key": "b", "id": 1})
         assert [row["key"] for row in fold.value] == ["a", "b"]
 
-    def test_the_names_of_the_other_strategies_change_nothing(self, merge: str, put: str, remove: str) -> None:
+    def test_71_the_names_of_the_other_strategies_change_nothing(self, merge: str, put: str, remove: str) -> None:
         fold = loaded(merge, keyed("a"))
         others = {"created", "updated", "deleted", "join", "leave", "update", "remove"} - {put, remove}
         assert not any(fold.apply(event, {"key": "a", "x": 1}) for event in others)
         assert fold.value == keyed("a")
 
 
-def test_an_unknown_event_changes_nothing_under_crud() -> None:
+def test_71_an_unknown_event_changes_nothing_under_crud() -> None:
     fold = loaded("crud", rows(1))
     assert not fold.apply("set", [])
     assert not fold.apply("no such event", None)
@@ -308,7 +308,7 @@ def test_an_unknown_event_changes_nothing_under_crud() -> None:
 
 
 @pytest.mark.parametrize("merge", ALL_STRATEGIES)
-def test_refreshed_replaces_the_value_and_later_events_hit_the_new_rows(merge: str) -> None:
+def test_72_refreshed_replaces_the_value_and_later_events_hit_the_new_rows(merge: str) -> None:
     key = "id" if merge == "crud" else "key"
     fold = loaded(merge, [{key: 1}])
     assert fold.apply("refreshed", [{key: 2}, {key: 3}])
