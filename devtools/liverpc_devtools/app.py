@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -28,6 +30,7 @@ from liverpc_devtools.view import View
 __all__ = ["DevtoolsApp", "run"]
 
 _FLUSH_HZ = 20
+_SECONDS_TO_END = 3.0  # after a signal
 _BARS_EVERY = 5  # flushes; figures that change faster cannot be read
 
 
@@ -256,9 +259,14 @@ def _explained(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
 async def run(app: DevtoolsApp) -> int:
     """Run ``app`` until it is quit; 0, or 130 when a signal asked the process to end."""
     code = 0
+    # A terminal that is gone, or takes nothing any more, blocks the thread that draws, and so the way out.
+    last_resort = threading.Timer(_SECONDS_TO_END, os._exit, (130,))
+    last_resort.daemon = True
 
     def interrupted() -> None:
         nonlocal code
+        if not code:
+            last_resort.start()
         code = 130
         app.exit()
 
@@ -266,4 +274,5 @@ async def run(app: DevtoolsApp) -> int:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(each, interrupted)
     await app.run_async()
+    last_resort.cancel()
     return code or app.return_code or 0

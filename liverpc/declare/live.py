@@ -154,7 +154,14 @@ class Live:
 
     @overload
     def channel(
-        self, topic: str, /, *, merge: Literal["set"], item: type[T], path: str | None = None
+        self,
+        topic: str,
+        /,
+        *,
+        merge: Literal["set"],
+        item: type[T],
+        access: Predicate | None = None,
+        path: str | None = None,
     ) -> Channel[[], T]: ...
     @overload
     def channel(
@@ -166,6 +173,7 @@ class Live:
         key: str = "id",
         max: int = 0,
         item: type[T],
+        access: Predicate | None = None,
         path: str | None = None,
     ) -> Channel[[], list[T]]: ...
     @overload

@@ -75,6 +75,27 @@ def recv_exactly(sock: socket.socket, size: int) -> None:
         size -= got
 
 
+def size_of_frames(sock: socket.socket, count: int) -> int:
+    """Read a server's next ``count`` frames, of which none is followed by others; the bytes they take."""
+    data, end = b"", 0
+    while count:
+        while len(data) < end + 4 or len(data) < end + _frame_size(data[end:]):
+            more = sock.recv(1 << 20)
+            if not more:
+                raise ConnectionError("the server closed the connection")
+            data += more
+        end += _frame_size(data[end:])
+        count -= 1
+    assert len(data) == end
+    return end
+
+
+def _frame_size(data: bytes) -> int:
+    """Head and payload of a frame of less than 64 KiB, by its first four bytes."""
+    short = data[1] & 127
+    return 2 + short if short < 126 else 4 + int.from_bytes(data[2:4], "big")
+
+
 class EchoLoad:
     """Calls of ``load/echo`` on several connections, ``depth`` in flight on each."""
 
@@ -86,8 +107,7 @@ class EchoLoad:
         )
         first = self.sockets[0]
         first.sendall(self.block)
-        time.sleep(0.5)
-        self.answer = len(first.recv(1 << 20))
+        self.answer = size_of_frames(first, depth)
 
     def run(self, seconds: float) -> int:
         """Calls answered in about ``seconds``."""

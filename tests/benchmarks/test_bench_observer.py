@@ -28,8 +28,8 @@ class Load(Protocol):
 
 
 @contextmanager
-def observer(url: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "liverpc_devtools.cli", "tail", url]
+def observer(url: str, *options: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "liverpc_devtools.cli", "tail", url, *options]
     with tempfile.TemporaryFile() as printed:
         tail = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
         pin(tail.pid, 1)
@@ -43,8 +43,16 @@ def observer(url: str) -> Iterator[None]:
             tail.wait()
 
 
-@pytest.mark.parametrize("make", [EchoLoad, FanOutLoad], ids=["echo", "fan-out"])
-def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> None:
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        pytest.param(EchoLoad, (), id="echo"),
+        pytest.param(FanOutLoad, (), id="fan-out"),
+        # As the TUI does for the topic it has open: it is captured with a budget of its own.
+        pytest.param(FanOutLoad, ("--topic", "load:bench"), id="fan-out, topic open"),
+    ],
+)
+def test_throughput_with_one_attached_observer(make: Callable[[int], Load], options: tuple[str, ...]) -> None:
     pin(os.getpid(), 1)
     with bench_server() as (pid, port, url):
         load = make(port)
@@ -60,7 +68,7 @@ def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> N
 
         for _ in range(ROUNDS):
             measure(False)
-            with observer(url):
+            with observer(url, *options):
                 load.run(0.2)
                 measure(True)
         load.close()
@@ -68,5 +76,7 @@ def test_throughput_with_one_attached_observer(make: Callable[[int], Load]) -> N
     cpu = statistics.median(without / with_ for with_, without in zip(costs[True], costs[False], strict=True))
     for name, attached in (("without", False), ("with", True)):
         rate, cost = statistics.median(rates[attached]), statistics.median(costs[attached])
-        print(f"\n{make.__name__} {name} an observer: {rate:,.0f}/s, {cost:.2f} us CPU each", end="")
-    print(f"\n{make.__name__}: throughput ratio {ratio:.3f}, CPU ratio {cpu:.3f}")
+        print(
+            f"\n{make.__name__} {' '.join(options)} {name} an observer: {rate:,.0f}/s, {cost:.2f} us CPU each", end=""
+        )
+    print(f"\n{make.__name__} {' '.join(options)}: throughput ratio {ratio:.3f}, CPU ratio {cpu:.3f}")

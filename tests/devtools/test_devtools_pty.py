@@ -74,6 +74,10 @@ class Terminal:
                 await asyncio.sleep(0.01)
         return os.waitstatus_to_exitcode(done[1])
 
+    def freeze(self) -> None:
+        """Read nothing any more."""
+        asyncio.get_running_loop().remove_reader(self._fd)
+
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._fd)
         os.close(self._fd)
@@ -121,6 +125,23 @@ async def test_a_signal_leaves_the_terminal_as_it_was(how: signal.Signals) -> No
         await terminal.until(lambda _: NORMAL in terminal.drawn)
         assert "\x1b[?25h" in terminal.drawn  # the cursor is back
         assert "Traceback" not in terminal.drawn
+
+
+async def test_it_ends_with_its_terminal() -> None:
+    async with fake_server() as server:
+        terminal = Terminal("attach", server.url)
+        await terminal.until(lambda text: "cursors:b12" in text)
+        terminal.close()
+        assert await terminal.ended() == 130
+
+
+async def test_it_ends_though_its_terminal_takes_nothing_any_more() -> None:
+    async with attached() as (_, terminal):
+        terminal.freeze()
+        for lines in range(30, 60):
+            terminal.resize(200, lines)
+        os.kill(terminal.pid, signal.SIGTERM)
+        assert await terminal.ended() == 130
 
 
 async def test_a_refused_token_is_told_without_drawing_a_screen() -> None:
