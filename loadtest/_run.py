@@ -18,8 +18,9 @@ from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.client import Attempt, LiveClient
 from liverpc.contrib.locust.histogram import Histogram
 from liverpc.contrib.locust.recorder import recorder_of
-from liverpc.contrib.locust.target import attach_token, attach_url, live_url, shown_url
+from liverpc.contrib.locust.target import devtools_url, live_url
 from liverpc.errors import AttachError, ConfigError, RpcError
+from liverpc.inspector.protocol import find_token, shown_url
 from liverpc.policies.faults import glob
 from loadtest._cli import SCENARIOS, Options
 from loadtest._gate import Row, equals, exit_code, healthy, shown
@@ -272,8 +273,9 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         if options.chaos is not None:
             if not glob(options.chaos.topic)(run.scenario.topic):
                 raise ConfigError(f"--chaos topic={options.chaos.topic} spares the topic of the test: use load:*")
-            devtools = attach_url(url)
-            run.attachment = Attachment.open(devtools, attach_token(devtools, options.attach_token_file))
+            devtools = devtools_url(url)
+            token = find_token(devtools, file=options.attach_token_file)
+            run.attachment = Attachment.open(devtools, token.secret)
     except (ConfigError, AttachError) as error:
         _refuse(str(error))
     # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.

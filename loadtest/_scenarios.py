@@ -87,6 +87,17 @@ class Operations:
         ]
 
 
+class _Staying(LiveUser):
+    """Does nothing more once it is connected; what comes then comes by itself."""
+
+    abstract = True
+    wait_time = _FOREVER
+
+    @task  # type: ignore[untyped-decorator]
+    def stay(self) -> None:
+        """The waiting time does it."""
+
+
 class Connect:
     """Open connections at a steady rate and keep them."""
 
@@ -114,10 +125,9 @@ class Connect:
         ]
 
 
-class ConnectUser(LiveUser):
+class ConnectUser(_Staying):
     """Connects when it is due, and stays."""
 
-    wait_time = _FOREVER
     scenario: ClassVar[type] = Connect
 
     def on_start(self) -> None:
@@ -141,10 +151,6 @@ class ConnectUser(LiveUser):
             self.connected = True
             scenario.connected += 1
             self.recorder.add("WS", "connect from due", time.perf_counter() - self.due, part=True)
-
-    @task  # type: ignore[untyped-decorator]
-    def stay(self) -> None:
-        """The waiting time does it."""
 
 
 class Rpc:
@@ -296,10 +302,9 @@ class Fanout:
         return agreement(chaos, published, lost, counts.rules.get(self._rule), stream.dropped if stream else None)
 
 
-class FanoutUser(LiveUser):
+class FanoutUser(_Staying):
     """Subscribes, and accounts for everything it should receive."""
 
-    wait_time = _FOREVER
     scenario: ClassVar[type] = Fanout
 
     def on_start(self) -> None:
@@ -307,7 +312,3 @@ class FanoutUser(LiveUser):
         run = run_of(self.environment)
         self.stream("load/events", run.scenario.channel, on_event=run.scenario.receiver())
         run.ready()
-
-    @task  # type: ignore[untyped-decorator]
-    def stay(self) -> None:
-        """The waiting time does it."""

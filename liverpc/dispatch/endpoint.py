@@ -20,6 +20,7 @@ from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.hub.tasks import Background, RunningCalls
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
+from liverpc.wire.close import FIRST_APPLICATION_CODE
 from liverpc.wire.codec import encode
 
 __all__ = ["LiveEndpoint", "OnConnect", "Origins"]
@@ -127,7 +128,7 @@ class LiveEndpoint:
 
 def _refusal(reject: Reject) -> Refuse:
     if reject.before_upgrade:
-        return Refuse(reject.close_code - 4000, f"{reject.reason or reject.code}\n")
+        return Refuse(reject.close_code - FIRST_APPLICATION_CODE, f"{reject.reason or reject.code}\n")
     return Refuse(reject.close_code, reject.reason)
 
 

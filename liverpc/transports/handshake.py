@@ -10,11 +10,9 @@ from typing import Any
 
 from liverpc.hub.link import Application, ConnectRequest, Endpoint, Refuse
 
-__all__ = ["LOST", "admit", "clip", "decide", "verdict_of"]
+__all__ = ["admit", "clip", "decide", "verdict_of"]
 
 log = logging.getLogger("liverpc.transports")
-
-LOST = 1006  # the close code of a connection that ended without a goodbye; never sent
 
 _MAX_REASON = 123  # bytes: what a close frame has room for
 _FAILED = Refuse(500, "internal error")  # the details are in the log, they are nobody else's business

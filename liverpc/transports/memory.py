@@ -14,9 +14,9 @@ from typing import Any
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.hub.link import Application, ConnectRequest, Endpoint, Refuse, Session
-from liverpc.transports.handshake import LOST, admit, clip, decide, verdict_of
+from liverpc.transports.handshake import admit, clip, decide, verdict_of
 from liverpc.transports.pipe import Close, Item, Pipe
-from liverpc.wire.close import CloseCode
+from liverpc.wire.close import FIRST_CLOSE_CODE, CloseCode
 from liverpc.wire.framing import payload_of
 
 __all__ = ["MemorySocket", "MemoryTransport"]
@@ -72,7 +72,7 @@ class MemoryTransport:
         link: _MemoryLink | None = None
         if isinstance(verdict, Refuse):
             self.application.counters.handshakes_refused += 1
-            if verdict.status >= CloseCode.NORMAL:
+            if verdict.status >= FIRST_CLOSE_CODE:
                 link = _MemoryLink(self)
                 link.close(verdict.status, verdict.text)
         else:
@@ -152,7 +152,7 @@ class MemorySocket:
                     raise SocketClosed(*self._heard)
             await self._wait()
 
-    async def close(self, code: int = 1000, reason: str = "") -> None:
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Say goodbye and wait for the answer, at most ``close_seconds``. Harmless when closed."""
         self.resume()
         if self._said is None and self._heard is None:
@@ -192,7 +192,7 @@ class MemorySocket:
     def lose(self) -> None:
         """For the server's end: there is no connection any more."""
         self._stalled = False
-        self._heard = self._heard or Close(LOST, "")
+        self._heard = self._heard or Close(CloseCode.LOST, "")
         self._news.set()
 
     @property
@@ -292,7 +292,7 @@ class _MemoryLink:
 
     def cut(self) -> None:
         if not self.gone.is_set():
-            self._goodbye = self._goodbye or Close(LOST, "")
+            self._goodbye = self._goodbye or Close(CloseCode.LOST, "")
             self._down.stop()
             self._up.stop()
             self.socket.lose()

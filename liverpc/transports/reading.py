@@ -8,11 +8,11 @@ frame begins.
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Frame
 
+from liverpc.hub.tasks import EAGER
 from liverpc.transports.handshake import clip
 from liverpc.transports.writing import CLOSING, DEAD, LINGER, OPEN, Writing
 from liverpc.wire.close import CloseCode
@@ -34,9 +34,6 @@ HOLD_WRITE = 1  # the peer does not take what it is sent
 HOLD_TURN = 2  # until the next turn of the loop
 HOLD_CALLS = 4  # the session asked for it
 HOLD_EARLY = 8  # too much arrived before the handshake was decided
-
-# A new task takes its first step after all callbacks that are ready; from 3.12 on sessions start it eagerly.
-_TASKS_START_LATER = sys.version_info < (3, 12)
 
 _FAST_BYTES = 65_536
 _MAX_CONTROL = 125
@@ -92,7 +89,7 @@ class Reading(Writing):
         except Exception:
             log.exception("a session failed at a message")
             self._fail(CloseCode.INTERNAL_ERROR, "internal error")
-        if _TASKS_START_LATER and session.running > running:
+        if not EAGER and session.running > running:
             self.listener.loop.call_soon(self.uncork)  # behind the first steps of the tasks just made
         else:
             self.uncork()

@@ -11,7 +11,6 @@ from websockets.server import ServerProtocol
 
 from liverpc.config import Limits
 from liverpc.hub.link import Session
-from liverpc.transports.handshake import LOST
 from liverpc.transports.wheel import Holder, Wheel
 from liverpc.wire.close import CloseCode
 
@@ -194,7 +193,7 @@ class Writing:
         if session is None:
             return
         goodbye = self.library.close_sent
-        code, reason = (LOST, "") if goodbye is None else (int(goodbye.code), goodbye.reason)
+        code, reason = (CloseCode.LOST, "") if goodbye is None else (int(goodbye.code), goodbye.reason)
         try:
             session.closed(code, reason)
         except Exception:

@@ -23,7 +23,7 @@ from liverpc.transports.handshake import admit, decide, verdict_of
 from liverpc.transports.http import PlainHttp, peer_address, render
 from liverpc.transports.reading import HOLD_EARLY, HOLD_WRITE, Reading
 from liverpc.transports.writing import CLOSING, DEAD, DECIDING, HEAD, LINGER, OPEN
-from liverpc.wire.close import CloseCode
+from liverpc.wire.close import FIRST_CLOSE_CODE, CloseCode
 from liverpc.wire.framing import text_frame
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
 _PING = b"\x89\x00"
 _IDLE_TEXT = text_frame(b'{"type":"ping"}')
-_FIRST_CLOSE_CODE = 1000  # a refusal's status from here on is a close code, below it an HTTP status
 
 
 class LiveProtocol(Reading, asyncio.Protocol):
@@ -175,7 +174,7 @@ class LiveProtocol(Reading, asyncio.Protocol):
         request = self._request(asked)
         admitted = admit(self.listener.application, request, draining=self.listener.draining)
         if isinstance(admitted, Refuse):
-            if admitted.status < _FIRST_CLOSE_CODE:
+            if admitted.status < FIRST_CLOSE_CODE:
                 self._refuse(admitted)
                 return
         elif admitted.subprotocol is not None:
@@ -225,7 +224,7 @@ class LiveProtocol(Reading, asyncio.Protocol):
         if self.phase is not DECIDING:  # the peer left, or the deadline answered
             return
         if isinstance(verdict, Refuse):
-            if verdict.status < _FIRST_CLOSE_CODE:
+            if verdict.status < FIRST_CLOSE_CODE:
                 self._refuse(verdict)
             else:
                 self._refuse_open(response, verdict)

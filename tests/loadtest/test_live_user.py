@@ -297,3 +297,19 @@ def test_the_pure_parts_load_neither_gevent_nor_locust() -> None:
     code += "print({'gevent', 'locust', 'asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_locust_is_changed_by_the_first_recorder_and_not_by_an_import() -> None:
+    code = """
+from liverpc.contrib.locust.recorder import recorder_of
+from locust import stats
+from locust.env import Environment
+one, other = Environment(), Environment()
+before = stats.bucket_response_time(1.234)
+for each in (one, other):
+    each.create_local_runner()
+recorders = [recorder_of(each) for each in (one, one, other)]
+print(before, stats.bucket_response_time(1.234), [recorders.index(each) for each in recorders])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "1 1.23 [0, 0, 2]\n"

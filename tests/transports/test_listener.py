@@ -133,15 +133,20 @@ async def test_a_drain_answers_who_is_still_being_decided_about() -> None:
 async def test_a_drain_lets_a_plain_request_finish() -> None:
     application = EchoApplication(QUICK)
 
+    may_finish = asyncio.Event()
+
     async def page(asked: HttpRequest) -> HttpResponse:
-        await asyncio.sleep(0.05)
+        await may_finish.wait()
         return HttpResponse(200, b"finished")
 
     application.page = page
     async with serving(application) as served:
         task = asyncio.create_task(served.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
         await until(lambda: application.requests)
-        await served.listener.drain()
+        drain = asyncio.create_task(served.listener.drain())
+        await until(lambda: served.listener.draining)
+        may_finish.set()
+        await drain
         assert (await task).endswith(b"finished")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -241,33 +242,46 @@ async def test_a_peer_that_leaves_cancels_the_applications_work() -> None:
 async def test_a_slow_request_is_dropped_and_a_slow_application_is_not() -> None:
     application = EchoApplication(Limits(connect_seconds=0.1, linger_seconds=0.1))
 
+    may_answer = asyncio.Event()
+
     async def page(asked: HttpRequest) -> HttpResponse:
-        await asyncio.sleep(0.3)
+        await may_answer.wait()
         return HttpResponse(200, b"slow")
 
     application.page = page
     async with serving(application) as served:
-        assert body(await served.raw(request("GET", "/"))) == b"slow"
+        answer = asyncio.create_task(served.raw(request("GET", "/")))
+        await until(lambda: application.requests)
+        # It came later and is over: the time for a request has passed for both.
         assert await served.raw(request("POST", "/hook", b"abc")[:-1]) == b""
+        may_answer.set()
+        assert body(await answer) == b"slow"
     assert application.counters.deadline_aborts == 1
 
 
 async def test_a_large_answer_reaches_a_peer_that_takes_it_slowly() -> None:
     application = EchoApplication(Limits(linger_seconds=0.1))
-    size = 12 << 20
 
     async def page(asked: HttpRequest) -> HttpResponse:
-        return HttpResponse(200, b"x" * size)
+        return HttpResponse(200, b"x" * (12 << 20))
 
     application.page = page
     async with serving(application) as served:
+        wheel = served.listener.wheel
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1 << 14)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         writer.write(request("GET", "/"))
         await reader.readuntil(b"\r\n\r\n")
-        total = 0
-        while total < size:
-            total += len(await reader.readexactly(min(1 << 20, size - total)))
-            await asyncio.sleep(0.03)  # it is the subject: longer in all than linger_seconds
+        begin = wheel.now
+
+        async def next_turn() -> None:
+            turn = wheel.now
+            await until(lambda: wheel.now > turn or len(wheel) == 0)
+
+        for _ in range(12):
+            await reader.readexactly(1 << 20)
+            await next_turn()
+        assert wheel.now - begin > wheel.turns(application.limits.linger_seconds)
         assert await reader.read() == b""
         writer.close()
 

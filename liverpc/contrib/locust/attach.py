@@ -26,6 +26,8 @@ from liverpc.inspector.protocol import (
     State,
     StreamStats,
     Welcome,
+    closed_early,
+    refusal,
 )
 
 __all__ = ["Attachment", "Counts"]
@@ -59,7 +61,7 @@ class Attachment:
         """Attach for watching and for injecting faults.
 
         Args:
-            url: As of :func:`~liverpc.contrib.locust.target.attach_url`.
+            url: As of :func:`~liverpc.inspector.protocol.attach_url`.
             token: Empty: none is sent.
 
         Raises:
@@ -69,8 +71,8 @@ class Attachment:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             socket = open_socket(url, headers=headers, subprotocol=SUBPROTOCOL, timeout=_OPEN_SECONDS)
-        except HandshakeRefused as refusal:
-            raise _refused(url, refusal.status, token) from None
+        except HandshakeRefused as refused:
+            raise refusal(url, refused.status, refused.text, with_token=bool(token)) from None
         except SocketClosed as closed:
             raise AttachError("absent", f"no devtools at {url}: {closed.reason}") from None
         except OSError as error:
@@ -141,7 +143,7 @@ class Attachment:
         except gevent.Timeout:
             raise AttachError("unreachable", f"{url} took the connection and kept silent") from None
         except SocketClosed as closed:
-            raise AttachError("unreachable", f"{url} closed the connection at once: {closed.reason}") from None
+            raise closed_early(url, closed.code, closed.reason) from None
         return self._session.welcome
 
     def _ask(self, number: int, frame: ChaosArm | ChaosClear) -> Ok:
@@ -209,16 +211,3 @@ class Attachment:
 
     def _send(self) -> None:
         self._socket.send(data.decode() for data in self._session.outgoing())
-
-
-def _refused(url: str, status: int, token: str) -> AttachError:
-    if status in (401, 403):
-        given = "the devtools token" if token else "an observer without a token; LIVERPC_ATTACH_TOKEN may hold one"
-        return AttachError("refused", f"{url} refused {given} (HTTP {status})")
-    if status == 429:
-        return AttachError("unreachable", f"{url} had too many refused tokens and asks to wait (HTTP 429)")
-    if status == 503:
-        return AttachError("unreachable", f"{url} has as many observers as it allows (HTTP 503)")
-    return AttachError(
-        "absent", f"no devtools at {url} (HTTP {status}); the server enables them with inspect=Inspect(enabled=True)"
-    )

@@ -20,14 +20,13 @@ from liverpc.client.subscription import Subscription, guarded
 from liverpc.config import ClientConfig
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
 from liverpc.contrib.locust.target import live_url
+from liverpc.wire.close import CloseCode, of_status
 from liverpc.wire.frames import EventFrame
 
 __all__ = ["Attempt", "LiveClient"]
 
 log = logging.getLogger("liverpc.contrib.locust")
 
-_LOST = 1006
-_REFUSED = 4000  # plus the HTTP status, as the core wants it
 _CLOSE_SECONDS = 1.0
 
 
@@ -278,14 +277,14 @@ def _failure(error: BaseException) -> tuple[int, str, str]:
     """Close code for the core, one of a few words for statistics, and a reason for people."""
     if isinstance(error, HandshakeRefused):
         text = f"HTTP {error.status} {error.text}".strip()
-        return _REFUSED + error.status, f"http_{error.status}", text
+        return of_status(error.status), f"http_{error.status}", text
     if isinstance(error, SocketClosed):
         return error.code, f"close_{error.code}", error.reason or f"the server closed the connection ({error.code})"
     if isinstance(error, (TimeoutError, gevent.Timeout)):
-        return _LOST, "timeout", "the server does not answer"
+        return CloseCode.LOST, "timeout", "the server does not answer"
     if isinstance(error, ConnectionRefusedError):
-        return _LOST, "refused", "connection refused; is the server running?"
+        return CloseCode.LOST, "refused", "connection refused; is the server running?"
     if isinstance(error, OSError):
-        return _LOST, "network", error.strerror or str(error) or type(error).__name__
+        return CloseCode.LOST, "network", error.strerror or str(error) or type(error).__name__
     log.exception("connecting failed in a way it should not", exc_info=error)
-    return _LOST, "error", repr(error)
+    return CloseCode.LOST, "error", repr(error)

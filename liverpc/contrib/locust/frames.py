@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 
+from liverpc.wire.close import CloseCode
+
 __all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "ClosedBy", "FrameReader", "client_frame"]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -112,7 +114,7 @@ class FrameReader:
                 return 0, start
             size = int.from_bytes(data[at + 2 : start], "big")
         if not first & 8 and size + self._parts_bytes > self._max:
-            raise _violation(f"the server sent a message of more than {self._max} bytes", 1009)
+            raise _violation(f"the server sent a message of more than {self._max} bytes", CloseCode.TOO_BIG)
         return size, start
 
     def _frame(self, first: int, payload: bytes, messages: list[bytes]) -> None:
@@ -140,13 +142,13 @@ class FrameReader:
             raise _violation(f"the server sent a frame of the unknown kind {opcode}")
 
 
-def _violation(reason: str, code: int = 1002) -> ClosedBy:
+def _violation(reason: str, code: int = CloseCode.PROTOCOL_ERROR) -> ClosedBy:
     return ClosedBy(code, reason, violation=True)
 
 
 def _closed(payload: bytes) -> ClosedBy:
     if not payload:
-        return ClosedBy(1005, "", violation=False)
+        return ClosedBy(CloseCode.NO_STATUS, "", violation=False)
     if len(payload) == 1:
         return _violation("the server sent half a close code")
     reason = codecs.decode(payload[2:], "utf-8", "replace")

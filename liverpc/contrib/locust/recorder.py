@@ -2,15 +2,14 @@
 
 Locust rounds every response time to whole milliseconds and spends several microseconds on each. Here a
 sample costs a fraction of one, and is kept within 1 %; once a second everything new is merged into Locust's
-entries, so that its tables, charts and files work as always. While this module is loaded, Locust keeps
-response times finer than whole milliseconds, too.
+entries, so that its tables, charts and files work as always. From the first :class:`Recorder` on, Locust
+keeps response times finer than whole milliseconds, in the whole process.
 """
 
 from __future__ import annotations
 
 import time
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import gevent
 from locust import stats as locust_stats
@@ -24,9 +23,6 @@ _FLUSH_SECONDS = 1.0
 
 def _bucket(ms: float) -> float:
     return round(ms, 2 if ms < 10 else 1 if ms < 100 else 0)
-
-
-locust_stats.bucket_response_time = _bucket
 
 
 class Recorder:
@@ -49,6 +45,7 @@ class Recorder:
         for event in (events.test_stopping, events.test_stop, events.quitting):
             event.add_listener(self._flush)
         environment.runner.greenlet.spawn(self._run)
+        locust_stats.bucket_response_time = _bucket
 
     def add(self, kind: str, name: str, seconds: float, size: int = 0, *, part: bool = False) -> None:
         """Take one success: what Locust calls request type, name, response time and response length.
@@ -114,12 +111,9 @@ def _merge(entry: Any, histogram: Histogram, size: int) -> None:
         entry.response_times[_bucket(nanos / 1e6)] += count
 
 
-_recorders: WeakKeyDictionary[Any, Recorder] = WeakKeyDictionary()
-
-
 def recorder_of(environment: Any) -> Recorder:
     """The recorder of a Locust environment, which must have a runner; made at the first call."""
-    recorder = _recorders.get(environment)
+    recorder: Recorder | None = getattr(environment, "liverpc_recorder", None)
     if recorder is None:
-        recorder = _recorders[environment] = Recorder(environment)
+        recorder = environment.liverpc_recorder = Recorder(environment)
     return recorder

@@ -18,6 +18,7 @@ from gevent.lock import BoundedSemaphore
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.contrib.locust.frames import CLOSE, PONG, TEXT, ClosedBy, FrameReader, client_frame
+from liverpc.wire.close import CloseCode
 
 __all__ = ["GeventSocket", "open_socket"]
 
@@ -25,7 +26,6 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK = 65536
 _HEAD_MAX = 16384
 _REFUSAL_MAX = 200  # bytes of a refusal's body that are kept
-_LOST = 1006
 
 
 class GeventSocket:
@@ -66,11 +66,11 @@ class GeventSocket:
             try:
                 data = self._sock.recv(_CHUNK)
             except TimeoutError:
-                raise SocketClosed(_LOST, f"the server was silent for {self._sock.gettimeout():g} s") from None
+                raise SocketClosed(CloseCode.LOST, f"the server was silent for {self._sock.gettimeout():g} s") from None
             except OSError as error:
-                raise SocketClosed(_LOST, _reason(error)) from None
+                raise SocketClosed(CloseCode.LOST, _reason(error)) from None
             if not data:
-                raise SocketClosed(_LOST, "the server hung up without a goodbye")
+                raise SocketClosed(CloseCode.LOST, "the server hung up without a goodbye")
             messages = reader.feed(data)
 
     def send(self, texts: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class GeventSocket:
         if self._reader.ping is not None:
             self._pong()
 
-    def close(self, code: int = 1000) -> None:
+    def close(self, code: int = CloseCode.NORMAL) -> None:
         """Say goodbye without waiting for the answer. Who receives gets ``SocketClosed`` when it came."""
         try:
             with self._lock:
@@ -114,7 +114,7 @@ class GeventSocket:
     def _answer_goodbye(self, end: ClosedBy) -> None:
         if self._lock.acquire(blocking=False):
             try:
-                self._goodbye(end.code if end.violation else 1000)
+                self._goodbye(end.code if end.violation else CloseCode.NORMAL)
             except SocketClosed:
                 pass  # the server did not wait
             finally:
@@ -129,7 +129,7 @@ class GeventSocket:
         try:
             self._sock.sendall(client_frame(opcode, payload, os.urandom(4)))
         except OSError as error:
-            raise SocketClosed(_LOST, _reason(error)) from None
+            raise SocketClosed(CloseCode.LOST, _reason(error)) from None
 
 
 def open_socket(
@@ -214,22 +214,22 @@ def _agreed(sock: Any, key: str, subprotocol: str | None) -> bytes:
     while b"\r\n\r\n" not in data:
         more = sock.recv(_CHUNK)
         if not more or len(data) + len(more) > _HEAD_MAX + _CHUNK:
-            raise SocketClosed(_LOST, "what answers there does not speak HTTP")
+            raise SocketClosed(CloseCode.LOST, "what answers there does not speak HTTP")
         data += more
     head, _, rest = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
     if not words[0].startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
-        raise SocketClosed(_LOST, "what answers there does not speak HTTP")
+        raise SocketClosed(CloseCode.LOST, "what answers there does not speak HTTP")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     status = int(words[1])
     if status != HTTPStatus.SWITCHING_PROTOCOLS:
         raise HandshakeRefused(status, _refusal(sock, rest, fields.get("content-length", "")))
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324 - RFC 6455 wants it
     if fields.get("sec-websocket-accept") != accept:
-        raise SocketClosed(_LOST, "what answers there does not speak WebSocket")
+        raise SocketClosed(CloseCode.LOST, "what answers there does not speak WebSocket")
     if subprotocol and fields.get("sec-websocket-protocol") != subprotocol:
-        raise SocketClosed(_LOST, f"the server does not speak {subprotocol}")
+        raise SocketClosed(CloseCode.LOST, f"the server does not speak {subprotocol}")
     return rest
 
 

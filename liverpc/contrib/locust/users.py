@@ -18,7 +18,6 @@ from liverpc.config import ClientConfig
 from liverpc.contrib.locust.client import Attempt, LiveClient
 from liverpc.contrib.locust.recorder import Recorder, recorder_of
 from liverpc.errors import ConfigError, RpcError
-from liverpc.wire.frames import EventFrame
 
 __all__ = ["ConnectOptions", "LiveUser"]
 
@@ -123,22 +122,11 @@ class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy c
         """
         return self._recorded("RPC", fn, lambda: self.client.call(fn, *args, **kwargs))
 
-    def stream(
-        self,
-        fn: Stream[..., Any] | str,
-        /,
-        *args: Any,
-        on_event: Callable[[EventFrame], object] | None = None,
-        **kwargs: Any,
-    ) -> Subscription:
+    def stream(self, fn: Stream[..., Any] | str, /, *args: Any, **kwargs: Any) -> Subscription:
         """Listen to a stream, and record how long its first answer took.
 
-        Args:
-            fn: The stream's declaration or path.
-            args: The stream's arguments.
-            on_event: Gets each event undecoded, which is cheap. Without it, the ``value`` of what is
-                returned is kept up to date.
-            kwargs: More arguments.
+        Takes what :meth:`LiveClient.subscribe` takes: with ``on_event=``, each event is handed over undecoded,
+        which is cheap; without, the ``value`` of what is returned is kept up to date.
 
         Returns:
             What ``self.client.unsubscribe`` takes to end it.
@@ -146,10 +134,7 @@ class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy c
         Raises:
             RpcError: The server refused it or did not answer, which is recorded under the error's code.
         """
-        subscribe = self.client.subscribe
-        subscription: Subscription = self._recorded(
-            "SUB", fn, lambda: subscribe(fn, *args, on_event=on_event, **kwargs)
-        )
+        subscription: Subscription = self._recorded("SUB", fn, lambda: self.client.subscribe(fn, *args, **kwargs))
         return subscription
 
     def _recorded(self, kind: str, fn: Any, action: Callable[[], Any]) -> Any:
