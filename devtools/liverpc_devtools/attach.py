@@ -13,13 +13,21 @@ from typing import Literal, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
-from websockets.http11 import Response
 from websockets.typing import Subprotocol
 
-from liverpc.errors import AttachError
-from liverpc.inspector.protocol import SUBPROTOCOL, VERSION, AttachSession, ClientFrame, ServerFrame, Welcome
+from liverpc.errors import AttachError, ConfigError
+from liverpc.inspector.protocol import (
+    SUBPROTOCOL,
+    VERSION,
+    AttachSession,
+    ClientFrame,
+    ServerFrame,
+    Welcome,
+    closed_early,
+    refusal,
+)
 from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target, UsageError
+from liverpc_devtools.target import Target
 from liverpc_devtools.text import clean
 
 __all__ = ["Attachment", "Ended", "Link", "Want"]
@@ -83,7 +91,9 @@ class Attachment:
         except BaseException as error:
             socket.transport.abort()
             if isinstance(error, ConnectionClosed):
-                raise _closed_early(error) from None
+                if error.rcvd is None:
+                    raise closed_early(target.url) from None
+                raise closed_early(target.url, error.rcvd.code, clean(error.rcvd.reason)) from None
             if isinstance(error, TimeoutError):
                 raise AttachError("unreachable", f"{target.url} took the connection and kept silent") from None
             raise
@@ -175,7 +185,7 @@ class Link:
             began = time.monotonic()
             try:
                 if self._attachment is None:
-                    with contextlib.suppress(UsageError):  # it is not running now
+                    with contextlib.suppress(ConfigError):  # it is not running now
                         self._target = self._find()
                     self._attachment = await Attachment.open(self._target, self._want)
                 await self._feed(self._attachment)
@@ -223,7 +233,8 @@ async def _connect(target: Target) -> ClientConnection:
             max_size=_MESSAGE_BYTES,
         )
     except InvalidStatus as error:
-        raise _refused(target, error.response) from None
+        said = (error.response.body or b"").decode(errors="replace")
+        raise refusal(target.url, error.response.status_code, said, with_token=bool(target.token)) from None
     except (InvalidMessage, EOFError):
         raise AttachError("absent", f"what listens at {target.url} does not speak HTTP") from None
     except InvalidHandshake as error:
@@ -236,28 +247,6 @@ async def _connect(target: Target) -> ClientConnection:
         socket.transport.abort()
         raise AttachError("version", f"{target.url} is a WebSocket that does not speak {SUBPROTOCOL}")
     return socket
-
-
-def _refused(target: Target, response: Response) -> AttachError:
-    status = response.status_code
-    said = clean((response.body or b"")[:200].decode(errors="replace").strip().partition("\n")[0])
-    reason = f"HTTP {status}{': ' + said if said else ''}"
-    if status in (401, 403):
-        given = "the token" if target.token else "an observer without a token"
-        return AttachError("refused", f"{target.url} refused {given} ({reason})")
-    if status in (404, 405, 426, 501) or status < 400:
-        return AttachError(
-            "absent",
-            f"no devtools at {target.url} ({reason}); enable them in the server with inspect=Inspect(enabled=True)",
-        )
-    return AttachError("unreachable", f"{target.url} does not take another observer now ({reason})")
-
-
-def _closed_early(error: ConnectionClosed) -> AttachError:
-    code = error.rcvd.code if error.rcvd is not None else 1006
-    reason = clean(error.rcvd.reason) if error.rcvd is not None else ""
-    text = f"the server closed the connection at once ({code}{' ' + reason if reason else ''})"
-    return AttachError("refused" if code in (4401, 4403) else "unreachable", text)
 
 
 def _reason(error: OSError) -> str:

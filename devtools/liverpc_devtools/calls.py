@@ -80,6 +80,8 @@ class CallsView(View):
     def marks(self) -> Line:
         calls = self.model.calls
         line: Line = [(f"history {count(len(calls))}, {count(calls.failed)} failed  ", "dim")]
+        if calls.left_out:
+            line.append((f"{count(calls.left_out)} older left out  ", "warn"))
         if self._failed_only:
             line.append(("failed only  ", "warn"))
         return line + super().marks()

@@ -17,13 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from liverpc.errors import AttachError
-from liverpc.inspector.protocol import Match
+from liverpc.errors import AttachError, ConfigError
+from liverpc.inspector.protocol import TOKEN_VARIABLE, Match
 from liverpc_devtools import headless
 from liverpc_devtools.attach import Ended, Link
 from liverpc_devtools.faults import FaultError, fault_rate, fault_seconds, make_rule, seconds
 from liverpc_devtools.model import Model
-from liverpc_devtools.target import TOKEN_VARIABLE, Target, UsageError, find_target
+from liverpc_devtools.target import Target, find_target
 
 __all__ = ["main"]
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     try:
         return int(given.run(given))
-    except (UsageError, FaultError) as error:
+    except (ConfigError, FaultError) as error:
         return _fail(2, error)
     except Ended as error:
         return _fail(7, error)
@@ -66,11 +66,11 @@ def _fail(code: int, error: Exception) -> int:
 def _attach(given: argparse.Namespace) -> int:
     url = _target(given).url
     if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on standard error
-        raise UsageError("attach needs a terminal; tail and snapshot do not")
+        raise ConfigError("attach needs a terminal; tail and snapshot do not")
     try:
         from liverpc_devtools.app import DevtoolsApp, run
     except ModuleNotFoundError as error:
-        raise UsageError(
+        raise ConfigError(
             f"attach needs the package {error.name!r}, which is not installed: pip install 'liverpc[tui]'"
         ) from None
     # With thousands of rows a full collection stops the screen for a quarter of a second.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,8 +15,8 @@ from liverpc_devtools.model import Model
 from liverpc_devtools.palette import Glyphs, Line, Piece
 from liverpc_devtools.rows import Connection
 from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, rate, size
-from liverpc_devtools.view import View, short
+from liverpc_devtools.text import age, clean, clock, count, size
+from liverpc_devtools.view import View, number, per_second, short
 
 __all__ = ["ConnectionsView"]
 
@@ -36,6 +37,7 @@ class ConnectionsView(View):
             _columns(model),
             lambda: model.rows.connections.values(),
             lambda row: row.info.id,
+            facts=lambda row: row.info,
             glyphs=glyphs,
             sort=3,
             empty="nobody is connected",
@@ -78,10 +80,6 @@ class ConnectionsView(View):
         self.enter_details()
         self.screen.set_focus(self._log)
 
-    def action_freeze(self) -> None:
-        super().action_freeze()
-        self._log.frozen = self._connected.frozen
-
 
 def _columns(model: Model) -> list[Column[Connection]]:
     return [
@@ -89,10 +87,10 @@ def _columns(model: Model) -> list[Column[Connection]]:
         Column("user", 9, _user, lambda row: row.info.user, most=24),
         Column("address", 11, lambda row: (clean(row.info.address), "dim"), lambda row: row.info.address, most=24),
         Column("since", 6, partial(_since, model), lambda row: -row.info.opened_at, right=True),
-        Column("topics", 6, lambda row: _number(row.stats.topics), _topics, right=True, falling=True),
+        Column("topics", 6, lambda row: number(row.stats.topics), attrgetter("stats.topics"), right=True, falling=True),
         Column("in/s", 4, partial(_in, model), lambda row: row.frames.rate(model.tick()), right=True, falling=True),
-        Column("calls", 5, lambda row: _number(row.stats.calls), _calls, right=True, falling=True),
-        Column("pend", 4, lambda row: _number(row.stats.pending), _pending, right=True, falling=True),
+        Column("calls", 5, lambda row: number(row.stats.calls), attrgetter("stats.calls"), right=True, falling=True),
+        Column("pend", 4, lambda row: number(row.stats.pending), attrgetter("stats.pending"), right=True, falling=True),
         Column("buffer", 7, _buffered, lambda row: row.stats.buffered, right=True, falling=True),
     ]
 
@@ -118,26 +116,9 @@ def _since(model: Model, row: Connection) -> Piece:
 
 
 def _in(model: Model, row: Connection) -> Piece:
-    value = row.frames.rate(model.tick())
-    return rate(value), "number" if value >= 0.05 else "dim"
+    return per_second(row.frames.rate(model.tick()))
 
 
 def _buffered(row: Connection) -> Piece:
     value = row.stats.buffered
     return size(value), "warn" if value >= _SLOW_BYTES else "text" if value else "dim"
-
-
-def _number(value: int) -> Piece:
-    return count(value), "text" if value else "dim"
-
-
-def _topics(row: Connection) -> int:
-    return row.stats.topics
-
-
-def _calls(row: Connection) -> int:
-    return row.stats.calls
-
-
-def _pending(row: Connection) -> int:
-    return row.stats.pending

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from liverpc.inspector.protocol import ChaosRule
-from liverpc_devtools.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic
+from liverpc_devtools.faults import FaultError, fault_seconds, make_rule
 
 __all__ = ["ChaosForm", "Help"]
 
@@ -87,18 +87,11 @@ class ChaosForm(ModalScreen[tuple[ChaosRule, float] | None]):
 
     def _arm(self) -> None:
         text = {name: self.query_one(f"#{name}", Input).value for name, *_ in self.FIELDS}
-        checks = {"topic": fault_topic, "rate": fault_rate, "seconds": fault_seconds, "limit": fault_limit}
-        for name, check in checks.items():
-            try:
-                check(text[name])
-            except FaultError as error:
-                self.query_one("#problem", Static).update(str(error))
-                self.query_one(f"#{name}", Input).focus()
-                return
-        rule = ChaosRule(
-            rate=fault_rate(text["rate"]),
-            topic=fault_topic(text["topic"]),
-            seed=text["seed"].strip(),
-            limit=fault_limit(text["limit"]),
-        )
-        self.dismiss((rule, fault_seconds(text["seconds"])))
+        try:
+            rule = make_rule(text["topic"], text["rate"], seed=text["seed"], limit=text["limit"])
+            ttl = fault_seconds(text["seconds"])
+        except FaultError as error:
+            self.query_one("#problem", Static).update(str(error))
+            self.query_one(f"#{error.field}", Input).focus()
+            return
+        self.dismiss((rule, ttl))

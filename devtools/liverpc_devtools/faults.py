@@ -12,7 +12,15 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class FaultError(ValueError):
-    """A wish that cannot be; the text says what is allowed."""
+    """A wish that cannot be; the text says what is allowed.
+
+    Attributes:
+        field: What of the fault is wrong: ``topic``, ``rate``, ``seconds`` or ``limit``.
+    """
+
+    def __init__(self, field: str, text: str) -> None:
+        self.field = field
+        super().__init__(text)
 
 
 def seconds(text: str) -> float:
@@ -24,7 +32,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise FaultError(f"a time is a number above 0 with s, m, h or ms, such as 30s; not {text!r}")
+        raise FaultError("seconds", f"a time is a number above 0 with s, m, h or ms, such as 30s; not {text!r}")
     return value
 
 
@@ -36,7 +44,7 @@ def fault_rate(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise FaultError(f"a rate is a number from 0 to 1, or 0% to 100%; not {text!r}")
+        raise FaultError("rate", f"a rate is a number from 0 to 1, or 0% to 100%; not {text!r}")
     return value
 
 
@@ -45,7 +53,8 @@ def fault_seconds(text: str, *, detached: bool = False) -> float:
     value = seconds(text)
     most = Limits.MAX_DETACHED_TTL if detached else Limits.MAX_TTL
     if value > most:
-        raise FaultError(f"a {'detached ' if detached else ''}fault lives at most {most:.0f} seconds; not {text!r}")
+        kind = "a detached fault" if detached else "a fault"
+        raise FaultError("seconds", f"{kind} lives at most {most:.0f} seconds; not {text!r}")
     return value
 
 
@@ -53,7 +62,7 @@ def fault_limit(text: str) -> int:
     """After how many drops a fault ends; 0 for no limit."""
     number = text.strip() or "0"
     if not (number.isascii() and number.isdigit()):
-        raise FaultError(f"a hit limit is a whole number, 0 for none; not {text!r}")
+        raise FaultError("limit", f"a hit limit is a whole number, 0 for none; not {text!r}")
     return int(number)
 
 
@@ -61,7 +70,7 @@ def fault_topic(text: str) -> str:
     """The glob a fault applies to."""
     topic = text.strip()
     if not topic:
-        raise FaultError("a fault needs a topic; * means every topic")
+        raise FaultError("topic", "a fault needs a topic; * means every topic")
     return topic
 
 
@@ -73,8 +82,8 @@ def make_rule(topic: str, rate: str, *, seed: str = "", limit: str = "") -> Chao
     """
     return ChaosRule(
         action="drop",
-        rate=fault_rate(rate),
         topic=fault_topic(topic),
+        rate=fault_rate(rate),
         seed=seed.strip(),
         limit=fault_limit(limit),
     )

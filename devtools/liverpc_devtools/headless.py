@@ -26,7 +26,6 @@ from liverpc.inspector.protocol import (
     Events,
     Got,
     Match,
-    Note,
     Ok,
     ServerFrame,
     State,
@@ -141,6 +140,7 @@ def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
             for row in model.rows.connections.values()
         ],
         "calls": [_event(each) for each in model.calls],
+        "calls_left_out": model.calls.left_out,
         "counters": dict(sorted(model.counters.items())),
         "chaos": [_rule(each) for each in model.chaos],
     }
@@ -179,8 +179,6 @@ async def tail(target: Target, match: Match, *, number: int | None, seconds: flo
                     frame = await attachment.receive()
                     if isinstance(frame, Events):
                         left = _print_events(frame, welcome, left)
-                    elif isinstance(frame, Note):
-                        narrate(frame.text)
         except TimeoutError:
             return
 
@@ -221,12 +219,16 @@ async def chaos_set(target: Target, rule: ChaosRule, *, ttl: float, detach: bool
     With ``detach`` return at once; the server ends the fault after ``ttl`` seconds.
 
     Raises:
-        Refused: The server does not allow it.
+        Refused: The server lets nobody inject faults, or not this one.
+        AttachError: The token may not inject faults.
     """
     async with await Attachment.open(target, "chaos") as attachment:
         welcome = attachment.welcome
-        if not welcome.chaos or welcome.granted not in ("chaos", "admin"):
-            raise Refused(clean("; ".join(welcome.denied)) or "this token may not inject faults")
+        why = clean("; ".join(welcome.denied))
+        if not welcome.chaos:
+            raise Refused(why or "this server lets nobody inject faults")
+        if welcome.granted not in ("chaos", "admin"):
+            raise AttachError("refused", why or "this token may not inject faults")
         number = attachment.session.new_id()
         armed = await _request(attachment, ChaosArm(id=number, rule=rule, ttl=ttl, detach=detach), number)
         emit({"t": "armed", "rule": armed.rule, "topic": rule.topic, "rate": rule.rate, "ttl": ttl, "detach": detach})

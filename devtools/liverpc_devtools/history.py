@@ -16,9 +16,14 @@ _KEPT_FAILED = 250
 
 
 class Calls:
-    """The last 500 successful and the last 250 failed calls: failures are not pushed out by successes."""
+    """The last 500 successful and the last 250 failed calls: failures are not pushed out by successes.
+
+    Attributes:
+        left_out: How many the server kept and did not send; 0 when they would not have been kept here.
+    """
 
     def __init__(self) -> None:
+        self.left_out = 0
         self._by_key: dict[CallKey, CallEvent] = {}
         self._rings: dict[bool, deque[CallKey]] = {True: deque(), False: deque()}
         self._cleared = 0.0
@@ -47,19 +52,22 @@ class Calls:
         ring = self._rings[call.ok]
         if len(ring) == (_KEPT if call.ok else _KEPT_FAILED):
             del self._by_key[ring.popleft()]
+            self.left_out = 0
         ring.append(key)
         self._by_key[key] = call
 
-    def merge(self, calls: Iterable[CallEvent]) -> None:
+    def merge(self, calls: Iterable[CallEvent], left_out: int = 0) -> None:
         """Keep ``calls`` too, in the order in which all of them ended; those known already count once."""
         everything = sorted((*calls, *self), key=lambda each: each.at)
         self._forget()
         for call in everything:
             self.add(call)
+        self.left_out = left_out
 
     def clear(self, at: float) -> None:
         """Forget everything that ended until ``at``, also when it arrives later."""
         self._cleared = at
+        self.left_out = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -73,6 +81,7 @@ class TopicRing:
 
     Attributes:
         events: Oldest first.
+        left_out: How many the server kept and did not send; 0 when they would not have been kept here.
         paused: New events are left out.
         paused_from: The topic's total of publishes when the pause began.
         watch: The id of the watch that feeds it.
@@ -81,6 +90,7 @@ class TopicRing:
     def __init__(self, topic: str, size: int, *, after: float) -> None:
         self.topic = topic
         self.events: deque[PublishEvent] = deque(maxlen=max(size, 1))
+        self.left_out = 0
         self.paused = False
         self.paused_from = 0
         self.watch = 0
@@ -89,9 +99,11 @@ class TopicRing:
     def add(self, event: PublishEvent) -> None:
         """Keep ``event`` when it is of this topic and wanted now."""
         if event.topic == self.topic and not self.paused and event.at > self._after:
+            if len(self.events) == self.events.maxlen:
+                self.left_out = 0
             self.events.append(event)
 
-    def merge(self, events: Iterable[PublishEvent]) -> None:
+    def merge(self, events: Iterable[PublishEvent], left_out: int = 0) -> None:
         """Put what the server kept before what arrived meanwhile."""
         kept = list(events)
         last = kept[-1].at if kept else 0.0
@@ -99,8 +111,10 @@ class TopicRing:
         self.events.clear()
         for each in (*kept, *newer):
             self.add(each)
+        self.left_out = left_out
 
     def clear(self, at: float) -> None:
         """Forget everything published until ``at``, also when it arrives later."""
         self._after = at
+        self.left_out = 0
         self.events.clear()

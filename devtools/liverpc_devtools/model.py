@@ -27,7 +27,6 @@ from liverpc.inspector.protocol import (
     Get,
     Got,
     Match,
-    Note,
     Ok,
     PendingCall,
     PublishEvent,
@@ -196,6 +195,11 @@ class Model:
         return [] if self._ring is None else list(self._ring.events)
 
     @property
+    def left_out(self) -> int:
+        """How many older events of :attr:`topic` the server kept and did not send."""
+        return 0 if self._ring is None else self._ring.left_out
+
+    @property
     def paused(self) -> bool:
         """Whether the events of :attr:`topic` are left out for now."""
         return self._ring is not None and self._ring.paused
@@ -261,11 +265,9 @@ class Model:
         elif isinstance(frame, State):
             self._state(frame)
         elif isinstance(frame, Got):
-            self._got(self._asked.pop(frame.id, []), frame.items)
+            self._got(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, ChaosChanged):
             self._chaos(frame.active)
-            self.notes.append(frame.text)
-        elif isinstance(frame, Note):
             self.notes.append(frame.text)
         elif isinstance(frame, Err):
             self._asked.pop(frame.id, None)
@@ -309,11 +311,11 @@ class Model:
         else:
             self.connection_events.append(event)
 
-    def _got(self, ref: list[str], items: list[Event]) -> None:
+    def _got(self, ref: list[str], got: Got) -> None:
         if ref == ["calls"]:
-            self.calls.merge(each for each in items if isinstance(each, CallEvent))
+            self.calls.merge((each for each in got.items if isinstance(each, CallEvent)), got.left_out)
         elif self._ring is not None and ref == ["stream", self._ring.topic]:
-            self._ring.merge(each for each in items if isinstance(each, PublishEvent))
+            self._ring.merge((each for each in got.items if isinstance(each, PublishEvent)), got.left_out)
 
     def _chaos(self, rules: list[ChaosRule]) -> None:
         self.chaos = rules

@@ -52,13 +52,11 @@ class Glyphs:
     half: str
     ring: str
     cut: str
-    dash: str
-    arrow: str
     spinner: str
 
 
-UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "—", "→", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "-", "->", "|/-\\")
+UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "|/-\\")
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import ClassVar
 
 import msgspec
@@ -17,8 +18,8 @@ from liverpc_devtools.palette import Glyphs, Line, Piece
 from liverpc_devtools.payload import Payload, pretty, raw
 from liverpc_devtools.rows import Stream
 from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, rate, size
-from liverpc_devtools.view import View
+from liverpc_devtools.text import age, clean, clock, count, size
+from liverpc_devtools.view import View, number, per_second
 
 __all__ = ["StreamsView"]
 
@@ -41,6 +42,7 @@ class StreamsView(View):
             _columns(model),
             lambda: model.rows.streams.values(),
             lambda row: row.info.id,
+            facts=lambda row: (row.info, row.stats.event, row.stats.error),
             glyphs=glyphs,
             sort=0,
             empty="nobody is subscribed to anything yet",
@@ -107,6 +109,8 @@ class StreamsView(View):
             self._title.show([[(" no topic selected", "dim")]], [])
             return
         left: list[Line] = [[(f" {clean(topic)} ", "strong")], [(f" last {len(model.ring)} events ", "dim")]]
+        if model.left_out:
+            left.append([(f" {count(model.left_out)} older left out ", "warn")])
         if model.paused:
             left.append([(f" paused (+{count(model.missed)})", "warn")])
         self._title.show(left, [("Raw" if self._raw else "Pretty", "accent"), (" ", "")])
@@ -129,24 +133,31 @@ class StreamsView(View):
         self.model.clear(everything=True)
         self._events.reload()
 
-    def action_freeze(self) -> None:
-        super().action_freeze()
-        self._events.frozen = self._topics.frozen
-
 
 def _columns(model: Model) -> list[Column[Stream]]:
     return [
         Column("topic", 16, lambda row: (clean(row.info.topic), "strong"), lambda row: row.info.topic, most=44),
         Column("merge", 8, lambda row: (clean(row.info.merge), "dim"), lambda row: row.info.merge, optional=3),
-        Column("subs", 5, lambda row: _number(row.stats.subscribers), _subscribers, right=True, falling=True),
+        Column(
+            "subs",
+            5,
+            lambda row: number(row.stats.subscribers),
+            attrgetter("stats.subscribers"),
+            right=True,
+            falling=True,
+        ),
         Column("last", 9, lambda row: (clean(row.stats.event), "text"), lambda row: row.stats.event, most=18),
         Column("age", 5, partial(_age, model), lambda row: -row.stats.at, right=True),
         Column("ev/s", 5, partial(_published, model), partial(_per_second, model), right=True, falling=True),
         Column("out/s", 6, partial(_delivered, model), partial(_out, model), right=True, falling=True),
         Column("drop", 5, _dropped, lambda row: row.stats.dropped, right=True, falling=True),
-        Column("seq", 8, lambda row: _number(row.stats.seq), _seq, right=True, optional=2, falling=True),
+        Column(
+            "seq", 8, lambda row: number(row.stats.seq), attrgetter("stats.seq"), right=True, optional=2, falling=True
+        ),
         Column("error", 11, _error, lambda row: row.stats.error, most=24, falling=True),
-        Column("opened by", 12, lambda row: (clean(row.info.path), "dim"), _path, most=32, optional=4),
+        Column(
+            "opened by", 12, lambda row: (clean(row.info.path), "dim"), attrgetter("info.path"), most=32, optional=4
+        ),
     ]
 
 
@@ -162,17 +173,13 @@ def _event_columns(model: Model, glyphs: Glyphs) -> list[Column[PublishEvent]]:
             optional=1,
         ),
         Column("size", 7, lambda event: (size(event.size), "text"), right=True, optional=2),
-        Column("to", 5, lambda event: _number(event.receivers), right=True),
+        Column("to", 5, lambda event: number(event.receivers), right=True),
     ]
 
 
 def _event(glyphs: Glyphs, event: PublishEvent) -> Piece:
     name = clean(event.event)
     return (f"{glyphs.cut} {name}", "warn") if event.dropped else (name, "text")
-
-
-def _number(value: int) -> Piece:
-    return count(value), "text" if value else "dim"
 
 
 def _age(model: Model, row: Stream) -> Piece:
@@ -183,15 +190,11 @@ def _age(model: Model, row: Stream) -> Piece:
 
 
 def _published(model: Model, row: Stream) -> Piece:
-    return _rate(row.published.rate(model.tick()))
+    return per_second(row.published.rate(model.tick()))
 
 
 def _delivered(model: Model, row: Stream) -> Piece:
-    return _rate(row.delivered.rate(model.tick()))
-
-
-def _rate(value: float) -> Piece:
-    return rate(value), "number" if value >= 0.05 else "dim"
+    return per_second(row.delivered.rate(model.tick()))
 
 
 def _per_second(model: Model, row: Stream) -> float:
@@ -208,15 +211,3 @@ def _dropped(row: Stream) -> Piece:
 
 def _error(row: Stream) -> Piece:
     return clean(row.stats.error), "error"
-
-
-def _subscribers(row: Stream) -> int:
-    return row.stats.subscribers
-
-
-def _seq(row: Stream) -> int:
-    return row.stats.seq
-
-
-def _path(row: Stream) -> str:
-    return row.info.path

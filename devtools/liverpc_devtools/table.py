@@ -63,6 +63,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         columns: From left to right.
         rows: The rows there are now, in their natural order.
         key: What identifies a row; the cursor stays on it while rows come and go.
+        facts: What the texts that the filter looks at are made of. A row is looked at again only when its
+            facts changed. Default: the row itself, for rows that never change.
         sort: Index of the column sorted by at first; None: the natural order.
         follow: While the cursor is on the first row it stays on the first row, whichever that is, and rows
             inserted above the cursor do not move what is visible.
@@ -85,6 +87,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         rows: Callable[[], Iterable[R]],
         key: Callable[[R], Hashable],
         *,
+        facts: Callable[[R], object] = lambda row: row,
         glyphs: Glyphs,
         sort: int | None = None,
         follow: bool = False,
@@ -99,10 +102,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.reverse = sort is not None and columns[sort].falling
         self._source = rows
         self._key = key
+        self._facts = facts
         self._glyphs = glyphs
         self._follow = follow
         self._period = period
         self._needle = ""
+        self._passes: dict[Hashable, tuple[object, bool]] = {}  # what the filter said, and of which facts
         self._kept: list[R] | None = None  # the rows of a frozen table
         self._rows: dict[Hashable, R] = {}
         self._order: list[Hashable] = []
@@ -132,6 +137,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     @needle.setter
     def needle(self, text: str) -> None:
         self._needle = text.casefold()
+        self._passes = {}
         self.reload()
 
     @property
@@ -143,6 +149,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def frozen(self, frozen: bool) -> None:
         self._kept = list(self._source()) if frozen else None
         self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
+        self._passes = {}
         self.reload()
 
     # -- drawing ------------------------------------------------------------------------------------------
@@ -169,7 +176,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._reloaded = time.monotonic()
         rows = {self._key(each): each for each in (self._source() if self._kept is None else self._kept)}
         if self._needle:
-            rows = {key: each for key, each in rows.items() if self._matches(key, each)}
+            rows = self._filtered(rows)
         order = list(rows)
         column = None if self.sort_column is None else self.columns[self.sort_column]
         if column is not None and (value := column.sort) is not None:
@@ -193,10 +200,25 @@ class Table(ScrollView, Generic[R], can_focus=True):
         elif self._follow and (moved := self._place[self._cursor] - before):
             self.scroll_to(y=self.scroll_offset.y + moved, animate=False, immediate=True)
 
-    def _matches(self, key: Hashable, row: R) -> bool:
-        pieces = (self._cells.get(key) if self._kept is not None else None) or self._format(row)
-        texts = (text for (text, _), (column, _) in zip(pieces, self._shown, strict=True) if not column.right)
-        return self._needle in " ".join(texts).casefold()
+    def _filtered(self, rows: dict[Hashable, R]) -> dict[Hashable, R]:
+        known, passes = self._passes, {}
+        for key, row in rows.items():
+            facts, before = self._facts(row), known.get(key)
+            if before is not None and (facts is before[0] or facts == before[0]):
+                passes[key] = before
+            else:
+                passes[key] = facts, self._needle in self._text(key, row)
+        self._passes = passes
+        return {key: row for key, row in rows.items() if passes[key][1]}
+
+    def _text(self, key: Hashable, row: R) -> str:
+        """What the filter looks at: no figures, which change too often."""
+        left = [index for index, (column, _) in enumerate(self._shown) if not column.right]
+        if self._kept is None:
+            pieces = [self._shown[index][0].cell(row) for index in left]
+        else:
+            pieces = [self._cells[key][index] for index in left]
+        return " ".join([text for text, _ in pieces]).casefold()
 
     def _format(self, row: R) -> list[Piece]:
         return [column.cell(row) for column, _ in self._shown]
@@ -328,6 +350,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._layout()
         self.virtual_size = Size(self._width, len(self._order) + 1)
         self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
+        self._passes = {}
         self.reload()
         self._show_cursor()
 

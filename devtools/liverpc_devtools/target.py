@@ -1,4 +1,4 @@
-"""Which server to attach to, and with which token.
+"""Which server the command line means.
 
 A token comes from a file, from ``LIVERPC_ATTACH_TOKEN`` or from the runtime file of a local server; never
 from the command line, which every user of the machine can read.
@@ -9,22 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from liverpc.inspector.protocol import ATTACH_PATH, RuntimeEntry, runtime_entries
+from liverpc.errors import ConfigError
+from liverpc.inspector.protocol import attach_url, find_token, local_servers
 from liverpc_devtools.text import clean
 
-__all__ = ["TOKEN_VARIABLE", "Target", "UsageError", "find_target"]
+__all__ = ["Target", "find_target"]
 
-TOKEN_VARIABLE = "LIVERPC_ATTACH_TOKEN"  # noqa: S105  the name of the variable, not its value
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
-
-
-class UsageError(Exception):
-    """The command line asks for something that cannot be; the text says what and how to fix it."""
+_ADVICE = "use wss://, or --insecure to send it all the same"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -43,83 +37,33 @@ def find_target(
     *,
     token_file: Path | None = None,
     insecure: bool = False,
-    environ: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> Target:
     """The server meant by the command line.
 
     Args:
-        url: ``ws://``, ``wss://``, ``http://``, ``https://`` or ``host:port``; the path defaults to the
-            devtools' own. None: the only server of this user on this machine.
+        url: As of :func:`~liverpc.inspector.protocol.attach_url`. None: the only server of this user on this
+            machine.
         token_file: Its content, stripped, is the token.
-        insecure: Allow ``ws://`` to other machines.
-        environ: Defaults to the process's environment.
+        insecure: Allow the token to travel over ``ws://`` to other machines.
+        environ: Where ``LIVERPC_ATTACH_TOKEN`` is looked up.
 
     Raises:
-        UsageError: The URL is none, the token file cannot be read, there is not exactly one local server,
-            or the token would travel in the clear.
+        ConfigError: There is not exactly one local server, or as :func:`~liverpc.inspector.protocol.attach_url`
+            and :func:`~liverpc.inspector.protocol.find_token`.
     """
-    environ = os.environ if environ is None else environ
-    entries = runtime_entries()
-    if url is None:
-        entry = _only(entries)
-        url, token = entry.url, entry.token
-    else:
-        url = _normal(url)
-        token = next((each.token for each in entries if _same(each.url, url)), "")
-    parts = urlsplit(url)
-    if parts.scheme == "ws" and parts.hostname not in _LOOPBACK and not insecure:
-        raise UsageError(
-            f"ws://{parts.netloc} is not this machine and not encrypted: use wss://, or --insecure to send"
-            " the token in the clear"
-        )
-    renewable = False
-    if token_file is not None:
-        try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the token file {token_file}: {error}") from None
-    elif environ.get(TOKEN_VARIABLE):
-        token = environ[TOKEN_VARIABLE].strip()
-    else:
-        renewable = True
-    if not (token.isascii() and (not token or token.isprintable())):
-        raise UsageError("the token contains characters that no token of a server has")
-    return Target(url, token, renewable)
+    url = _only() if url is None else attach_url(url)
+    token = find_token(url, file=token_file, environ=environ, insecure=insecure, advice=_ADVICE)
+    return Target(url, token.secret, token.renewable)
 
 
-def _normal(url: str) -> str:
-    text = url if "://" in url else f"ws://{url}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise UsageError(f"{clean(url)!r} is not a URL: {error}") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname or clean(text) != text or " " in text:
-        raise UsageError(f"{clean(url)!r} is not a URL to attach to: ws://host:port or host:port is")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise UsageError(
-            "a URL to attach to has no credentials, query or fragment; a token comes from --token-file or"
-            f" {TOKEN_VARIABLE}"
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    netloc = host if port is None else f"{host}:{port}"
-    path = ATTACH_PATH if parts.path in ("", "/") else parts.path
-    return urlunsplit((_SCHEMES[parts.scheme], netloc, path, "", ""))
-
-
-def _same(one: str, other: str) -> bool:
-    a, b = urlsplit(one), urlsplit(other)
-    hosts = {a.hostname, b.hostname}
-    same_host = len(hosts) == 1 or hosts <= _LOOPBACK
-    return same_host and (a.scheme, a.port, a.path) == (b.scheme, b.port, b.path)
-
-
-def _only(entries: list[RuntimeEntry]) -> RuntimeEntry:
+def _only() -> str:
+    entries = local_servers()
     if not entries:
-        raise UsageError(
+        raise ConfigError(
             "no local server with devtools is running; start one with inspect=Inspect(enabled=True), or give a URL"
         )
     if len(entries) > 1:
         found = "\n".join(f"  {each.url}  {clean(each.name)} (pid {each.pid})" for each in entries)
-        raise UsageError(f"several local servers are running; give the URL of one:\n{found}")
-    return entries[0]
+        raise ConfigError(f"several local servers are running; give the URL of one:\n{found}")
+    return entries[0].url

@@ -9,11 +9,11 @@ from textual.containers import Vertical
 from textual.events import Resize
 
 from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line
+from liverpc_devtools.palette import Glyphs, Line, Piece
 from liverpc_devtools.table import Table
-from liverpc_devtools.text import count
+from liverpc_devtools.text import count, rate
 
-__all__ = ["View", "short"]
+__all__ = ["View", "number", "per_second", "short"]
 
 _SHORT = 8
 
@@ -88,7 +88,9 @@ class View(Vertical):
 
     def action_freeze(self) -> None:
         self._frozen_from = self.happened()
-        self.table.frozen = not self.table.frozen
+        frozen = not self.table.frozen
+        for each in self.query(Table):
+            each.frozen = frozen
 
     def on_resize(self, event: Resize) -> None:
         columns, lines = self.ROOM
@@ -101,3 +103,13 @@ class View(Vertical):
 def short(identity: str) -> str:
     """Enough of a connection's id to tell it from the others."""
     return identity[:_SHORT]
+
+
+def number(value: int) -> Piece:
+    """A cell with a count; nothing is dim."""
+    return count(value), "text" if value else "dim"
+
+
+def per_second(value: float) -> Piece:
+    """A cell with a rate; what rounds to nothing is dim."""
+    return rate(value), "number" if value >= 0.05 else "dim"

@@ -203,6 +203,8 @@ class FakeServer:
         self.url = ""
         self.version = 1
         self.pid = 4242
+        self.may_arm = True  #: the token may inject faults
+        self.left_out = 0  #: older calls that its answers lack
         self.silent = False  #: sends nothing more
         self.lose = 0  #: the next events frame tells of so many lost events
         self.arrived = asyncio.Event()  #: set at each frame of a client
@@ -252,7 +254,8 @@ class FakeServer:
         hello = _decode(await socket.recv())
         assert isinstance(hello, Hello)
         self._note(hello)
-        armed = hello.want == "chaos" and self._chaos
+        armed = hello.want == "chaos" and self._chaos and self.may_arm
+        why = "the token opens observe" if self._chaos else "the server was not started with chaos"
         now = time.monotonic()
         await self._send(
             socket,
@@ -260,7 +263,7 @@ class FakeServer:
                 v=self.version,
                 session="s1",
                 granted="chaos" if armed else "observe",
-                denied=[] if armed or hello.want != "chaos" else ["chaos: the server was not started with chaos"],
+                denied=[] if armed or hello.want != "chaos" else [f"chaos: {why}"],
                 server=ServerInfo("prod-a", "0.1.0", self.pid, 1_700_000_000.0),
                 at=now,
                 wall=time.time(),
@@ -328,7 +331,7 @@ class FakeServer:
             watches.pop(frame.id, None)
         elif isinstance(frame, Get):
             items = world.calls if frame.ref == ["calls"] else world.rings.get(frame.ref[-1], deque())
-            await self._send(socket, Got(id=frame.id, items=list(items)))
+            await self._send(socket, Got(id=frame.id, items=list(items), left_out=self.left_out))
         elif isinstance(frame, Ping):
             await self._send(socket, Pong(at=frame.at, server_at=time.monotonic()))
         elif isinstance(frame, ChaosArm) and frame.rule.topic.startswith("forbidden"):

@@ -15,7 +15,8 @@ from liverpc.inspector.protocol import (
     ConnectionEvent,
     ConnectionInfo,
     Events,
-    Note,
+    Get,
+    Got,
     PendingCall,
     ServerFrame,
     State,
@@ -113,7 +114,7 @@ async def test_q_goes_back_and_then_quits(bench: OpenBench) -> None:
 
 async def test_notes_are_shown_as_they_are(bench: OpenBench) -> None:
     async with bench() as it:
-        await fed(it, Note(text="[red]no markup[/] \x1b[31m"))
+        await fed(it, ChaosChanged(active=[], text="[red]no markup[/] \x1b[31m"))
         assert r"[red]no markup[/] \x1b[31m" in await it.text()
 
 
@@ -209,6 +210,34 @@ async def test_a_filter_narrows_while_typing_and_stays_after_enter(bench: OpenBe
         assert it.app.focused is it.app.query_one("#topics")
         assert "chat:general" not in await it.text()
         assert "chat:general" in await it.press("escape")
+
+
+async def test_a_filter_follows_what_changes(bench: OpenBench) -> None:
+    async with bench() as it:
+        await fed(it, full(topics=TOPICS))
+        assert "1 shown" not in await it.press("slash", *"moved", "enter")
+        moved = State(rev=2, full=False, at=1100.5, stream_stats=[figures(2, event="moved")])
+        assert column(await fed(it, moved), "topic ▲", 1) == ["board:2"]
+        again = State(rev=3, full=False, at=1101.0, stream_stats=[figures(2, event="updated")])
+        assert 'nothing contains "moved"' in await fed(it, again)
+
+
+async def test_what_is_frozen_is_filtered_by_what_is_shown(bench: OpenBench) -> None:
+    async with bench() as it:
+        await fed(it, full(topics=TOPICS))
+        await it.press("space")
+        await fed(it, State(rev=2, full=False, at=1100.5, stream_stats=[figures(2, event="moved")]))
+        assert "0 shown" in await it.press("slash", *"moved", "enter")
+
+
+async def test_older_events_and_calls_that_did_not_come_are_told(bench: OpenBench) -> None:
+    async with bench() as it:
+        await fed(it, full(topics=TOPICS))
+        asked = it.of(Get)
+        for each in asked:
+            await fed(it, Got(id=each.id, items=[call()] if each.ref == ["calls"] else [pub("board:1")], left_out=1234))
+        assert "1,234 older left out" in await it.line("last 1 events")
+        assert "1,234 older left out" in await it.press("3")
 
 
 async def test_escape_in_the_filter_line_clears_and_closes_it(bench: OpenBench) -> None:

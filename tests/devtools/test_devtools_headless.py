@@ -182,6 +182,19 @@ async def test_a_server_without_faults_says_so() -> None:
         assert "not started with chaos" in result.narration
 
 
+async def test_a_token_that_may_not_inject_faults_is_a_refused_token(server: FakeServer) -> None:
+    server.may_arm = False
+    result = await run("chaos", server.url, "set", "drop", "1", "--topic", "a")
+    assert (result.code, result.records) == (3, [])
+    assert "the token opens observe" in result.narration
+
+
+async def test_a_snapshot_tells_how_many_calls_it_lacks(server: FakeServer) -> None:
+    server.left_out = 12
+    (record,) = (await run("snapshot", server.url)).records
+    assert record["calls_left_out"] == 12
+
+
 # -- how they end
 
 

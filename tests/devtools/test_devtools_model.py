@@ -249,6 +249,18 @@ def test_the_servers_history_and_the_live_calls_are_one(model: Model, sent: list
     assert [each.call for each in model.calls] == ["k1", "k3"]
 
 
+def test_what_the_server_left_out_counts_until_it_would_have_been_pushed_out(model: Model) -> None:
+    model.apply(Got(id=model.get("calls"), items=[call()], left_out=2))
+    assert model.calls.left_out == 2
+    for number in range(500):
+        assert model.calls.left_out == 2
+        model.apply(Events(items=[call(at=1101.0 + number, number=number)]))
+    assert model.calls.left_out == 0
+    model.apply(Got(id=model.get("calls"), items=[], left_out=2))
+    model.calls.clear(model.now())
+    assert model.calls.left_out == 0
+
+
 def test_cleared_calls_stay_away(model: Model) -> None:
     model.apply(Events(items=[call(at=1099.0)]))
     model.calls.clear(model.now())
@@ -268,6 +280,22 @@ def test_a_topic_shows_what_the_server_kept_and_what_comes(model: Model, sent: l
     assert [each.seq for each in model.ring] == [1, 2, 3]
     model.apply(Events(items=[pub(at=1103.0, seq=4)]))
     assert [each.seq for each in model.ring] == [2, 3, 4]  # the server keeps three
+
+
+def test_events_the_server_left_out_count_until_they_would_have_been_pushed_out(
+    model: Model, sent: list[ClientFrame]
+) -> None:
+    assert model.left_out == 0
+    model.look_at("a")
+    model.apply(Got(id=of(sent, Get)[-1].id, items=[pub()], left_out=2))
+    for seq in (2, 3):
+        model.apply(Events(items=[pub(at=1100.0 + seq, seq=seq)]))
+        assert model.left_out == 2
+    model.apply(Events(items=[pub(at=1104.0, seq=4)]))
+    assert model.left_out == 0
+    model.apply(Got(id=model.get("stream", "a"), items=[pub(at=1104.0, seq=4)], left_out=3))
+    model.clear()
+    assert model.left_out == 0
 
 
 def test_looking_elsewhere_ends_the_watch(model: Model, sent: list[ClientFrame]) -> None:

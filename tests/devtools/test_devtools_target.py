@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from liverpc.errors import ConfigError
 from liverpc.inspector.protocol import RuntimeEntry, write_runtime_entry
 from liverpc_devtools.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic, seconds
-from liverpc_devtools.target import Target, UsageError, find_target
+from liverpc_devtools.target import Target, find_target
 
 PATH = "/__liverpc/attach"
 
@@ -22,72 +23,37 @@ def entry(port: int, name: str = "demo") -> RuntimeEntry:
     return RuntimeEntry(f"ws://127.0.0.1:{port}{PATH}", f"token-of-{port}", os.getpid(), name)
 
 
-@pytest.mark.parametrize(
-    ("given", "url"),
-    [
-        ("localhost:8000", f"ws://localhost:8000{PATH}"),
-        ("ws://127.0.0.1:8000", f"ws://127.0.0.1:8000{PATH}"),
-        ("http://127.0.0.1:8000/", f"ws://127.0.0.1:8000{PATH}"),
-        ("https://prod.example", f"wss://prod.example{PATH}"),
-        ("wss://prod.example/sub/attach", "wss://prod.example/sub/attach"),
-        ("[::1]:8000", f"ws://[::1]:8000{PATH}"),
-    ],
-)
-def test_short_forms_of_a_url(given: str, url: str) -> None:
-    assert find_target(given, environ={}).url == url
+def test_a_url_and_a_token_file_are_taken_over(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    found = find_target("localhost:8000", token_file=file, environ={"LIVERPC_ATTACH_TOKEN": "from-environment"})
+    assert found == Target(f"ws://localhost:8000{PATH}", "from-file", renewable=False)
 
 
-@pytest.mark.parametrize(
-    "given",
-    ["", "ftp://x", "ws://", "ws://h:port", "ws://h:99999", "a b:1", "ws://u:p@localhost:1", "ws://localhost/?t=1"],
-)
+@pytest.mark.parametrize("given", ["", "ftp://x", "ws://h:port", "ws://localhost/?t=1"])
 def test_what_is_no_url_is_told(given: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(ConfigError):
         find_target(given, environ={})
 
 
 @pytest.mark.parametrize("given", ["ws://10.0.0.1:8000", "prod.example:80", "http://prod.example"])
 def test_the_token_does_not_leave_the_machine_in_the_clear(given: str) -> None:
-    with pytest.raises(UsageError, match="--insecure"):
-        find_target(given, environ={})
-    assert find_target(given, insecure=True, environ={}).url.startswith("ws://")
-
-
-def test_a_file_wins_over_the_environment_and_that_over_the_runtime_file(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("from-file\n")
-    with write_runtime_entry(entry(8000)):
-        everything = {"LIVERPC_ATTACH_TOKEN": "from-environment"}
-        assert find_target("localhost:8000", token_file=file, environ=everything).token == "from-file"
-        assert find_target("localhost:8000", environ=everything).token == "from-environment"
-        assert find_target("localhost:8000", environ={}).token == "token-of-8000"
-        assert find_target("localhost:8001", environ={}).token == ""
-
-
-def test_a_token_of_this_machine_is_not_sent_elsewhere() -> None:
-    with write_runtime_entry(entry(8000)):
-        assert find_target("wss://prod.example:8000", environ={}).token == ""
-        assert find_target("ws://10.0.0.1:8000", insecure=True, environ={}).token == ""
-
-
-def test_a_token_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the token file"):
-        find_target("localhost:1", token_file=tmp_path / "none", environ={})
-
-
-def test_a_token_cannot_smuggle_a_header(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="characters"):
-        find_target("localhost:1", environ={"LIVERPC_ATTACH_TOKEN": "a\r\nX: y"})
+    environ = {"LIVERPC_ATTACH_TOKEN": "secret"}
+    with pytest.raises(ConfigError, match="--insecure"):
+        find_target(given, environ=environ)
+    assert find_target(given, insecure=True, environ=environ).url.startswith("ws://")
 
 
 def test_without_a_url_the_only_local_server_is_meant() -> None:
-    with pytest.raises(UsageError, match="no local server"):
+    with pytest.raises(ConfigError, match="no local server"):
         find_target(None, environ={})
     with write_runtime_entry(entry(8000)):
+        environ = {"LIVERPC_ATTACH_TOKEN": "given"}
+        assert find_target(None, environ=environ) == Target(f"ws://127.0.0.1:8000{PATH}", "given")
         assert find_target(None, environ={}) == Target(f"ws://127.0.0.1:8000{PATH}", "token-of-8000", renewable=True)
         with (
             write_runtime_entry(entry(8001, "other")),
-            pytest.raises(UsageError, match=r"8000[^$]*8001|8001[^$]*8000"),
+            pytest.raises(ConfigError, match=r"8000[^$]*8001|8001[^$]*8000"),
         ):
             find_target(None, environ={})
 
