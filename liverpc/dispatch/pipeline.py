@@ -72,7 +72,9 @@ class Pipeline:
         if entry.guard is not None:
             try:
                 waiting = entry.guard.check(ctx)
-            except Exception as error:
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # as below
                 self._failed(entry, ctx, frame.args, error)
                 return
         if entry.direct and waiting is None:

@@ -143,6 +143,14 @@ async def test_base_exceptions_are_answered(kind: str) -> None:
     assert not seen
 
 
+async def test_base_exceptions_of_a_guard_are_answered_and_refuse() -> None:
+    def panics(ctx: Context[Any]) -> None:
+        raise Panic("internal")
+
+    async with TestEnv(serve(guard(panics), echo=echo)) as env:
+        assert (await ask(env, "m/echo", 1))["code"] == "INTERNAL_ERROR"
+
+
 async def test_stop_iteration_in_a_thread_is_answered() -> None:
     @live(thread=True)
     def first(ctx: Context[Any]) -> Any:
