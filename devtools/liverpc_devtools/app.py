@@ -31,6 +31,7 @@ __all__ = ["DevtoolsApp", "run"]
 
 _FLUSH_HZ = 20
 _SECONDS_TO_END = 3.0  # after a signal
+_NOTE_SECONDS = 8
 _BARS_EVERY = 5  # flushes; figures that change faster cannot be read
 
 
@@ -61,6 +62,7 @@ class DevtoolsApp(App[None]):
         Binding("X", "disarm", "remove every fault at once", show=False),
         Binding("question_mark", "help", "this help", key_display="? help"),
         Binding("q", "quit_or_back", "back, then quit", key_display="q quit"),
+        Binding("ctrl+c", "quit", "quit at once", show=False, priority=True),
     ]
 
     def __init__(
@@ -128,7 +130,7 @@ class DevtoolsApp(App[None]):
             self._show_bars()
         self._flushes += 1
         while self._model.notes:
-            self.notify(clean(self._model.notes.popleft()), markup=False, timeout=4)
+            self.notify(clean(self._model.notes.popleft()), markup=False, timeout=_NOTE_SECONDS)
 
     def _show_bars(self) -> None:
         model = self._model
@@ -155,7 +157,7 @@ class DevtoolsApp(App[None]):
         for each in (*type(self.view).BINDINGS, *self.BINDINGS, *View.BINDINGS):
             if isinstance(each, Binding) and each.show and self.check_action(each.action, ()):
                 key, _, word = (each.key_display or "").partition(" ")
-                at_end = each.action in ("help", "quit_or_back")
+                at_end = each.action in ("chaos", "help", "quit_or_back")  # shown however narrow it is
                 lines[at_end].append([(f" {key}", "accent"), (f" {word} ", "dim")])
         self._bars["keys"].show(lines[False], [piece for line in lines[True] for piece in line])
 
@@ -231,7 +233,7 @@ class DevtoolsApp(App[None]):
 
     def action_chaos(self) -> None:
         topic = self._model.topic if self._current == "streams" else None
-        self.push_screen(ChaosForm(topic or "*"), self._arm)
+        self.push_screen(ChaosForm(topic or ""), self._arm)
 
     def _arm(self, wish: tuple[ChaosRule, float] | None) -> None:
         if wish is not None:

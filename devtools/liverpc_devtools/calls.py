@@ -71,33 +71,36 @@ class CallsView(View):
                 yield call
 
     def figure(self) -> str:
-        pending = self.model.pending_total
-        return f"{count(pending)} pending" if pending else count(len(self.model.calls))
+        calls, pending = self.model.counters.get("calls"), self.model.pending_total
+        figures = ["" if calls is None else count(calls), f"{count(pending)} pending" if pending else ""]
+        return ", ".join(filter(None, figures))
 
     def happened(self) -> int:
         return self.model.rows.totals.calls.total
 
     def marks(self) -> Line:
-        calls = self.model.calls
-        line: Line = [(f"history {count(len(calls))}, {count(calls.failed)} failed  ", "dim")]
-        if calls.left_out:
-            line.append((f"{count(calls.left_out)} older left out  ", "warn"))
-        if self._failed_only:
-            line.append(("failed only  ", "warn"))
-        return line + super().marks()
+        only: Line = [("failed only  ", "warn")] if self._failed_only else []
+        return only + super().marks()
 
     def flush(self) -> None:
         super().flush()
         row = self._table.selected
         if row is None:
-            self._title.show([[(" no call selected", "dim")]], [])
+            self._title.show([[(" no call selected", "dim")]], self._history())
             self._payload.show([], top=True)
             return
         key = _key(row)
         form = ("Raw" if self._raw else "Pretty", "accent")
-        self._title.show(_headline(self.model, row), [form, (" ", "")])
+        self._title.show(_headline(self.model, row), [*self._history(), form, (" ", "")])
         self._payload.show(_details(row, raw_form=self._raw), top=key != self._shown)
         self._shown = key
+
+    def _history(self) -> Line:
+        calls = self.model.calls
+        line: Line = [(f"history {count(len(calls))}, {count(calls.failed)} failed  ", "dim")]
+        if calls.left_out:
+            line.append((f"{count(calls.left_out)} older left out  ", "warn"))
+        return line
 
     def action_failed(self) -> None:
         self._failed_only = not self._failed_only
@@ -197,13 +200,25 @@ def _details(row: Row, *, raw_form: bool) -> list[Line]:
     if isinstance(row, PendingCall):
         return [[("it runs; arguments are recorded when it is answered", "dim")]]
     lines: list[Line] = []
-    for title, value in (("args", row.args), ("result" if row.ok else "error", row.result)):
-        lines.append([(title, "head" if row.ok or title == "args" else "error")])
-        lines += _value(value, raw_form=raw_form)
+    lines.append([("args", "head")])
+    lines += _value(row.args, raw_form=raw_form)
+    if row.ok:
+        lines.append([("result", "head")])
+        lines += _value(row.result, raw_form=raw_form)
+    else:
+        lines.append([("error", "error")])
+        lines += _error(row.result, raw_form=raw_form)
     if row.published:
         lines.append([("published", "head")])
         lines += [[("  ", ""), (clean(topic), "text")] for topic in row.published]
     return lines
+
+
+def _error(value: Any, *, raw_form: bool) -> list[Line]:
+    if raw_form or not isinstance(value, dict) or not isinstance(value.get("issues"), list):
+        return _value(value, raw_form=raw_form)
+    issues = [[("    - ", "dim"), (clean(str(each)), "text")] for each in value["issues"]]
+    return [[("  ", ""), (clean(str(value.get("message", ""))), "text")], *issues]
 
 
 def _value(value: Any, *, raw_form: bool) -> list[Line]:

@@ -5,54 +5,69 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from liverpc.inspector.protocol import ChaosRule
 from liverpc_devtools.faults import FaultError, fault_seconds, make_rule
+from liverpc_devtools.palette import Line
+from liverpc_devtools.payload import Payload
 
 __all__ = ["ChaosForm", "Help"]
 
 
 class Help(ModalScreen[None]):
-    """The keys of a view, by topic."""
+    """The keys of a view, by topic; what does not fit is scrolled to with the keys of the tables."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "close")]
+
+    FRAME = 4  # lines: padding, hint and the line above the hint
 
     def __init__(self, sections: Mapping[str, Iterable[tuple[str, str]]]) -> None:
         super().__init__()
         self._sections = sections
 
     def compose(self) -> ComposeResult:
-        text = Text()
+        with Vertical(id="help"):
+            yield Payload(id="help-keys")
+            yield Label("j and k scroll; esc, q or ? closes", classes="hint")
+
+    def on_mount(self) -> None:
+        lines: list[Line] = []
         for title, keys in self._sections.items():
-            text.append(f"{title}\n", style="bold #7cc7ff")
-            for key, what in keys:
-                text.append(f"  {key:<17}", style="#f0f4f8")
-                text.append(f"{what}\n", style="#c5cdd6")
-        text.rstrip()
-        with VerticalScroll(id="help"):
-            yield Static(text)
+            lines.append([(title, "accent")])
+            lines += [[(f"  {key:<18}", "strong"), (what, "text")] for key, what in keys]
+        self.query_one("#help").styles.height = len(lines) + self.FRAME
+        shown = self.query_one(Payload)
+        shown.show(lines, top=True)
+        self.set_focus(shown)
 
 
 class ChaosForm(ModalScreen[tuple[ChaosRule, float] | None]):
-    """Asks for a fault; the result is the rule and the seconds it shall live, or None."""
+    """Asks for a fault; the result is the rule and the seconds it shall live, or None.
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "close")]
+    Args:
+        topic: Stands in the form at first.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "close"),
+        # Only the button arms: nobody injects a fault by finishing a field. With priority, for who types ahead.
+        Binding("enter", "next", "next field", priority=True),
+    ]
 
     FIELDS = (
-        ("topic", "topic", "*", "glob, such as board:*"),
+        ("topic", "topic", "", "board:*, or * for all"),
         ("rate", "drop rate", "20%", "0.2 or 20%"),
         ("seed", "seed", "", "empty: the server makes one"),
         ("seconds", "for", "60s", "at most 15m"),
         ("limit", "stop after", "5000", "hits, 0 for no limit"),
     )
 
-    def __init__(self, topic: str = "*") -> None:
+    def __init__(self, topic: str = "") -> None:
         super().__init__()
         self._topic = topic
 
@@ -73,8 +88,11 @@ class ChaosForm(ModalScreen[tuple[ChaosRule, float] | None]):
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#topic", Input))
 
-    def on_input_submitted(self) -> None:
-        self._arm()
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return isinstance(self.focused, Input) if action == "next" else True
+
+    def action_next(self) -> None:
+        self.focus_next()
 
     def on_input_changed(self) -> None:
         self.query_one("#problem", Static).update("")

@@ -70,7 +70,7 @@ def fault_topic(text: str) -> str:
     """The glob a fault applies to."""
     topic = text.strip()
     if not topic:
-        raise FaultError("topic", "a fault needs a topic; * means every topic")
+        raise FaultError("topic", "name a topic, or * for all")
     return topic
 
 

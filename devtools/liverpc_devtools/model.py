@@ -268,7 +268,8 @@ class Model:
             self._got(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, ChaosChanged):
             self._chaos(frame.active)
-            self.notes.append(frame.text)
+            if not frame.active:  # what is armed stands in the banner
+                self.notes.append(frame.text)
         elif isinstance(frame, Err):
             self._asked.pop(frame.id, None)
             self.notes.append(f"refused: {frame.text}")
@@ -296,7 +297,8 @@ class Model:
         elif not self._ring.paused:
             self.get("stream", self._ring.topic)
         self.get("calls")
-        self.notes.extend(welcome.denied)
+        if before is None or before.denied != welcome.denied:  # told once, not after every reconnection
+            self.notes.extend(f"not granted: {each}" for each in welcome.denied)
 
     def _event(self, event: Event) -> None:
         if isinstance(event, PublishEvent):

@@ -28,7 +28,7 @@ def pretty(value: Any, indent: int = 0) -> list[Line]:
     if len(lines) > _MAX_LINES:
         more = len(lines) - _MAX_LINES
         del lines[_MAX_LINES:]
-        lines.append([(" " * indent + f"{more:,} more lines", "dim")])
+        lines.append([(" " * indent + f"{more:,} more line{'s' if more > 1 else ''}", "dim")])
     return lines
 
 

@@ -108,7 +108,9 @@ class StreamsView(View):
         if topic is None:
             self._title.show([[(" no topic selected", "dim")]], [])
             return
-        left: list[Line] = [[(f" {clean(topic)} ", "strong")], [(f" last {len(model.ring)} events ", "dim")]]
+        kept = len(model.ring)
+        events = "event" if kept == 1 else "events"
+        left: list[Line] = [[(f" {clean(topic)} ", "strong")], [(f" last {kept} {events} ", "dim")]]
         if model.left_out:
             left.append([(f" {count(model.left_out)} older left out ", "warn")])
         if model.paused:

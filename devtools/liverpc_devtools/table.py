@@ -270,24 +270,27 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return Strip(line).adjust_cell_length(cells, style("text", ground))
 
     def _header(self) -> Strip:
-        line = [Segment(" " * _MARGIN, style("head", "head"))]
+        line = [Segment(" " * (_MARGIN - 1), style("head", "head"))]
         for column, size in self._shown:
             sorted_by = self.sort_column is not None and self.columns[self.sort_column] is column
-            mark = (self._glyphs.down if self.reverse else self._glyphs.up) if sorted_by else " "
-            text = fit(column.title, size, self._glyphs.ellipsis, right=column.right)
-            if not column.right and text.endswith("  "):
-                text, mark = f"{column.title} {mark}".ljust(size), " "
-            line.append(Segment(f"{text}{mark} ", style("accent" if sorted_by else "head", "head")))
+            mark = f" {self._glyphs.down if self.reverse else self._glyphs.up}" if sorted_by else ""
+            # One cell of the gap on either side, so that the mark fits beside the longest title.
+            text = f"{column.title}{mark or ' '}" if column.right else f" {column.title}{mark}"
+            text = fit(text, size + _GAP, self._glyphs.ellipsis, right=column.right)
+            line.append(Segment(text, style("accent" if sorted_by else "head", "head")))
         return Strip(line)
 
     # -- moving and sorting -------------------------------------------------------------------------------
 
     def sort_next(self) -> None:
-        """Sort by the next column that sorts."""
-        sortable = [index for index, each in enumerate(self.columns) if each.sort is not None]
+        """Sort by the next column that is shown and sorts."""
+        sortable = self._sortable()
         if sortable:
             here = -1 if self.sort_column is None else self.sort_column
             self.sort_by(next((index for index in sortable if index > here), sortable[0]))
+
+    def _sortable(self) -> list[int]:
+        return [self.columns.index(each) for each, _ in self._shown if each.sort is not None]
 
     def sort_by(self, column: int) -> None:
         """Sort by a column, or reverse the order when it is sorted by already."""
@@ -351,6 +354,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.virtual_size = Size(self._width, len(self._order) + 1)
         self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
         self._passes = {}
+        if self.sort_column is not None and self.sort_column not in self._sortable():
+            self.sort_next()  # nobody sees by what the rows are ordered
         self.reload()
         self._show_cursor()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Button, Input
 
 from liverpc.inspector.protocol import (
     ChaosArm,
@@ -99,6 +99,28 @@ async def test_help_lists_the_keys_of_the_screen_and_closes(bench: OpenBench) ->
             await it.pilot.press("question_mark")
 
 
+async def test_a_help_longer_than_the_screen_scrolls_like_a_table(bench: OpenBench) -> None:
+    async with bench(size=(80, 24)) as it:
+        text = await it.press("question_mark")
+        assert ("pause the capture" in text, "quit at once" in text) == (True, False)
+        for key, end in (("G", True), ("g", False), ("end", True), ("home", False), ("pagedown", True)):
+            assert (key, "quit at once" in await it.press(key)) == (key, end)
+        assert "Streams" in await it.press("g")
+        first = (await it.press("j", "j")).splitlines()
+        assert not any("enter" in line and "go to the events" in line for line in first)
+    async with bench(size=(160, 48)) as it:
+        assert "quit at once" in await it.press("question_mark")
+
+
+@pytest.mark.parametrize("before", [[], ["slash", "a"], ["enter"], ["question_mark"]])
+async def test_ctrl_c_quits_from_anywhere(bench: OpenBench, before: list[str]) -> None:
+    async with bench() as it:
+        await fed(it, full(topics=TOPICS))
+        await it.pilot.press(*before, "ctrl+c")
+        await it.pilot.pause()
+        assert it.app._exit
+
+
 async def test_q_goes_back_and_then_quits(bench: OpenBench) -> None:
     async with bench() as it:
         await fed(it, full(topics=TOPICS))
@@ -177,7 +199,21 @@ async def test_s_sorts_by_the_next_column_and_shift_s_turns_around(bench: OpenBe
         assert column(await it.text(), "topic ▲", 3) == ["board:1", "board:2", "chat:general"]
         assert column(await it.press("S"), "topic ▼", 3) == ["chat:general", "board:2", "board:1"]
         assert "merge ▲" in await it.press("s")
-        assert "subs▼" in await it.press("s")
+        assert "subs ▼" in await it.press("s")
+
+
+async def test_only_what_is_shown_is_sorted_by(bench: OpenBench) -> None:
+    async with bench(size=(80, 24)) as it:
+        await fed(it, full(topics=TOPICS))
+        table = it.app.query_one("#topics", Table)
+        for title in ("subs", "last", "age", "ev/s", "out/s", "drop", "error", "topic"):
+            text = await it.press("s")
+            assert (f"{title} ▲" in text) != (f"{title} ▼" in text), title
+        await it.pilot.resize_terminal(160, 36)
+        table.sort_by(1)
+        assert "merge ▲" in await it.text()
+        await it.pilot.resize_terminal(80, 24)
+        assert "subs ▼" in await it.text()
 
 
 async def test_a_click_on_a_heading_sorts_and_again_turns_around(bench: OpenBench) -> None:
@@ -185,9 +221,9 @@ async def test_a_click_on_a_heading_sorts_and_again_turns_around(bench: OpenBenc
         await fed(it, full(topics=TOPICS, stream_stats=[figures(n, published=n, seq=n) for n in (1, 2, 3)]))
         header = await it.line("topic ▲")
         await it.pilot.click("#topics", offset=(header.index("seq"), 0))
-        assert column(await it.text(), "seq▼", 3) == ["chat:general", "board:2", "board:1"]
+        assert column(await it.text(), "seq ▼", 3) == ["chat:general", "board:2", "board:1"]
         await it.pilot.click("#topics", offset=(header.index("seq"), 0))
-        assert column(await it.text(), "seq▲", 3) == ["board:1", "board:2", "chat:general"]
+        assert column(await it.text(), "seq ▲", 3) == ["board:1", "board:2", "chat:general"]
 
 
 async def test_the_cursor_stays_on_its_row_while_others_come_and_go(bench: OpenBench) -> None:
@@ -236,7 +272,7 @@ async def test_older_events_and_calls_that_did_not_come_are_told(bench: OpenBenc
         asked = it.of(Get)
         for each in asked:
             await fed(it, Got(id=each.id, items=[call()] if each.ref == ["calls"] else [pub("board:1")], left_out=1234))
-        assert "1,234 older left out" in await it.line("last 1 events")
+        assert "1,234 older left out" in await it.line("last 1 event ")
         assert "1,234 older left out" in await it.press("3")
 
 
@@ -308,6 +344,12 @@ async def test_a_fault_of_a_lost_session_is_told_as_the_past(bench: OpenBench) -
         assert "CHAOS WAS ARMED" in await it.text()
 
 
+async def test_what_the_fault_bar_shows_is_not_told_twice(bench: OpenBench) -> None:
+    async with bench() as it:
+        assert "al armed" not in await fed(it, ChaosChanged(active=[rule()], text="al armed drop"))
+        assert "the fault ended" in await fed(it, ChaosChanged(active=[], text="the fault ended"))
+
+
 async def test_shift_x_disarms_at_once_at_any_level(bench: OpenBench) -> None:
     async with bench() as it:
         await it.press("X")
@@ -338,6 +380,7 @@ async def test_the_form_arms_a_fault(bench: OpenBench) -> None:
         text = await it.press("x")
         assert "ends by itself" in text
         assert it.app.screen.query_one("#topic", Input).value == "board:1"
+        it.app.screen.set_focus(it.app.screen.query_one("#arm"))
         await it.pilot.press("enter")
         (armed,) = it.of(ChaosArm)
         assert (armed.rule.topic, armed.rule.rate, armed.ttl, armed.rule.limit) == ("board:1", 0.2, 60, 5000)
@@ -345,19 +388,43 @@ async def test_the_form_arms_a_fault(bench: OpenBench) -> None:
         assert len(it.app.screen_stack) == 1
 
 
+async def test_enter_in_a_field_goes_to_the_next_and_arms_nothing(bench: OpenBench) -> None:
+    async with bench(granted="chaos") as it:
+        await fed(it, full(topics=TOPICS))
+        await it.press("x")
+        for name in ("rate", "seed", "seconds", "limit", "arm"):
+            await it.pilot.press("enter")
+            assert it.app.focused is it.app.screen.query_one(f"#{name}")
+            assert it.of(ChaosArm) == []
+        await it.pilot.press("enter")
+        assert len(it.of(ChaosArm)) == 1
+
+
+async def test_without_a_selected_topic_the_form_asks_for_one(bench: OpenBench) -> None:
+    async with bench(granted="chaos", screen="rpc") as it:
+        await it.press("x")
+        assert it.app.screen.query_one("#topic", Input).value == ""
+        it.app.screen.set_focus(it.app.screen.query_one("#arm"))
+        assert "name a topic, or * for all" in await it.press("enter")
+        assert it.of(ChaosArm) == []
+
+
 async def test_the_form_says_what_is_wrong(bench: OpenBench) -> None:
     wrong = {
-        "topic": (" ", "needs a topic"),
+        "topic": (" ", "name a topic, or * for all"),
         "rate": ("2", "from 0 to 1"),
         "seconds": ("1h", "at most 900 seconds"),
         "limit": ("many", "whole number"),
     }
     async with bench(granted="chaos") as it:
+        await fed(it, full(topics=TOPICS))
         await it.press("x")
         for field, (value, problem) in wrong.items():
             line = it.app.screen.query_one(f"#{field}", Input)
             before, line.value = line.value, value
-            assert problem in await it.press("enter")
+            it.app.screen.query_one("#arm", Button).press()
+            await it.pilot.pause()
+            assert problem in await it.text()
             assert it.app.focused is line
             line.value = before
         assert it.of(ChaosArm) == []
@@ -367,6 +434,7 @@ async def test_the_form_says_what_is_wrong(bench: OpenBench) -> None:
 
 async def test_the_forms_buttons_can_be_clicked(bench: OpenBench) -> None:
     async with bench(granted="chaos") as it:
+        await fed(it, full(topics=TOPICS))
         await it.press("x")
         await it.pilot.click("#cancel")
         assert (len(it.app.screen_stack), it.of(ChaosArm)) == (1, [])
@@ -398,6 +466,14 @@ async def test_80_columns_show_what_matters(bench: OpenBench) -> None:
         assert "[4 Connections]" in await it.press("4")
         for title in ("id", "user", "address", "since", "topics", "in/s", "calls", "pend", "buffer"):
             assert title in await it.text()
+
+
+async def test_80_columns_always_lead_to_help_and_to_faults(bench: OpenBench) -> None:
+    async with bench(size=(80, 24), granted="chaos") as it:
+        await fed(it, full(topics=TOPICS))
+        for screen in "234":
+            keys = (await it.press(screen)).splitlines()[-1]
+            assert ("x chaos" in keys, "? help" in keys, "q quit" in keys) == (True, True, True)
 
 
 async def test_a_small_terminal_shows_details_in_place_of_the_table(bench: OpenBench) -> None:

@@ -89,7 +89,9 @@ def test_server_times_become_wall_times(model: Model, hand: Hand) -> None:
 def test_what_was_denied_is_told(hand: Hand) -> None:
     model = Model(monotonic=hand)
     model.apply(welcome(denied=["chaos: off"]))
-    assert list(model.notes) == ["chaos: off"]
+    assert list(model.notes) == ["not granted: chaos: off"]
+    model.apply(welcome(denied=["chaos: off"]))
+    assert len(model.notes) == 1  # not again after a reconnection
 
 
 @pytest.mark.parametrize(
@@ -350,7 +352,13 @@ def test_the_time_left_of_a_fault_runs_down_between_frames(model: Model, hand: H
     assert model.chaos_left(model.chaos[0]) == 0.5
     hand.now += 9
     assert model.chaos_left(model.chaos[0]) == 0
-    assert list(model.notes) == ["al armed drop"]
+
+
+def test_the_end_of_the_last_fault_becomes_a_note_and_its_beginning_does_not(model: Model) -> None:
+    model.apply(ChaosChanged(active=[ChaosRule(rate=0.2, id=1)], text="al armed drop"))
+    assert list(model.notes) == []
+    model.apply(ChaosChanged(active=[], text="the fault ended"))
+    assert list(model.notes) == ["the fault ended"]
 
 
 def test_a_refused_fault_becomes_a_note(model: Model) -> None:

@@ -148,6 +148,23 @@ async def test_a_call_shows_what_it_was_about(bench: OpenBench) -> None:
         assert '{"id": 4}' in await it.press("v")
 
 
+async def test_a_call_with_bad_arguments_shows_each_issue_on_a_line(bench: OpenBench) -> None:
+    async with bench(screen="rpc") as it:
+        result = {"message": "Validation failed", "issues": ["text: Missing argument", "room.id: Expected int"]}
+        text = await fed(it, Events(items=[call(ok=False, result=result)]))
+        lines = [line.strip() for line in text.splitlines()]
+        start = lines.index("Validation failed")
+        assert lines[start + 1 : start + 3] == ["- text: Missing argument", "- room.id: Expected int"]
+        assert '{"message": "Validation failed", "issues": [' in await it.press("v")
+
+
+async def test_the_tab_counts_the_calls_of_the_server(bench: OpenBench) -> None:
+    async with bench(screen="rpc") as it:
+        text = await fed(it, full(counters={"calls": 12_345}), Events(items=[call()]))
+        assert "[3 RPC] 12,345 " in text
+        assert "history 1, 0 failed" in text
+
+
 async def test_f_shows_failed_calls_only(bench: OpenBench) -> None:
     async with bench(screen="rpc") as it:
         await fed(it, Events(items=[call(number=1), call(at=1101.0, ok=False, number=2)]))

@@ -72,7 +72,7 @@ def test_scalars_are_aligned_and_nesting_is_indented() -> None:
 def test_a_huge_value_is_cut_and_says_so() -> None:
     assert len(pretty(list(range(2000)))) == 2000
     lines = pretty(list(range(2001)))
-    assert lines[-1][0][0] == "1 more lines"
+    assert lines[-1][0][0] == "1 more line"
     assert len(lines) == 2001
 
 
