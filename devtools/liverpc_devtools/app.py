@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -258,6 +261,18 @@ def _explained(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
     ]
 
 
+def _end_with_the_terminal() -> None:
+    """Wait until nobody is at the other end of the terminal, then end the process.
+
+    No signal tells that reliably, and what the application still draws can block it for ever.
+    """
+    poller = select.poll()
+    poller.register(sys.__stdout__.fileno() if sys.__stdout__ else 1, 0)  # 0: errors and hang-ups only
+    poller.poll()
+    time.sleep(_SECONDS_TO_END)
+    os._exit(130)
+
+
 async def run(app: DevtoolsApp) -> int:
     """Run ``app`` until it is quit; 0, or 130 when a signal asked the process to end."""
     code = 0
@@ -272,6 +287,7 @@ async def run(app: DevtoolsApp) -> int:
         code = 130
         app.exit()
 
+    threading.Thread(target=_end_with_the_terminal, daemon=True).start()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(each, interrupted)
