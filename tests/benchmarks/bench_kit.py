@@ -97,9 +97,12 @@ def _frame_size(data: bytes) -> int:
 
 
 class EchoLoad:
-    """Calls of ``load/echo`` on several connections, ``depth`` in flight on each."""
+    """Calls of ``load/echo`` on several connections, ``depth`` in flight on each.
 
-    def __init__(self, port: int, connections: int = 16, depth: int = 16) -> None:
+    The depth is such that the generator, which shares its core with an observer, is never what limits the rate.
+    """
+
+    def __init__(self, port: int, connections: int = 16, depth: int = 64) -> None:
         self.depth = depth
         self.sockets = [connect(port) for _ in range(connections)]
         self.block = b"".join(
