@@ -34,7 +34,7 @@ class View(Vertical):
     #: the least size at which table and details are both shown
     ROOM: ClassVar[tuple[int, int]] = (70, 14)
 
-    def __init__(self, model: Model, glyphs: Glyphs, table: Table[Any], *, id: str) -> None:  # noqa: A002
+    def __init__(self, model: Model, glyphs: Glyphs, table: Table[Any], *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.model = model
         self.glyphs = glyphs

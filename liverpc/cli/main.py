@@ -55,11 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _demo(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+
+    def parent_ended() -> None:
+        loop.remove_reader(sys.stdin)  # a closed pipe stays readable
+        stop.set()
+
     if options.until_eof:
         # However our parent ends, even killed: then its end of the pipe is closed.
-        asyncio.get_running_loop().add_reader(sys.stdin, stop.set)
+        loop.add_reader(sys.stdin, parent_ended)
     async with demo(host=options.host, port=options.port, users=options.users, seed=options.seed) as listening:
         print(f"server    {listening.url}")
         print(f"token     in {listening.token_file}")
@@ -73,7 +79,7 @@ def _demo_with_devtools(options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "liverpc.cli", "demo", "--host", options.host, "--port", str(options.port)]
     command += ["--users", str(options.users), "--seed", str(options.seed), "--until-eof"]
     with tempfile.NamedTemporaryFile("w+", prefix="liverpc-demo-", suffix=".log", delete=False) as log:
-        server = subprocess.Popen(  # noqa: S603
+        server = subprocess.Popen(  # noqa: S603 - our own interpreter and options, no shell
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -88,7 +94,8 @@ def _demo_with_devtools(options: argparse.Namespace) -> int:
             url = next((line.split()[3] for line in server.stdout if line.startswith("devtools")), "")
             if url:
                 tool = ["attach", url, "--chaos"] if interactive else ["snapshot", url, "--wait-live"]
-                code = subprocess.run([sys.executable, "-m", "liverpc_devtools.cli", *tool], check=False).returncode  # noqa: S603
+                devtools = [sys.executable, "-m", "liverpc_devtools.cli", *tool]
+                code = subprocess.run(devtools, check=False).returncode  # noqa: S603 - as above
             server.stdin.close()
         log.seek(0)
         said = log.read()

@@ -202,7 +202,7 @@ class Live:
         *,
         merge: Merge = "crud",
         key: str = "id",
-        max: int = 0,  # noqa: A002
+        max: int = 0,  # noqa: A002 - the option's name on the wire
         item: Any,
         access: Predicate | None = None,
         path: str | None = None,

@@ -50,7 +50,7 @@ async def toggle(ctx: Context[Visitor], id: int) -> Todo:  # noqa: A002 - the fi
 
 
 @live
-async def remove(ctx: Context[Visitor], id: int) -> None:  # noqa: A002
+async def remove(ctx: Context[Visitor], id: int) -> None:  # noqa: A002 - the field's name
     """Take a card off the board."""
     todo = _find(ctx, id)
     del ctx.user.world.todos[id]

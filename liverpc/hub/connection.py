@@ -67,7 +67,7 @@ class Connection:
 
     def __init__(
         self,
-        id: str,  # noqa: A002
+        id: str,  # noqa: A002 - the attribute's name
         *,
         link: Link,
         request: ConnectRequest,

@@ -14,6 +14,7 @@ import pytest
 from liverpc import Context, Inspect, Limits, LiveServer, Token, live, public
 from liverpc.hub.tasks import RunningCalls
 from liverpc.inspector.protocol import ATTACH_PATH, SUBPROTOCOL
+from tests.transports.transport_kit import until
 
 QUICK = Limits(close_seconds=0.5, linger_seconds=0.2, drain_seconds=0.1)
 OPEN = Inspect(enabled=True, chaos=True, tokens=(Token(secret="token-for-observers"),))
@@ -56,7 +57,7 @@ async def test_reset_behind_many_subscribes_leaves_no_topic() -> None:
             await loop.sock_sendall(peer, b"".join(map(frame, requests)))
             peer.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
-        await asyncio.sleep(0.5)
+        await until(lambda: server.counters.connections_closed == 10 and not server._background)
         assert not server.connections
         assert not server._hub.topics
 
@@ -78,7 +79,6 @@ async def test_observer_that_comes_while_the_server_stops_leaves_no_task() -> No
     left = [task for task in asyncio.all_tasks() - before if task.get_name() == "liverpc inspector"]
     for writer in writers:
         writer.close()
-    await asyncio.sleep(0.2)
     assert not left
     assert server._hub.touched is None
 
@@ -106,13 +106,12 @@ async def test_server_cancelled_while_it_stops_can_start_again() -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(run())
-    while not where:
-        await asyncio.sleep(0.01)
+    await until(lambda: where)
     _, writer = await asyncio.open_connection(where[0].host, where[0].port)
     writer.write(HEAD % (b"/ws", b""))  # and never answers the goodbye
-    await asyncio.sleep(0.1)
+    await until(lambda: server.connections)
     task.cancel()
-    await asyncio.sleep(0.1)
+    await until(lambda: server._listener is not None and server._listener.draining)
     task.cancel()
     await asyncio.wait([task])
     writer.close()
@@ -139,11 +138,10 @@ async def test_hook_that_raises_a_base_exception_ends_no_other_hook_nor_leaves_t
         writer.write(HEAD % (b"/ws", b""))
         for n in range(3):
             writer.write(frame({"rpc": "m/rows", "id": str(n), "args": [n], "stream": True}))
-        await asyncio.sleep(0.2)
+        await until(lambda: len(server._hub.topics) == 3)
         writer.close()
-        await asyncio.sleep(0.5)
+        await until(lambda: server.counters.connections_closed == 1)
         assert not server._hub.topics
-        assert server.counters.connections_closed == 1
 
 
 async def test_call_cancelled_before_its_first_step_does_not_keep_aclose_busy() -> None:
