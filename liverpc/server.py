@@ -9,7 +9,7 @@ import os
 import signal
 import ssl as ssl_module
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any, TypeVar, overload
@@ -21,6 +21,9 @@ from liverpc.backends.memory import memory_cluster
 from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
 from liverpc.config import Inspect, Limits
+from liverpc.declare.context import Context, Services
+from liverpc.declare.guards import Guard
+from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Modules, Naming, Registry
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins
 from liverpc.dispatch.pipeline import Pipeline
@@ -66,6 +69,22 @@ class LiveServer:
         on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``. Raise ``Reject``
             to refuse. It runs on every connect and reconnect and has ``limits.connect_seconds``.
         on_disconnect: ``(connection, code, reason)``, called once per connection; its errors are logged.
+        on_topic: ``(ctx, topic) -> bool | str``, sync or async: may this connection listen to this topic? Asked
+            for every stream, and for every topic a client subscribes to without a stream; those are withheld
+            silently when there is no such hook. False denies with ``FORBIDDEN``, a string with that code.
+        on_resume: ``(ctx, session_id, seqs)``: a client came back and says which connection it had before and
+            the last event it saw of each topic.
+        authenticate: ``(request) -> None | bool | Mapping | HttpResponse``, sync or async: answers ``POST`` on
+            ``/__ws/auth``, which browser clients with ``auth: true`` ask before they connect.
+        before_execute: ``(ctx, path, args)``, sync or async, after the guard of every call and stream request;
+            ``args`` is the list as sent. Raise a ``LiveError`` to refuse.
+        on_error: ``(path, error, ctx)``: told of every exception that is no ``LiveError``.
+        on_unhandled: ``(connection, data)``: told of every message that is no frame of ours.
+        on_json_message: ``(connection, obj)``: gets messages that are JSON but no frames of ours, instead of
+            ``on_unhandled``.
+        identify: ``(user) -> str | None``: who a user is, for limits, presence and the devtools. Default: its
+            field ``id``, ``user_id`` or ``userId``.
+        guards: Run before the guard of every module.
         origins: Which pages may connect: ``same-origin``, ``*``, or a list such as
             ``["https://app.example"]``.
         path: Of the WebSocket.
@@ -91,6 +110,15 @@ class LiveServer:
         *,
         on_connect: OnConnect | None = None,
         on_disconnect: Callable[[Connection, int, str], object] | None = None,
+        on_topic: Callable[[Context[Any], str], Any] | None = None,
+        on_resume: Callable[[Context[Any], str, dict[str, int]], object] | None = None,
+        authenticate: Callable[[HttpRequest], Any] | None = None,
+        before_execute: Callable[[Context[Any], str, list[Any]], object] | None = None,
+        on_error: Callable[[str, BaseException, Context[Any] | None], object] | None = None,
+        on_unhandled: Callable[[Connection, bytes], object] | None = None,
+        on_json_message: Callable[[Connection, Any], object] | None = None,
+        identify: Callable[[Any], str | None] | None = None,
+        guards: Sequence[Guard | Callable[[Context[Any]], object]] = (),
         origins: Origins = "same-origin",
         path: str = "/ws",
         limits: Limits | None = None,
@@ -114,14 +142,26 @@ class LiveServer:
         self.registry = Registry(modules, naming=naming)
         self._inspect = inspect or Inspect.from_env()
         self._origins = origins
-        self.on_connect = on_connect  # may be replaced until the server starts
-        self._on_disconnect = on_disconnect
+        self.hooks = Hooks(
+            on_connect=on_connect,
+            on_disconnect=on_disconnect,
+            on_topic=on_topic,
+            on_resume=on_resume,
+            authenticate=authenticate,
+            before_execute=before_execute,
+            on_error=on_error,
+            on_unhandled=on_unhandled,
+            on_json_message=on_json_message,
+            identify=identify,
+        )
+        self._guards = guards
         self._cluster = cluster or memory_cluster()
         self._fast_path = fast_path
         self._background = Background()
         self._hub = Hub(self.telemetry, self._cluster.bus, self.limits, monotonic=self._monotonic)
         self._streams = Streams(self._hub, self.telemetry, self._background)
-        self._pipeline = Pipeline(self.registry, self._hub, self._streams, self.telemetry)
+        self._services = Services(self._hub)
+        self._pipeline = Pipeline(self.registry, self._services, self._streams, self.telemetry)
         self.faults = FaultRules(self._monotonic, self._faults_changed)
         self._inspector: Inspector | None = None
         self._endpoints: dict[str, Endpoint] = {}
@@ -195,7 +235,7 @@ class LiveServer:
                     clock=self.clock,
                     context=context,
                     origins=self._origins,
-                    on_connect=self.on_connect,
+                    on_connect=self.hooks.on_connect,
                     on_disconnect=self._disconnected,
                 )
             }
@@ -317,8 +357,8 @@ class LiveServer:
             self._inspector.faults_changed(text)
 
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
-        if self._on_disconnect is not None:
-            self._background.hook(self._on_disconnect, connection, code, reason)
+        if self.hooks.on_disconnect is not None:
+            self._background.hook(self.hooks.on_disconnect, connection, code, reason)
 
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1

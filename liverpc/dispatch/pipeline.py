@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from liverpc.declare.context import Context
+from liverpc.declare.context import Context, Services
 from liverpc.declare.registry import Entry, Registry
+from liverpc.declare.replies import answer
 from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.hub.connection import Connection
-from liverpc.hub.hub import Hub
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
-from liverpc.wire.codec import encode, reply_error, reply_ok
+from liverpc.wire.codec import encode, error_body, ok_body
 from liverpc.wire.frames import ClientFrame
 from liverpc.wire.names import is_path
 
@@ -44,13 +44,13 @@ def _in_thread(handler: Any, *args: Any) -> Any:
 class Pipeline:
     """Answers the calls of a server's connections."""
 
-    def __init__(self, registry: Registry, hub: Hub, streams: Streams, telemetry: Telemetry) -> None:
+    def __init__(self, registry: Registry, services: Services, streams: Streams, telemetry: Telemetry) -> None:
         self._registry = registry
-        self._hub = hub
+        self._services = services
         self._streams = streams
         self._telemetry = telemetry
         self._counters = telemetry.counters
-        self._now = hub.monotonic
+        self._now = services.hub.monotonic
 
     def call(self, connection: Connection, frame: ClientFrame) -> None:
         """Begin a call; whatever comes of it is sent to the connection. Never raises.
@@ -66,7 +66,7 @@ class Pipeline:
         if entry is None or (entry.kind != "rpc" and frame.stream is not True):
             self._refuse(connection, path, call_id, frame, entry)
             return
-        ctx: Context[Any] = Context(self._hub, connection, entry.path, call_id)
+        ctx: Context[Any] = Context(self._services, connection, entry.path, call_id)
         ctx.started_at = self._now()
         waiting: Coroutine[Any, Any, None] | None = None
         if entry.guard is not None:
@@ -87,7 +87,7 @@ class Pipeline:
         """Answer a frame that cannot be handled, if it has an id to answer to."""
         connection.calls_total += 1
         call = None if frame.id is UNSET else frame.id
-        ctx: Context[Any] = Context(self._hub, connection, INVALID_PATH, call)
+        ctx: Context[Any] = Context(self._services, connection, INVALID_PATH, call)
         ctx.started_at = self._now()
         self._failed(None, ctx, b"[]", error)
 
@@ -110,7 +110,7 @@ class Pipeline:
         else:
             error = LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")
             label = UNKNOWN_PATH
-        ctx: Context[Any] = Context(self._hub, connection, label, call)
+        ctx: Context[Any] = Context(self._services, connection, label, call)
         ctx.started_at = self._now()
         self._failed(entry, ctx, frame.args, error)
 
@@ -120,14 +120,13 @@ class Pipeline:
         try:
             declaration = entry.declaration
             result = declaration.handler(ctx, *declaration.signature.decode(args))
-            payload = self._encode_reply(ctx, result)
+            body = ok_body(ctx.call or "", encode(result))
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # whatever it is, the caller waits for an answer
             self._failed(entry, ctx, args, error)
             return
-        if payload is not None:
-            ctx.connection.send(payload)
+        answer(ctx, body)
         self._finished(entry, ctx, args, None, result)
 
     async def _answer(
@@ -138,11 +137,9 @@ class Pipeline:
                 await guard
             if entry.kind == "rpc":
                 result = await self._run(entry, ctx, args)
-                payload = self._encode_reply(ctx, result)
-                if payload is not None:
-                    ctx.connection.send(payload)
+                answer(ctx, ok_body(ctx.call or "", encode(result)))
             else:
-                result = await self._streams.subscribe(entry, ctx, args, ctx.call)
+                result = await self._streams.subscribe(entry, ctx, args)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -174,12 +171,6 @@ class Pipeline:
 
     # -- ending
 
-    def _encode_reply(self, ctx: Context[Any], result: Any) -> bytes | None:
-        encoded = encode(result)
-        if ctx.call is None:
-            return None
-        return reply_ok(ctx.call, encoded)
-
     def _failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: BaseException) -> None:
         if isinstance(error, LiveError):
             sent = error
@@ -192,14 +183,13 @@ class Pipeline:
                 exc_info=error,
             )
             sent = _INTERNAL
-        if ctx.call is not None:
-            try:
-                payload = reply_error(ctx.call, sent)
-            except Exception:
-                log.exception("%s failed with an error that has no JSON form", ctx.path)
-                sent = _INTERNAL
-                payload = reply_error(ctx.call, sent)
-            ctx.connection.send(payload)
+        try:
+            body = error_body(ctx.call or "", sent)
+        except Exception:
+            log.exception("%s failed with an error that has no JSON form", ctx.path)
+            sent = _INTERNAL
+            body = error_body(ctx.call or "", sent)
+        answer(ctx, body)
         self._finished(entry, ctx, args, sent.code, sent.message, sent.issues)
 
     def _finished(
@@ -237,7 +227,7 @@ class Pipeline:
             bytes(args),
             result,
             issues,
-            tuple(ctx.published),
+            tuple(ctx.published or ()),
         )
         if notable:
             notable.emit(event)

@@ -114,6 +114,16 @@ class Link(Protocol):
         """
         ...
 
+    def send_volatile(self, frame: bytes) -> bool:
+        """As :meth:`send`, for a frame nobody misses: dropped and counted while the socket is full."""
+        ...
+
+    def send_latest(self, key: object, frame: bytes) -> bool:
+        """As :meth:`send`; while the socket is full, only the newest frame of each key waits, in place of its
+        predecessor. Replaced frames are counted.
+        """
+        ...
+
     def close(self, code: int, reason: str = "") -> None:
         """Send what is queued, then begin the closing handshake. Harmless when closing already."""
         ...

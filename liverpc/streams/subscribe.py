@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,13 +20,14 @@ from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
 from liverpc.declare.guards import denied
 from liverpc.declare.registry import Entry
+from liverpc.declare.replies import answer
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import Background
 from liverpc.hub.topic import Subscription
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
-from liverpc.wire.codec import encode, reply_ok
+from liverpc.wire.codec import encode, ok_body
 
 __all__ = ["ActiveStream", "Streams"]
 
@@ -51,7 +53,7 @@ class Streams:
 
     # -- opening
 
-    async def subscribe(self, entry: Entry, ctx: Context[Any], raw_args: msgspec.Raw, call: str | None) -> Any:
+    async def subscribe(self, entry: Entry, ctx: Context[Any], raw_args: msgspec.Raw) -> Any:
         """Carry out the plan; the reply is sent from here, because held events must follow it at once.
 
         Returns:
@@ -78,13 +80,11 @@ class Streams:
                     ErrorCode.OVERLOADED,
                     f"too much was published on {topic!r} while it was being loaded; try again",
                 )
-            payload = self._reply(declaration, topic, call, value)
+            body = self._body(declaration, topic, ctx.call or "", value)
         except BaseException as error:
             self._failed(subscription, stream, entry, error)
             raise
-        if payload is not None:
-            ctx.connection.send(payload)
-        self._settled(subscription, stream, entry)
+        answer(ctx, body, partial(self._settled, subscription, stream, entry))
         return value
 
     def _topic(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> str:
@@ -106,7 +106,7 @@ class Streams:
         result = declaration.handler(ctx, *arguments)
         return await result if declaration.is_async else result
 
-    def _reply(self, declaration: Any, topic: str, call: str | None, value: Any) -> bytes | None:
+    def _body(self, declaration: Any, topic: str, call: str, value: Any) -> bytes:
         options = declaration.options
         extra = [b',"topic":', encode(topic), b',"merge":', encode(options.merge)]
         if options.merge == "crud":
@@ -117,8 +117,7 @@ class Streams:
             extra.append(b',"max":%d' % options.max)
         if isinstance(declaration, Channel):
             extra.append(b',"channel":true')
-        encoded = encode(value)
-        return reply_ok(call, encoded, b"".join(extra)) if call is not None else None
+        return ok_body(call, encode(value), b"".join(extra))
 
     def _failed(self, subscription: Subscription, stream: ActiveStream, entry: Entry, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
+import msgspec
+
 from liverpc.backends.memory import memory_cluster
 from liverpc.clock import SeededClock
 from liverpc.config import Limits
-from liverpc.declare.context import Context
+from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -28,6 +30,12 @@ class _NoLink:
     def send(self, frame: bytes) -> bool:
         return False
 
+    def send_volatile(self, frame: bytes) -> bool:
+        return False
+
+    def send_latest(self, key: object, frame: bytes) -> bool:
+        return False
+
     def close(self, code: int, reason: str = "") -> None:
         pass
 
@@ -42,11 +50,8 @@ class TestContext(Context[Any]):
     """A context without a client. ``events`` lists what was published with it: (topic, event, data)."""
 
     __test__ = False
-    __slots__ = ("events",)
 
-    def __init__(self, hub: Hub, connection: Connection, path: str) -> None:
-        super().__init__(hub, connection, path)
-        self.events: list[tuple[str, str, Any]] = []
+    events: list[tuple[str, str, Any]] = msgspec.field(default_factory=list)
 
 
 def create_test_context(
@@ -70,7 +75,7 @@ def create_test_context(
         max_calls=limits.calls_in_flight,
         opened_at=0.0,
     )
-    ctx = TestContext(hub, connection, path)
+    ctx = TestContext(Services(hub), connection, path)
 
     def keep(published: Published) -> None:
         ctx.events.append((published.topic, published.event, published.data))

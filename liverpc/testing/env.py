@@ -141,7 +141,7 @@ class TestEnv:
         self._users: list[Any] = []
 
     async def __aenter__(self) -> Self:
-        original = self.server.on_connect
+        original = self.server.hooks.on_connect
 
         def on_connect(request: ConnectRequest) -> Any:
             given = request.headers.get(_AS_USER)
@@ -149,8 +149,8 @@ class TestEnv:
                 return self._users[int(given)]
             return original(request) if original is not None else None
 
-        self.server.on_connect = on_connect
-        self._stack.callback(setattr, self.server, "on_connect", original)
+        self.server.hooks.on_connect = on_connect
+        self._stack.callback(setattr, self.server.hooks, "on_connect", original)
         await self._stack.enter_async_context(self.server.lifespan())
         self.transport = MemoryTransport(self.server, latency=self._latency)
         self._stack.push_async_callback(self.transport.aclose)

@@ -258,6 +258,12 @@ class _MemoryLink:
         self._down.put(payload)
         return True
 
+    def send_volatile(self, frame: bytes) -> bool:
+        return self.send(frame)
+
+    def send_latest(self, key: object, frame: bytes) -> bool:
+        return self.send(frame)
+
     def close(self, code: int, reason: str = "") -> None:
         if self._goodbye is None:
             self._goodbye = Close(code, clip(reason))

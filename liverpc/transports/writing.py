@@ -94,6 +94,14 @@ class Writing:
             return self._fits()
         return True
 
+    def send_volatile(self, frame: bytes) -> bool:
+        """See :meth:`liverpc.hub.link.Link.send_volatile`."""
+        return self.send(frame)
+
+    def send_latest(self, key: object, frame: bytes) -> bool:
+        """See :meth:`liverpc.hub.link.Link.send_latest`."""
+        return self.send(frame)
+
     def close(self, code: int, reason: str = "") -> None:
         """See :meth:`liverpc.hub.link.Link.close`."""
         raise NotImplementedError

@@ -26,6 +26,7 @@ from liverpc.wire.frames import (
 
 __all__ = [
     "Ignored",
+    "batch_reply",
     "call_text",
     "control_text",
     "decode_batch",
@@ -33,12 +34,13 @@ __all__ = [
     "decode_reply",
     "decode_server_frame",
     "encode",
+    "error_body",
     "event_head",
     "event_payload",
     "event_prefix",
     "json_depth_exceeds",
-    "reply_error",
-    "reply_ok",
+    "ok_body",
+    "reply",
     "rpc_error",
 ]
 
@@ -131,33 +133,36 @@ def event_payload(head: bytes, data: bytes, seq: int) -> bytes:
     return b'%b%b,"seq":%d}' % (head, data, seq)
 
 
-_REPLY = b'{"topic":"__rpc","event":'
-_DATA_ID = b',"data":{"id":'
-
-
-def reply_ok(call: str, result: bytes, extra: bytes = b"") -> bytes:
-    """A successful reply's payload.
+def ok_body(call: str, result: bytes, extra: bytes = b"") -> bytes:
+    """A successful answer.
 
     Args:
         call: The client's id of the call.
         result: Encoded; ``null`` for a handler that returned nothing.
-        extra: More members of the reply, each beginning with a comma.
+        extra: More members, each beginning with a comma.
     """
-    key = encode(call)
-    return b"".join((_REPLY, key, _DATA_ID, key, b',"ok":true,"data":', result, extra, b"}}"))
+    return b'{"id":%b,"ok":true,"data":%b%b}' % (encode(call), result, extra)
 
 
-def reply_error(call: str, error: LiveError) -> bytes:
-    """A failed reply's payload."""
-    key = encode(call)
-    parts = [_REPLY, key, _DATA_ID, key, b',"ok":false,"code":', encode(error.code)]
-    parts += [b',"error":', encode(error.message)]
+def error_body(call: str, error: LiveError) -> bytes:
+    """A failed answer. Raises TypeError when an issue has no JSON form."""
+    parts = [b'{"id":', encode(call), b',"ok":false,"code":', encode(error.code), b',"error":', encode(error.message)]
     if error.issues:
         parts += [b',"issues":', encode(error.issues)]
     if error.retry_after is not None:
         parts += [b',"retryAfter":%d' % round(error.retry_after * 1000)]
-    parts.append(b"}}")
+    parts.append(b"}")
     return b"".join(parts)
+
+
+def reply(call: str, body: bytes) -> bytes:
+    """The payload that brings an answer to its caller."""
+    return b'{"topic":"__rpc","event":%b,"data":%b}' % (encode(call), body)
+
+
+def batch_reply(bodies: list[bytes]) -> bytes:
+    """The payload that answers a batch, in the order of its calls."""
+    return b'{"topic":"__rpc","event":"__batch","data":{"batch":[%b]}}' % b",".join(bodies)
 
 
 # -- client: out ------------------------------------------------------------------------------------------

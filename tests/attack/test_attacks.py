@@ -251,7 +251,7 @@ async def test_context_does_not_remember_every_publish() -> None:
     async def ticker(ctx: Context[Any]) -> int:
         for n in range(1000):
             ctx.publish("t", "set", n)
-        return len(ctx.published)
+        return len(ctx.published or ())
 
     async with TestEnv(serve(ticker=ticker)) as env:
         assert (await ask(env, "m/ticker"))["data"] <= 100

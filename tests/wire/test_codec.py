@@ -22,14 +22,15 @@ from liverpc.wire.codec import (
     decode_reply,
     decode_server_frame,
     encode,
+    error_body,
     event_head,
     event_payload,
     event_prefix,
     json_depth_exceeds,
-    reply_error,
-    reply_ok,
+    ok_body,
     rpc_error,
 )
+from liverpc.wire.codec import reply as reply_payload
 from liverpc.wire.frames import (
     CONTROL_MAX_BYTES,
     ClientFrame,
@@ -261,14 +262,16 @@ def reply_in(payload: bytes, call: str) -> Reply:
 
 @given(TEXT, JSON)
 def test_results_survive_the_wire(call: str, result: Any) -> None:
-    reply = reply_in(reply_ok(call, encode(result)), call)
+    reply = reply_in(reply_payload(call, ok_body(call, encode(result))), call)
     assert reply.ok
     assert isinstance(reply.data, msgspec.Raw)
     assert json.loads(bytes(reply.data)) == result
 
 
 def test_a_streams_reply_has_its_own_members() -> None:
-    reply = reply_in(reply_ok("k", b"[]", b',"topic":"t","merge":"latest","max":5,"channel":true'), "k")
+    reply = reply_in(
+        reply_payload("k", ok_body("k", b"[]", b',"topic":"t","merge":"latest","max":5,"channel":true')), "k"
+    )
     assert (reply.topic, reply.merge, reply.max, reply.channel) == ("t", "latest", 5, True)
 
 
@@ -284,7 +287,7 @@ def test_errors_survive_the_wire(
 ) -> None:
     retry_after = None if milliseconds is None else milliseconds / 1000
     sent = LiveError(code, text, issues=issues, retry_after=retry_after)
-    reply = reply_in(reply_error(call, sent), call)
+    reply = reply_in(reply_payload(call, error_body(call, sent)), call)
     assert not reply.ok
     received = rpc_error(reply)
     assert received.to_dict() == sent.to_dict()

@@ -1,0 +1,74 @@
+"""Where an answer goes: straight to the caller, or into the one reply of the batch its call came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from liverpc.hub.connection import Connection
+from liverpc.wire.codec import batch_reply, reply
+
+if TYPE_CHECKING:
+    from liverpc.declare.context import Context
+
+__all__ = ["BatchReplies", "BatchSlot", "answer"]
+
+
+class BatchReplies:
+    """Collects the answers to one batch, and sends them as one frame when all are there.
+
+    Args:
+        connection: The caller.
+        size: How many answers there will be.
+    """
+
+    __slots__ = ("_after", "_bodies", "_connection", "_missing")
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        self._connection = connection
+        self._bodies = [b""] * size
+        self._missing = size
+        self._after: list[Callable[[], object]] = []
+        if not size:
+            self._send()
+
+    def put(self, position: int, body: bytes, after: Callable[[], object] | None) -> None:
+        """The answer to one call; ``after`` runs when it was sent, which is not before the last one came."""
+        self._bodies[position] = body
+        self._missing -= 1
+        if after is not None:
+            self._after.append(after)
+        if not self._missing:
+            self._send()
+
+    def _send(self) -> None:
+        self._connection.send(batch_reply(self._bodies))
+        for after in self._after:
+            after()
+
+
+class BatchSlot:
+    """One call's place in a batch."""
+
+    __slots__ = ("position", "replies")
+
+    def __init__(self, replies: BatchReplies, position: int) -> None:
+        self.replies = replies
+        self.position = position
+
+
+def answer(ctx: Context[Any], body: bytes, after: Callable[[], object] | None = None) -> None:
+    """Send a call's answer.
+
+    Args:
+        ctx: Of the call. Without an id nobody waits, and nothing is sent.
+        body: From ``wire.codec.ok_body`` or ``error_body``.
+        after: Runs directly behind the answer, for what must follow it.
+    """
+    if ctx.slot is not None:
+        ctx.slot.replies.put(ctx.slot.position, body, after)
+        return
+    if ctx.call is not None:
+        ctx.connection.send(reply(ctx.call, body))
+    if after is not None:
+        after()
