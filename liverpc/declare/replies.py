@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.wire.codec import batch_reply, reply
 
 if TYPE_CHECKING:
     from liverpc.declare.context import Context
 
-__all__ = ["BatchReplies", "BatchSlot", "answer"]
+__all__ = ["BatchReplies", "BatchSlot", "answer", "check_size"]
 
 
 class BatchReplies:
@@ -20,11 +21,13 @@ class BatchReplies:
     Args:
         connection: The caller.
         size: How many answers there will be.
+        then: Called after each answer but the last.
     """
 
-    __slots__ = ("_after", "_bodies", "_connection", "_missing")
+    __slots__ = ("_after", "_bodies", "_connection", "_missing", "_then")
 
-    def __init__(self, connection: Connection, size: int) -> None:
+    def __init__(self, connection: Connection, size: int, then: Callable[[], object] | None = None) -> None:
+        self._then = then
         self._connection = connection
         self._bodies = [b""] * size
         self._missing = size
@@ -40,6 +43,8 @@ class BatchReplies:
             self._after.append(after)
         if not self._missing:
             self._send()
+        elif self._then is not None:
+            self._then()
 
     def _send(self) -> None:
         self._connection.send(batch_reply(self._bodies))
@@ -72,3 +77,21 @@ def answer(ctx: Context[Any], body: bytes, after: Callable[[], object] | None = 
         ctx.connection.send(reply(ctx.call, body))
     if after is not None:
         after()
+
+
+def check_size(result: bytes, largest: int) -> None:
+    """Refuse a result that browsers would drop without a word; its caller would wait for the timeout.
+
+    Args:
+        result: Encoded, and longer than ``largest`` bytes.
+        largest: What clients take, which they count in UTF-16 code units.
+
+    Raises:
+        LiveError: ``PAYLOAD_TOO_LARGE``.
+    """
+    units = len(result.decode().encode("utf-16-le")) // 2
+    if units > largest:
+        raise LiveError(
+            ErrorCode.PAYLOAD_TOO_LARGE,
+            f"the result has {units} characters, clients take at most {largest}; return it in pages",
+        )

@@ -1,37 +1,49 @@
-"""What happens to a call, in fixed order: guard → validation → handler → reply.
+"""What happens to a call, in fixed order:
 
-A stream's path goes through the same guard and then the subscribe plan. A call of a plain function whose guard
-does not wait is answered without a task.
+middleware → guards → ``before_execute`` → validation → access → handler → reply.
+
+A stream's path goes through the same steps up to ``before_execute``, and then the subscribe plan. How a path is
+answered is decided once, when the server starts: the shortest way that has all steps its declaration and the server
+ask for. A plain function in whose way nothing waits is answered without a task.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from liverpc.declare.context import Context, Services
+from liverpc.declare.guards import denied
+from liverpc.declare.hooks import Hooks
+from liverpc.declare.middleware import Middleware, compose
 from liverpc.declare.registry import Entry, Registry
-from liverpc.declare.replies import answer
-from liverpc.errors import ErrorCode, Issue, LiveError
+from liverpc.declare.replies import BatchReplies, BatchSlot, answer, check_size
+from liverpc.dispatch.outcome import Outcomes
+from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
+from liverpc.hub.tasks import Background
 from liverpc.streams.subscribe import Streams
-from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
-from liverpc.wire.codec import encode, error_body, ok_body
-from liverpc.wire.frames import ClientFrame
+from liverpc.telemetry import Telemetry
+from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
+from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
 __all__ = ["Pipeline"]
 
-log = logging.getLogger("liverpc.calls")
-
-_INTERNAL = LiveError(ErrorCode.INTERNAL_ERROR, "Internal server error")
 UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
 INVALID_PATH = "__invalid__"
+
+Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
+Runner = Callable[[Connection, CallFrame, BatchSlot | None], None]
+_ENVELOPE = 1024  # what a reply holds besides the result
+_EXITS = (SystemExit, KeyboardInterrupt)
 
 
 def _in_thread(handler: Any, *args: Any) -> Any:
@@ -44,113 +56,203 @@ def _in_thread(handler: Any, *args: Any) -> Any:
 class Pipeline:
     """Answers the calls of a server's connections."""
 
-    def __init__(self, registry: Registry, services: Services, streams: Streams, telemetry: Telemetry) -> None:
-        self._registry = registry
+    def __init__(
+        self,
+        registry: Registry,
+        services: Services,
+        streams: Streams,
+        telemetry: Telemetry,
+        *,
+        hooks: Hooks,
+        background: Background,
+        middlewares: Sequence[Middleware] = (),
+    ) -> None:
         self._services = services
         self._streams = streams
-        self._telemetry = telemetry
-        self._counters = telemetry.counters
+        self._hooks = hooks
+        self._middlewares = middlewares
         self._now = services.hub.monotonic
+        self._outcomes = Outcomes(telemetry, hooks, background, self._now)
+        self._largest = services.hub.limits.reply_bytes - _ENVELOPE
+        self._short = not middlewares and hooks.before_execute is None  # guards come first then
+        self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
 
-    def call(self, connection: Connection, frame: ClientFrame) -> None:
+    def call(self, connection: Connection, frame: CallFrame, slot: BatchSlot | None = None) -> None:
         """Begin a call; whatever comes of it is sent to the connection. Never raises.
 
         Calls of one connection run concurrently and are answered as they are done. A plain function runs now;
         an async one may start a turn later.
         """
-        path, call = frame.rpc, frame.id
-        assert path is not UNSET
-        call_id = None if call is UNSET else call
+        run = self.runners.get(frame.rpc)
+        if run is not None:
+            run(connection, frame, slot)
+        else:
+            self.refuse(connection, frame, _nothing_there(frame), slot)
+
+    def batch(self, connection: Connection, calls: Sequence[CallFrame], *, sequential: bool) -> None:
+        """Begin several calls that are answered together, when the last one is done.
+
+        Args:
+            connection: The caller.
+            calls: With more than ``BATCH_MAX`` none of them runs.
+            sequential: Each begins when the one before was answered, be it with an error.
+        """
+        if len(calls) > BATCH_MAX:
+            text = f"a batch has at most {BATCH_MAX} calls, this one {len(calls)}; send several batches"
+            slot = BatchSlot(BatchReplies(connection, 1), 0)
+            self.refuse(connection, CallFrame(), LiveError(ErrorCode.INVALID_REQUEST, text), slot)
+        elif sequential:
+            waiting = deque(enumerate(calls))
+            replies = BatchReplies(connection, len(calls), then=lambda: self._next(connection, waiting, replies))
+            self._next(connection, waiting, replies)
+        else:
+            replies = BatchReplies(connection, len(calls))
+            for position, call in enumerate(calls):
+                self.call(connection, call, BatchSlot(replies, position))
+
+    def _next(self, connection: Connection, waiting: deque[tuple[int, CallFrame]], replies: BatchReplies) -> None:
+        if waiting and not connection.closed:
+            position, call = waiting.popleft()
+            # Not within its predecessor's answer.
+            connection.calls.call_soon(partial(self.call, connection, call, BatchSlot(replies, position)))
+
+    def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: BatchSlot | None = None) -> None:
+        """Answer a call that cannot even begin, if it has an id to answer to."""
         connection.calls_total += 1
-        entry = self._registry.get(path)
-        if entry is None or (entry.kind != "rpc" and frame.stream is not True):
-            self._refuse(connection, path, call_id, frame, entry)
-            return
-        ctx: Context[Any] = Context(self._services, connection, entry.path, call_id)
-        ctx.started_at = self._now()
-        waiting: Coroutine[Any, Any, None] | None = None
-        if entry.guard is not None:
+        label = UNKNOWN_PATH if error.code == ErrorCode.NOT_FOUND else INVALID_PATH
+        call = frame.id if frame.id is not UNSET else None if slot is None else ""
+        ctx: Context[Any] = Context(self._services, connection, label, call, slot, self._now())
+        self._outcomes.failed(None, ctx, frame.args, error)
+
+    def refuse_batch(self, connection: Connection, calls: Sequence[CallFrame], error: LiveError) -> None:
+        """The same for all calls of a batch."""
+        replies = BatchReplies(connection, len(calls))
+        for position, call in enumerate(calls):
+            self.refuse(connection, call, error, BatchSlot(replies, position))
+
+    # -- the ways to answer on a path
+
+    def _runner(self, entry: Entry) -> Runner:
+        if entry.direct and self._short and entry.declaration.access is None:
+            return self._at_once(entry)
+        return self._in_task(entry)
+
+    def _at_once(self, entry: Entry) -> Runner:
+        # The hot path: all it needs is in local variables, and it calls as little as it can.
+        services, path, guard = self._services, entry.path, entry.guard
+        now, failed, finished = self._now, self._outcomes.failed, self._outcomes.finished
+        handler, signature, largest = entry.declaration.handler, entry.declaration.signature, self._largest
+        exact, in_task = signature.exact, self._answering(entry)
+
+        def run(connection: Connection, frame: CallFrame, slot: BatchSlot | None) -> None:
+            connection.calls_total += 1
+            call, args = frame.id, frame.args
+            ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
             try:
-                waiting = entry.guard.check(ctx)
-            except (SystemExit, KeyboardInterrupt):
+                if guard is not None and (waiting := guard.check(ctx)) is not None:
+                    connection.calls.start(ctx, in_task(ctx, args, waiting))
+                    return
+                try:
+                    arguments = exact(args)
+                except Exception:
+                    arguments = signature.decode(args)
+                # Unpacking costs as much as the rest of the call.
+                result = handler(ctx, arguments[0]) if len(arguments) == 1 else handler(ctx, *arguments)
+                encoded = encode(result)
+                if len(encoded) > largest:
+                    check_size(encoded, largest)
+            except _EXITS:
                 raise
-            except BaseException as error:  # as below
-                self._failed(entry, ctx, frame.args, error)
+            except BaseException as error:  # whatever it is, the caller waits for an answer
+                failed(entry, ctx, args, error)
                 return
-        if entry.direct and waiting is None:
-            self._answer_direct(entry, ctx, frame.args)
-        else:
-            connection.calls.start(self._answer(entry, ctx, frame.args, waiting), ctx)
-            connection.call_started()
+            if slot is not None:
+                answer(ctx, ok_body(ctx.call or "", encoded))
+            elif call is not UNSET:
+                connection.link.send(reply_frame(call, encoded))
+            finished(entry, ctx, args, None, result)
 
-    def refuse(self, connection: Connection, frame: ClientFrame, error: LiveError) -> None:
-        """Answer a frame that cannot be handled, if it has an id to answer to."""
-        connection.calls_total += 1
-        call = None if frame.id is UNSET else frame.id
-        ctx: Context[Any] = Context(self._services, connection, INVALID_PATH, call)
-        ctx.started_at = self._now()
-        self._failed(None, ctx, b"[]", error)
+        return run
 
-    def _refuse(
-        self, connection: Connection, path: str, call: str | None, frame: ClientFrame, entry: Entry | None
-    ) -> None:
-        if entry is not None:
-            # Running a loader without its topic, access and subscription would bypass them.
-            error = LiveError(ErrorCode.INVALID_REQUEST, f"{entry.path} is a stream; subscribe to it")
-            label = entry.path
-        elif not is_path(path):
-            error = LiveError(
-                ErrorCode.INVALID_REQUEST,
-                "a path is two or more parts of letters, digits, _ and -, joined by /",
-            )
-            label = INVALID_PATH
-        elif bytes(frame.args)[:1] != b"[":
-            error = LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
-            label = UNKNOWN_PATH
-        else:
-            error = LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")
-            label = UNKNOWN_PATH
-        ctx: Context[Any] = Context(self._services, connection, label, call)
-        ctx.started_at = self._now()
-        self._failed(entry, ctx, frame.args, error)
+    def _in_task(self, entry: Entry) -> Runner:
+        services, path, now, failed = self._services, entry.path, self._now, self._outcomes.failed
+        is_call, in_task = entry.kind == "rpc", self._answering(entry)
+        guard = entry.guard if self._short else None  # otherwise it has its place in the task
 
-    # -- running
-
-    def _answer_direct(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> None:
-        try:
-            declaration = entry.declaration
-            result = declaration.handler(ctx, *declaration.signature.decode(args))
-            body = ok_body(ctx.call or "", encode(result))
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # whatever it is, the caller waits for an answer
-            self._failed(entry, ctx, args, error)
-            return
-        answer(ctx, body)
-        self._finished(entry, ctx, args, None, result)
-
-    async def _answer(
-        self, entry: Entry, ctx: Context[Any], args: msgspec.Raw, guard: Coroutine[Any, Any, None] | None
-    ) -> None:
-        try:
-            if guard is not None:
-                await guard
-            if entry.kind == "rpc":
-                result = await self._run(entry, ctx, args)
-                answer(ctx, ok_body(ctx.call or "", encode(result)))
-            else:
-                result = await self._streams.subscribe(entry, ctx, args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and self._ends(ctx):
-                self._finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
+        def run(connection: Connection, frame: CallFrame, slot: BatchSlot | None) -> None:
+            connection.calls_total += 1
+            call, args, waiting = frame.id, frame.args, None
+            ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
+            try:
+                if not is_call and frame.stream is not True:
+                    # Running a loader without its topic, access and subscription would bypass them.
+                    raise LiveError(ErrorCode.INVALID_REQUEST, f"{path} is a stream; subscribe to it")
+                if guard is not None:
+                    waiting = guard.check(ctx)
+            except _EXITS:
                 raise
-            self._failed(entry, ctx, args, error)
-        else:
-            self._finished(entry, ctx, args, None, result)
-        finally:
-            ctx.connection.call_finished()
+            except BaseException as error:  # as above
+                failed(entry, ctx, args, error)
+                return
+            connection.calls.start(ctx, in_task(ctx, args, waiting))
+
+        return run
+
+    # -- in a task
+
+    def _answering(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw, Waiting], Coroutine[Any, Any, None]]:
+        """What a call's task does: the rest of its guard, all further steps, the answer."""
+        execute, is_call, largest = self._steps(entry), entry.kind == "rpc", self._largest
+        failed, finished = self._outcomes.failed, self._outcomes.finished
+
+        async def run(ctx: Context[Any], args: msgspec.Raw, waiting: Waiting) -> None:
+            try:
+                if waiting is not None:
+                    await waiting
+                result = await execute(ctx, args)
+                if is_call:
+                    encoded = encode(result)
+                    if len(encoded) > largest:
+                        check_size(encoded, largest)
+                    if ctx.slot is not None:
+                        answer(ctx, ok_body(ctx.call or "", encoded))
+                    elif ctx.call is not None:
+                        ctx.connection.link.send(reply_frame(ctx.call, encoded))
+            except _EXITS:
+                raise
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and self._ends(ctx):
+                    finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
+                    raise
+                failed(entry, ctx, args, error)
+            else:
+                finished(entry, ctx, args, None, result)
+            finally:
+                ctx.connection.calls.finished(ctx)
+
+        return run
+
+    def _steps(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw], Awaitable[Any]]:
+        """From the guard to the result."""
+        declaration: Any = entry.declaration
+        if not self._short:
+            return partial(self._execute_all, entry)
+        if entry.kind != "rpc":
+            return partial(self._streams.subscribe, entry)
+        if not declaration.is_async or declaration.access is not None:
+            return partial(self._execute, entry)
+        handler, signature = declaration.handler, declaration.signature
+        exact = signature.exact
+
+        def begin(ctx: Context[Any], args: msgspec.Raw) -> Awaitable[Any]:
+            try:
+                arguments = exact(args)
+            except Exception:
+                arguments = signature.decode(args)
+            awaitable: Awaitable[Any] = handler(ctx, *arguments)
+            return awaitable
+
+        return begin
 
     def _ends(self, ctx: Context[Any]) -> bool:
         """Whether a cancellation is meant for the call: the client is gone, or the server stops.
@@ -160,75 +262,45 @@ class Pipeline:
         task = asyncio.current_task()
         return ctx.connection.closed or (task is not None and task.cancelling() > 0)
 
-    async def _run(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
+    async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
+        if entry.kind != "rpc":
+            return await self._streams.subscribe(entry, ctx, args)
         arguments = declaration.signature.decode(args)
+        if declaration.access is not None:
+            allowed = declaration.access(ctx, *arguments)
+            if isawaitable(allowed):  # always true: to be awaited before its truth is tested
+                allowed = await allowed
+            if not allowed:
+                raise denied(ctx)
         if declaration.is_async:
             return await declaration.handler(ctx, *arguments)
         if declaration.thread:
             return await asyncio.to_thread(_in_thread, declaration.handler, ctx, *arguments)
         return declaration.handler(ctx, *arguments)
 
-    # -- ending
+    async def _execute_all(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
+        """With middleware and ``before_execute`` in their places."""
 
-    def _failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: BaseException) -> None:
-        if isinstance(error, LiveError):
-            sent = error
-        else:
-            log.error(
-                "%s failed (connection %s, request %s)",
-                ctx.path,
-                ctx.connection.id,
-                ctx.request_id,
-                exc_info=error,
-            )
-            sent = _INTERNAL
-        try:
-            body = error_body(ctx.call or "", sent)
-        except Exception:
-            log.exception("%s failed with an error that has no JSON form", ctx.path)
-            sent = _INTERNAL
-            body = error_body(ctx.call or "", sent)
-        answer(ctx, body)
-        self._finished(entry, ctx, args, sent.code, sent.message, sent.issues)
+        async def core(ctx: Context[Any]) -> Any:
+            if entry.guard is not None and (waiting := entry.guard.check(ctx)) is not None:
+                await waiting
+            if self._hooks.before_execute is not None:
+                verdict = self._hooks.before_execute(ctx, entry.path, decode_args(args))
+                if isawaitable(verdict):
+                    await verdict
+            return await self._execute(entry, ctx, args)
 
-    def _finished(
-        self,
-        entry: Entry | None,
-        ctx: Context[Any],
-        args: msgspec.Raw | bytes,
-        code: str | None,
-        result: Any,
-        issues: Sequence[Issue] = (),
-    ) -> None:
-        seconds = self._now() - ctx.started_at
-        if entry is not None:
-            entry.calls += 1
-            entry.seconds += seconds
-            if seconds > entry.max_seconds:
-                entry.max_seconds = seconds
-            if code is not None:
-                entry.errors += 1
-        self._counters.calls += 1
-        self._counters.call_errors += code is not None
-        telemetry = self._telemetry
-        notable = (code is not None or seconds >= SLOW_CALL) and telemetry.call_notable
-        if not (telemetry.call_finished or notable):
-            return
-        event = CallFinished(
-            ctx.path,
-            ctx.connection.id,
-            ctx.connection.user_id,
-            ctx.call,
-            entry is not None and entry.kind != "rpc",
-            seconds,
-            code,
-            entry.declaration.signature.names if entry is not None else (),
-            bytes(args),
-            result,
-            issues,
-            tuple(ctx.published or ()),
-        )
-        if notable:
-            notable.emit(event)
-        telemetry.call_finished.emit(event)
+        return await compose(self._middlewares, core)(ctx)
+
+
+def _nothing_there(frame: CallFrame) -> LiveError:
+    path = frame.rpc
+    if path is UNSET:
+        return LiveError(ErrorCode.INVALID_REQUEST, "in a batch, every call needs a path and an id, both strings")
+    if not is_path(path):
+        text = "a path is two or more parts of letters, digits, _ and -, joined by /"
+        return LiveError(ErrorCode.INVALID_REQUEST, text)
+    if bytes(frame.args)[:1] != b"[":
+        return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+    return LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")

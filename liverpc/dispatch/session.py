@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
+from msgspec import UNSET
 
 from liverpc.config import Limits
+from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -15,9 +15,15 @@ from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import Background
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionClosed, FrameIgnored, Telemetry
-from liverpc.wire.codec import Ignored, decode_client_frame, encode
-from liverpc.wire.frames import SUBSCRIBE_BATCH_MAX, ClientFrame
-from liverpc.wire.names import topic_fault
+from liverpc.wire.codec import (
+    UNREADABLE,
+    Ignored,
+    decode_batch_calls,
+    decode_call,
+    decode_call_carefully,
+    decode_control,
+)
+from liverpc.wire.frames import NO_BATCH
 
 __all__ = ["LiveSession"]
 
@@ -28,11 +34,14 @@ class LiveSession:
     __slots__ = (
         "_background",
         "_connection",
+        "_controls",
         "_counters",
         "_depth",
         "_gone",
         "_hub",
         "_pipeline",
+        "_runners",
+        "_shallow",
         "_streams",
         "_telemetry",
     )
@@ -44,6 +53,7 @@ class LiveSession:
         hub: Hub,
         pipeline: Pipeline,
         streams: Streams,
+        controls: Controls,
         telemetry: Telemetry,
         background: Background,
         limits: Limits,
@@ -52,11 +62,14 @@ class LiveSession:
         self._connection = connection
         self._hub = hub
         self._pipeline = pipeline
+        self._runners = pipeline.runners
         self._streams = streams
+        self._controls = controls
         self._telemetry = telemetry
         self._counters = telemetry.counters
         self._background = background
         self._depth = limits.depth
+        self._shallow = 2 * limits.depth
         self._gone = gone
 
     @property
@@ -70,20 +83,32 @@ class LiveSession:
         connection.frames_in += 1
         self._counters.frames_in += 1
         try:
-            frame = decode_client_frame(payload, self._depth, text)
+            # Nesting takes two characters a level: most frames are too short to be worth a closer look.
+            if text and len(payload) <= self._shallow:
+                frame = decode_call(payload)
+            else:
+                frame = decode_call_carefully(payload, self._depth, text)
+            run = self._runners.get(frame.rpc)
+            if run is not None:
+                run(connection, frame, None)
+            elif frame.rpc is not UNSET:
+                self._pipeline.call(connection, frame)
+            elif frame.batch is not NO_BATCH:
+                calls = decode_batch_calls(frame.batch)
+                self._pipeline.batch(connection, calls, sequential=frame.sequential is True)
+            elif not self._controls.obey(connection, decode_control(payload, text)):
+                raise Ignored("not_ours")
         except Ignored as ignored:
-            self._ignore(ignored, len(payload))
-            return
-        if frame.rpc is not msgspec.UNSET:
-            self._pipeline.call(connection, frame)
-        else:
-            self._control(frame, len(payload))
+            self._ignore(ignored, payload, text)
+        except UNREADABLE:
+            self._ignore(Ignored("malformed"), payload, text)
 
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone: end its streams and cancel its handlers."""
         connection = self._connection
         connection.closed = True
         self._hub.connections.pop(connection.id, None)
+        self._hub.requests.gone(connection)
         self._streams.closed(connection)
         if connection.calls.of:
             self._background.start(connection.calls.aclose(), name=f"end of {connection!r}")
@@ -95,56 +120,18 @@ class LiveSession:
             )
         self._gone(connection, code, reason)
 
-    def _ignore(self, ignored: Ignored, size: int) -> None:
+    def _ignore(self, ignored: Ignored, payload: bytes, text: bool) -> None:
         self._counters.frames_ignored += 1
         if self._telemetry.frame_ignored:
-            self._telemetry.frame_ignored.emit(FrameIgnored(self._connection.id, ignored.reason, size))
-        if ignored.frame is not None:
+            self._telemetry.frame_ignored.emit(FrameIgnored(self._connection.id, ignored.reason, len(payload)))
+        if ignored.frame is None:
+            self._controls.unhandled(self._connection, payload, text)
+        else:
             error = LiveError(
                 ErrorCode.INVALID_REQUEST,
                 f"the frame nests deeper than {self._depth} levels; flatten the arguments",
             )
-            self._pipeline.refuse(self._connection, ignored.frame, error)
-
-    # -- control frames (docs/protocol.md section 4)
-
-    def _control(self, frame: ClientFrame, size: int) -> None:
-        kind = frame.type
-        if kind == "hello":
-            pass  # it announces what the client can do beyond single frames, which is all we send
-        elif kind == "subscribe":
-            self._subscribe([frame.topic], frame.ref)
-        elif kind == "subscribe-batch" and isinstance(frame.topics, list):
-            topics = frame.topics[:SUBSCRIBE_BATCH_MAX]
-            # Refusals for malformed topics come first, as front ends are used to.
-            self._subscribe(sorted(topics, key=lambda topic: self._fault(topic) is None), frame.ref)
-        elif kind == "unsubscribe" and isinstance(frame.topic, str):
-            self._streams.unsubscribe(self._connection, frame.topic)
-        else:
-            self._ignore(Ignored("not_ours"), size)
-
-    def _fault(self, topic: Any) -> str | None:
-        # A topic the connection holds already is fine whatever characters its stream gave it.
-        if isinstance(topic, str) and topic in self._connection.subscriptions:
-            return None
-        if (fault := topic_fault(topic)) is not None:
-            return fault
-        return None if topic.isascii() and "\x7f" not in topic else "is not plain ASCII"
-
-    def _subscribe(self, topics: list[Any], ref: Any) -> None:
-        """Acknowledge topics the connection holds through a stream.
-
-        Any other well-formed topic gets no answer: it would bypass the stream's own checks, and a denial
-        would put an error on healthy streams, whose clients ask for their topics before they ask for the
-        streams again after a reconnect.
-        """
-        answerable = isinstance(ref, str | int | float) and not isinstance(ref, bool)
-        for topic in topics:
-            fault = self._fault(topic)
-            if not answerable:
-                continue
-            if fault is not None:
-                denial = {"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": "INVALID_TOPIC"}
-                self._connection.send(encode(denial))
-            elif topic in self._connection.subscriptions:
-                self._connection.send(encode({"type": "subscribed", "topic": topic, "ref": ref}))
+            if ignored.frame.rpc is not UNSET:
+                self._pipeline.refuse(self._connection, ignored.frame, error)
+            else:
+                self._pipeline.refuse_batch(self._connection, decode_batch_calls(ignored.frame.batch), error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from math import inf
 
 import msgspec
@@ -124,7 +125,7 @@ class View:
             ],
             pending=pending,
             pending_total=pending_total,
-            counters=msgspec.structs.asdict(source.counters),
+            counters=asdict(source.counters),
             chaos=self.rules(at),
             busy=round(busy, 4),
         )
@@ -174,7 +175,7 @@ class View:
             )
             for connection in self._source.hub.connections.values()
             if connection.calls.of
-            for ctx in connection.calls.of.values()
+            for ctx in connection.calls.of
         ]
         calls.sort(key=lambda call: call.started_at)
         return calls[:_MAX_PENDING], len(calls)

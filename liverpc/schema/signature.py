@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import GenericAlias
 from typing import Any, get_type_hints
 
 import msgspec
@@ -22,6 +23,7 @@ __all__ = ["Signature", "where"]
 _LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -65,6 +67,7 @@ class Signature:
         self.names = tuple(p.name for p in self.parameters)
         self._bound = inspected.replace(parameters=given[1:])
         self._hints: dict[str, Any] | None = None
+        self._exact: Callable[[Any], tuple[Any, ...]] | None = None
         self._decode: Callable[[Any], Any] | None = None
         self._each: list[Callable[[Any], Any]] = []
         self._decode_rest: Callable[[Any], Any] | None = None
@@ -115,6 +118,9 @@ class Signature:
                 fields.append((parameter.name, annotation, default))
         if self.rest is not None:
             self._decode_rest = self._decoder(self.rest.name, hints.get(self.rest.name, Any))
+        else:
+            exact = GenericAlias(tuple, tuple(hints.get(name, Any) for name in self.names))
+            self._exact = msgspec.json.Decoder(exact).decode
         arguments = msgspec.defstruct("Arguments", fields, array_like=True)
         self._decode = msgspec.json.Decoder(arguments).decode
 
@@ -129,6 +135,16 @@ class Signature:
 
     # -- arguments, server side
 
+    @property
+    def exact(self) -> Callable[[Any], Sequence[Any]]:
+        """As :meth:`decode`, several times faster, for lists of exactly the parameters.
+
+        For others it may raise anything: then :meth:`decode` has defaults, drops what is surplus, or says
+        what is wrong.
+        """
+        self.resolve()
+        return self._exact or self.decode
+
     def decode(self, raw: msgspec.Raw | bytes) -> Sequence[Any]:
         """The handler's arguments from a JSON list.
 
@@ -138,21 +154,21 @@ class Signature:
         """
         if self._decode is None:
             self.resolve()
-            assert self._decode is not None
+        assert self._decode is not None
         try:
             arguments: tuple[Any, ...] = msgspec.structs.astuple(self._decode(raw))
             if self._decode_rest is not None:
                 surplus = _decode_list(raw)[len(arguments) :]
                 arguments += tuple(self._decode_rest(item) for item in surplus)
-        except (msgspec.MsgspecError, RecursionError):
+        except _UNREADABLE:
             raise self._refusal(raw) from None
         return arguments
 
     def _refusal(self, raw: msgspec.Raw | bytes) -> LiveError:
         try:
             items = _decode_list(raw)
-        except (msgspec.MsgspecError, RecursionError):
-            return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+        except _UNREADABLE:
+            return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list of JSON values in UTF-8")
         issues: list[Issue] = []
         # A fault inside the only argument is located from there on: front ends map such paths to form fields.
         alone = len(self.parameters) == 1 and self.rest is None
@@ -163,13 +179,13 @@ class Signature:
                 continue
             try:
                 self._each[position](items[position])
-            except msgspec.MsgspecError as error:
+            except _UNREADABLE as error:
                 issues.append(_issue(parameter.name, str(error), alone))
         if self.rest is not None and self._decode_rest is not None:
             for position, item in enumerate(items[len(self.parameters) :]):
                 try:
                     self._decode_rest(item)
-                except msgspec.MsgspecError as error:
+                except _UNREADABLE as error:
                     issue = _issue(self.rest.name, str(error), alone=False)
                     issue.path.insert(1, str(position))
                     issues.append(issue)

@@ -11,57 +11,82 @@ from itertools import accumulate
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw, UnsetType
 
-from liverpc.errors import Issue, LiveError, RpcError
+from liverpc.errors import ErrorCode, Issue, LiveError, RpcError
 from liverpc.wire.frames import (
     CONTROL_MAX_BYTES,
-    ClientFrame,
+    CallFrame,
+    ControlFrame,
     Denied,
     EventBatch,
     EventFrame,
     Reply,
     ServerFrame,
+    ServerRequest,
 )
+from liverpc.wire.framing import HEADERS, text_frame
 
 __all__ = [
+    "UNREADABLE",
     "Ignored",
     "batch_reply",
+    "batch_text",
     "call_text",
+    "canonical",
     "control_text",
+    "decode_args",
     "decode_batch",
-    "decode_client_frame",
+    "decode_batch_calls",
+    "decode_batch_reply",
+    "decode_call",
+    "decode_call_carefully",
+    "decode_control",
+    "decode_object",
     "decode_reply",
     "decode_server_frame",
     "encode",
     "error_body",
+    "event_batch",
     "event_head",
     "event_payload",
     "event_prefix",
     "json_depth_exceeds",
     "ok_body",
     "reply",
+    "reply_frame",
     "rpc_error",
 ]
+
+_ERROR_TEXT_MAX = 1000  # characters of an error that a client tells: in any script they fit a control frame
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """A value as compact JSON. Raises TypeError for what has no JSON form."""
 
-_decode_client = msgspec.json.Decoder(ClientFrame).decode
+_decode_control = msgspec.json.Decoder(ControlFrame).decode
+_decode_list = msgspec.json.Decoder(list[Any]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_event = msgspec.json.Decoder(EventFrame).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
 _decode_issues = msgspec.json.Decoder(list[Issue]).decode
 
 
+class _Id(msgspec.Struct, gc=False):
+    id: str | UnsetType = UNSET
+
+
+_decode_id = msgspec.json.Decoder(_Id).decode
+
 # What decoding hostile bytes raises. msgspec leaves the UTF-8 of strings to Python.
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Ignored(Exception):
     """A frame that means nothing here. ``reason``: ``malformed``, ``too_deep``, ``not_ours``."""
 
-    def __init__(self, reason: str, frame: ClientFrame | None = None) -> None:
+    def __init__(self, reason: str, frame: CallFrame | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.frame = frame  # with a usable id, when the frame can still be answered
@@ -89,29 +114,92 @@ def json_depth_exceeds(payload: bytes, limit: int) -> bool:
 # -- server: in -------------------------------------------------------------------------------------------
 
 
-def decode_client_frame(payload: bytes, depth: int, text: bool = True) -> ClientFrame:
-    """The frame in ``payload``; exactly one of ``rpc`` and ``type`` is set.
+decode_call = msgspec.json.Decoder(CallFrame).decode
+"""The frame in a text message that is too short to nest too deep.
+
+It is neither a call nor a batch, but perhaps a control frame, when it has neither ``rpc`` nor ``batch``. Raises one of
+``UNREADABLE`` for what is no frame at all.
+"""
+
+
+def decode_call_carefully(payload: bytes, depth: int, text: bool) -> CallFrame:
+    """The same for any message.
 
     Raises:
         Ignored: It is no frame of ours; nothing must be answered unless the exception carries a frame.
     """
-    if payload[:1] != b"{":
-        raise Ignored("not_ours")
     too_deep = json_depth_exceeds(payload, depth)
     try:
         if not text:
             payload.decode()  # in a binary frame nobody has checked the UTF-8 of the arguments yet
-        frame = _decode_client(payload)
-    except _UNREADABLE:
+        frame = decode_call(payload)
+    except UNREADABLE:
         raise Ignored("too_deep" if too_deep else "malformed") from None
-    if frame.rpc is not UNSET:
-        if too_deep:
-            raise Ignored("too_deep", frame)
-        return frame
     if too_deep:
-        raise Ignored("too_deep")
+        answerable = frame.rpc is not UNSET or bytes(frame.batch)[:1] == b"["
+        raise Ignored("too_deep", frame if answerable else None)
+    return frame
+
+
+def decode_control(payload: bytes, text: bool) -> ControlFrame:
+    """The control frame in ``payload``.
+
+    Raises:
+        Ignored: It is none.
+    """
+    try:
+        frame = _decode_control(payload)
+    except UNREADABLE:
+        raise Ignored("malformed") from None
     if frame.type is UNSET or not text or len(payload) > CONTROL_MAX_BYTES:
         raise Ignored("not_ours")
+    return frame
+
+
+def decode_object(payload: bytes, depth: int) -> dict[str, Any] | None:
+    """Any JSON object, whoever it is for; None for what is none or nests too deep."""
+    if json_depth_exceeds(payload, depth):
+        return None
+    try:
+        return _decode_object(payload)
+    except UNREADABLE:
+        return None
+
+
+def decode_batch_calls(batch: Raw) -> list[CallFrame]:
+    """The calls in a batch, in order.
+
+    What cannot be a call with an answer, for want of a path or an id, becomes a frame without ``rpc``.
+
+    Raises:
+        Ignored: It is no list.
+    """
+    try:
+        elements = _decode_raws(batch)
+    except UNREADABLE:
+        raise Ignored("malformed") from None
+    return [_batch_call(element) for element in elements]
+
+
+def decode_args(args: Raw) -> list[Any]:
+    """A call's arguments as plain values; LiveError ``INVALID_REQUEST`` when they are no list."""
+    try:
+        return _decode_list(args)
+    except UNREADABLE:
+        raise LiveError(ErrorCode.INVALID_REQUEST, "args must be a list") from None
+
+
+def _batch_call(element: Raw) -> CallFrame:
+    try:
+        frame = decode_call(element)
+    except UNREADABLE:
+        try:
+            # Another field is wrong: the id may still tell the caller which of its calls failed.
+            return CallFrame(id=_decode_id(element).id)
+        except UNREADABLE:
+            return CallFrame()
+    if frame.id is UNSET:
+        frame.rpc = UNSET
     return frame
 
 
@@ -128,9 +216,22 @@ def event_head(prefix: bytes, event: str) -> bytes:
     return b"".join((prefix, encode(event), b',"data":'))
 
 
-def event_payload(head: bytes, data: bytes, seq: int) -> bytes:
-    """An event frame's payload, from :func:`event_head` and encoded data."""
-    return b'%b%b,"seq":%d}' % (head, data, seq)
+def event_payload(head: bytes, data: bytes, seq: int | None) -> bytes:
+    """An event frame's payload, from :func:`event_head` and encoded data; without a number for None."""
+    return b'%b%b,"seq":%d}' % (head, data, seq) if seq is not None else b"%b%b}" % (head, data)
+
+
+def event_batch(events: list[bytes]) -> bytes:
+    """The payload with several events, from the payload of each."""
+    return b'{"type":"batch","events":[%b]}' % b",".join(events)
+
+
+def reply_frame(call: str, result: bytes) -> bytes:
+    """``text_frame(reply(call, ok_body(call, result)))``, only faster: nearly every call ends here."""
+    key = encode(call)
+    payload = b'{"topic":"__rpc","event":%b,"data":{"id":%b,"ok":true,"data":%b}}' % (key, key, result)
+    n = len(payload)
+    return HEADERS[n] + payload if n < len(HEADERS) else text_frame(payload)
 
 
 def ok_body(call: str, result: bytes, extra: bytes = b"") -> bytes:
@@ -168,7 +269,13 @@ def batch_reply(bodies: list[bytes]) -> bytes:
 # -- client: out ------------------------------------------------------------------------------------------
 
 
-def call_text(path: str, call: str | None, args: list[Any], *, stream: bool = False) -> str:
+canonical = msgspec.json.Encoder(order="deterministic").encode
+"""A value as JSON in which the order of a dict's keys does not show."""
+
+
+def call_text(
+    path: str, call: str | None, args: list[Any], *, stream: bool = False, idempotency_key: str | None = None
+) -> str:
     """A call as text. Key order matters to servers that look at the first bytes only: ``rpc`` comes first."""
     frame: dict[str, Any] = {"rpc": path}
     if call is not None:
@@ -176,12 +283,34 @@ def call_text(path: str, call: str | None, args: list[Any], *, stream: bool = Fa
     frame["args"] = args
     if stream:
         frame["stream"] = True
+    if idempotency_key is not None:
+        frame["idempotencyKey"] = idempotency_key
     return encode(frame).decode()
+
+
+def batch_text(calls: list[str], *, sequential: bool) -> str:
+    """Several calls, each from :func:`call_text`, in one frame."""
+    end = '],"sequential":true}' if sequential else "]}"
+    return '{"batch":[' + ",".join(calls) + end
 
 
 def control_text(kind: str, **members: Any) -> str:
     """A control frame as text; ``type`` comes first, for the same reason."""
     return encode({"type": kind, **members}).decode()
+
+
+def answer_text(ref: Any, data: Any, error: str | None) -> str:
+    """The answer to a question of the server.
+
+    Data without JSON form, or more of it than a control frame may have, becomes an error.
+    """
+    try:
+        text = control_text("reply", ref=ref, data=data) if error is None else ""
+    except TypeError:
+        text, error = "", "the handler's answer has no JSON form"
+    if len(text.encode()) > CONTROL_MAX_BYTES:
+        text, error = "", f"the handler's answer is larger than a control frame, {CONTROL_MAX_BYTES} bytes"
+    return text or control_text("reply", ref=ref, error=(error or "")[:_ERROR_TEXT_MAX])
 
 
 # -- client: in -------------------------------------------------------------------------------------------
@@ -196,15 +325,23 @@ class _Head(msgspec.Struct, gc=False):
 _decode_head = msgspec.json.Decoder(_Head).decode
 _CONTROL: dict[str, Any] = {
     "batch": msgspec.json.Decoder(EventBatch).decode,
+    "request": msgspec.json.Decoder(ServerRequest).decode,
     "subscribe-denied": msgspec.json.Decoder(Denied).decode,
 }
+
+
+class _BatchReply(msgspec.Struct, gc=False):
+    batch: list[Raw]
+
+
+_decode_batch_reply = msgspec.json.Decoder(_BatchReply).decode
 
 
 def decode_server_frame(payload: str | bytes) -> ServerFrame | None:
     """What a server sent; None for frames a client ignores, such as an unknown type or broken JSON."""
     try:
         return _decode_event(payload)
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     try:
         head = _decode_head(payload)
@@ -213,7 +350,7 @@ def decode_server_frame(payload: str | bytes) -> ServerFrame | None:
             return None
         frame: ServerFrame = decoder(payload)
         return frame
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -223,7 +360,7 @@ def decode_batch(frame: EventBatch) -> list[EventFrame]:
     for raw in frame.events:
         try:
             events.append(_decode_event(raw))
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
     return events
 
@@ -232,8 +369,29 @@ def decode_reply(frame: EventFrame) -> Reply | None:
     """The reply in an event on ``__rpc``; None when it is not readable."""
     try:
         return _decode_reply(frame.data)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
+
+
+def decode_batch_reply(frame: EventFrame) -> list[tuple[str, Reply | None]]:
+    """The replies in the answer to a batch, each with its id (``""`` for none), or None when it is not readable."""
+    try:
+        replies = _decode_batch_reply(frame.data).batch
+    except UNREADABLE:
+        return []
+    return [_batch_entry(raw) for raw in replies]
+
+
+def _batch_entry(raw: Raw) -> tuple[str, Reply | None]:
+    try:
+        call = _decode_id(raw).id
+    except UNREADABLE:
+        return "", None
+    name = "" if call is UNSET else call
+    try:
+        return name, _decode_reply(raw)
+    except UNREADABLE:
+        return name, None
 
 
 def rpc_error(reply: Reply) -> RpcError:
@@ -242,7 +400,7 @@ def rpc_error(reply: Reply) -> RpcError:
     if reply.issues is not UNSET:
         try:
             issues = _decode_issues(reply.issues)
-        except _UNREADABLE:
+        except UNREADABLE:
             issues = []
     retry_after = None if reply.retry_after is None else reply.retry_after / 1000
     return RpcError(reply.code, reply.error, issues=issues, retry_after=retry_after)

@@ -8,24 +8,36 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 __all__ = [
+    "BATCH_MAX",
+    "BATCH_REPLY",
     "CONTROL_MAX_BYTES",
+    "HEALTH_TOPIC",
+    "NO_BATCH",
     "RPC_TOPIC",
     "SUBSCRIBE_BATCH_MAX",
-    "ClientFrame",
+    "CallFrame",
+    "ControlFrame",
     "Denied",
     "EventBatch",
     "EventFrame",
     "Reply",
     "ServerFrame",
+    "ServerRequest",
 ]
 
 RPC_TOPIC = "__rpc"
+HEALTH_TOPIC = "__realtime"  # its events degraded and recovered tell how the server is
+BATCH_REPLY = "__batch"  # the event on __rpc that answers a batch
+BATCH_MAX = 50  # calls in one frame; with more, none of them runs
 CONTROL_MAX_BYTES = 8191  # larger control frames are ignored
 SUBSCRIBE_BATCH_MAX = 256  # topics beyond are ignored
 
 
-class ClientFrame(msgspec.Struct, gc=False):
-    """Anything a client sends as JSON: a call (``rpc``) or a control frame (``type``), in any key order.
+NO_BATCH = Raw(b"")
+
+
+class CallFrame(msgspec.Struct, gc=False):
+    """A call, in any key order, or a batch of them; neither ``rpc`` nor ``batch``: something else.
 
     Fields whose type is checked later are left raw or untyped, so that one wrong field does not hide the
     ``id`` an error could be sent to.
@@ -35,10 +47,22 @@ class ClientFrame(msgspec.Struct, gc=False):
     id: str | UnsetType = UNSET  #: absent: fire and forget
     args: Raw = Raw(b"[]")
     stream: Any = False
+    batch: Raw = NO_BATCH
+    sequential: Any = False
+
+
+class ControlFrame(msgspec.Struct, gc=False, rename={"session_id": "sessionId", "seqs": "lastSeenSeqs"}):
+    """Anything a client sends that is told apart by its ``type``."""
+
     type: str | UnsetType = UNSET
     topic: Any = None
     topics: Any = None
     ref: Any = None
+    caps: Any = None  #: of ``hello``
+    session_id: Any = None  #: of ``resume``
+    seqs: Any = None  #: of ``resume``: last number seen, by topic
+    data: Any = None  #: of ``reply``
+    error: Any = None  #: of ``reply``
 
 
 class EventFrame(msgspec.Struct, gc=False):
@@ -81,4 +105,12 @@ class Denied(msgspec.Struct, tag="subscribe-denied", tag_field="type"):
     reason: str = "FORBIDDEN"
 
 
-ServerFrame = EventFrame | EventBatch | Denied
+class ServerRequest(msgspec.Struct, tag="request", tag_field="type"):
+    """The server asks the client."""
+
+    event: str
+    ref: Any = None  #: comes back in the answer
+    data: Raw = Raw(b"null")
+
+
+ServerFrame = EventFrame | EventBatch | Denied | ServerRequest

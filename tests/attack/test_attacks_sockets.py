@@ -147,16 +147,18 @@ async def test_hook_that_raises_a_base_exception_ends_no_other_hook_nor_leaves_t
 async def test_call_cancelled_before_its_first_step_does_not_keep_aclose_busy() -> None:
     import contextvars
 
-    calls: RunningCalls[int] = RunningCalls(contextvars.copy_context())
+    from liverpc.testing import create_test_context
+
+    calls: RunningCalls[int] = RunningCalls(contextvars.copy_context(), create_test_context().connection.link, 64)
 
     async def work() -> None:
         try:
             await asyncio.sleep(0)
         finally:
-            calls.finished()
+            calls.finished(1)
 
-    calls.start(work(), 1)
-    for task in calls.of:
+    calls.start(1, work())
+    for task in calls.of.values():
         task.cancel()
     turns = asyncio.create_task(calls.aclose())
     for _ in range(10):

@@ -292,7 +292,7 @@ async def test_a_client_that_leaves_cancels_its_calls_and_leaves_nothing(live_en
 
 async def test_reading_stops_while_too_many_calls_run(live_env: TestEnv, calls: Calls) -> None:
     client = await live_env.connect().open()
-    waiting = [asyncio.create_task(client.call(remote("demo/wait"))) for _ in range(4)]
+    waiting = [asyncio.create_task(client.call(remote("demo/wait"), n)) for n in range(4)]
     await live_env.settle()
     late = asyncio.create_task(client.call(remote("demo/add"), 1, 1))
     await live_env.settle()

@@ -15,6 +15,7 @@ from typing import Any
 from tests.wire.recording import ANY, Expect, Open, Send, Step, slot, with_members
 
 DEPTH = 64
+LARGEST = 1 << 20  # UTF-16 code units in a reply that browsers take
 STREAMS = {"demo/secretStream"}  # those that some transcript calls as if they were functions
 
 
@@ -48,9 +49,25 @@ def with_reply(step: Expect, **members: Any) -> Expect:
 
 
 def nothing_is_null(steps: list[Step]) -> list[Step]:
+    return [nulls_for_nothing(step) if isinstance(step, Expect) else step for step in steps]
+
+
+def nulls_for_nothing(step: Expect) -> Expect:
+    answers = step.reply.get("batch")
+    if answers is not None:
+        return with_reply(step, batch=[{"data": None, **answer} if answer["ok"] else answer for answer in answers])
+    if step.reply.get("ok") is True and "data" not in step.reply and "length" not in step.reply:
+        return with_reply(step, data=None)
+    return step
+
+
+# -- large results are refused
+
+
+def large_results_are_refused(steps: list[Step]) -> list[Step]:
     return [
-        with_reply(step, data=None)
-        if isinstance(step, Expect) and step.reply.get("ok") is True and "data" not in step.reply
+        reply(step.conn, step.reply["id"], "PAYLOAD_TOO_LARGE")
+        if isinstance(step, Expect) and step.reply.get("length", 0) > LARGEST
         else step
         for step in steps
     ]
@@ -95,18 +112,21 @@ def streams_are_no_calls(steps: list[Step]) -> list[Step]:
 
 def topics_come_with_streams(steps: list[Step]) -> list[Step]:
     topics = {
-        (step.conn, step.reply["id"]): step.reply["topic"]
+        (step.conn, answer["id"]): answer["topic"]
         for step in steps
-        if isinstance(step, Expect) and "topic" in step.reply
+        if isinstance(step, Expect)
+        for answer in step.reply.get("batch", [step.reply])
+        if "topic" in answer
     }
     held: defaultdict[str, set[str]] = defaultdict(set)
     result: list[Step] = []
     for step in steps:
         if isinstance(step, Send):
             frame = step.frame
-            if topic := topics.get((step.conn, frame.get("id"))):
-                held[step.conn].add(topic)
-            elif frame.get("type") == "unsubscribe":
+            for call in frame.get("batch", [frame]):
+                if isinstance(call, dict) and (topic := topics.get((step.conn, call.get("id")))):
+                    held[step.conn].add(topic)
+            if frame.get("type") == "unsubscribe":
                 held[step.conn].discard(frame["topic"])
         if isinstance(step, Expect):
             message = step.message
@@ -178,6 +198,12 @@ DIFFERENCES = (
         'A function that returns nothing is answered with "data": null, where the other server leaves data out. '
         "To a client both are no value.",
         nothing_is_null,
+    ),
+    Difference(
+        "large-results-are-refused",
+        "A result that would make a reply longer than 1 048 576 UTF-16 code units is answered PAYLOAD_TOO_LARGE. "
+        "Browser clients drop longer frames, and the call would end in its timeout.",
+        large_results_are_refused,
     ),
     Difference(
         "too-deep-is-answered",

@@ -130,6 +130,8 @@ def normalised(text: str, length: int | None = None) -> list[Message]:
 
 
 def hide_texts(reply: Message) -> None:
+    for answer in reply.get("batch", ()):
+        hide_texts(answer)
     if isinstance(reply.get("error"), str):
         reply["error"] = ANY
     for issue in reply.get("issues", ()):

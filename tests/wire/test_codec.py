@@ -15,10 +15,11 @@ from msgspec import UNSET
 from liverpc.errors import Issue, LiveError
 from liverpc.wire.codec import (
     Ignored,
+    batch_reply,
     call_text,
     control_text,
     decode_batch,
-    decode_client_frame,
+    decode_batch_calls,
     decode_reply,
     decode_server_frame,
     encode,
@@ -28,17 +29,22 @@ from liverpc.wire.codec import (
     event_prefix,
     json_depth_exceeds,
     ok_body,
+    reply_frame,
     rpc_error,
 )
 from liverpc.wire.codec import reply as reply_payload
 from liverpc.wire.frames import (
     CONTROL_MAX_BYTES,
-    ClientFrame,
+    NO_BATCH,
+    CallFrame,
+    ControlFrame,
     Denied,
     EventBatch,
     EventFrame,
     Reply,
 )
+from liverpc.wire.framing import text_frame
+from tests.wire.client_frames import decode_client_frame
 
 DEPTH = 64
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -136,7 +142,7 @@ def test_a_mebibyte_of_nesting_is_ignored(payload: bytes) -> None:
 )
 def test_calls_are_read_in_any_order_of_keys(payload: bytes) -> None:
     frame = decode_client_frame(payload, DEPTH)
-    assert (frame.rpc, frame.id, json.loads(bytes(frame.args)), frame.type) == ("a/b", "k", [1], UNSET)
+    assert (frame.rpc, frame.id, json.loads(bytes(frame.args))) == ("a/b", "k", [1])
 
 
 def test_a_call_needs_neither_id_nor_arguments() -> None:
@@ -159,7 +165,7 @@ def test_a_larger_control_frame_is_ignored_and_a_larger_call_is_not() -> None:
     assert decode_client_frame(b'{"rpc":"a/b"}'.ljust(CONTROL_MAX_BYTES + 1), DEPTH).rpc == "a/b"
 
 
-@pytest.mark.parametrize("payload", [b"", b"hello", b"[]", b"null", b' {"rpc":"a/b"}', b"\x00\xff", b"{}", b'{"x":1}'])
+@pytest.mark.parametrize("payload", [b"{}", b'{"x":1}', b'{"args":[]}'])
 def test_what_is_no_frame_of_ours_is_ignored(payload: bytes) -> None:
     assert ignored(payload).reason == "not_ours"
 
@@ -167,6 +173,11 @@ def test_what_is_no_frame_of_ours_is_ignored(payload: bytes) -> None:
 @pytest.mark.parametrize(
     "payload",
     [
+        b"",
+        b"hello",
+        b"[]",
+        b"null",
+        b"\x00\xff",
         b"{",
         b'{"rpc":"a/b"',
         b'{"rpc":"a/b"}x',
@@ -198,7 +209,10 @@ def test_bytes_from_a_client_are_a_frame_or_ignored(payload: bytes) -> None:
     except Ignored as refusal:
         assert refusal.reason in ("malformed", "too_deep", "not_ours")
     else:
-        assert isinstance(frame.rpc, str) or isinstance(frame.type, str)
+        if isinstance(frame, ControlFrame):
+            assert isinstance(frame.type, str)
+        else:
+            assert isinstance(frame.rpc, str) or frame.batch is not NO_BATCH
 
 
 @given(st.data())
@@ -208,6 +222,61 @@ def test_a_damaged_frame_is_a_frame_or_ignored(data: st.DataObject) -> None:
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     with suppress(Ignored):
         decode_client_frame(bytes(whole), DEPTH)
+
+
+# -- batches
+
+
+def test_the_calls_of_a_batch_come_in_order_and_what_is_none_keeps_its_place() -> None:
+    elements = [
+        {"rpc": "a/b", "id": "k0", "args": [1]},
+        {"rpc": "a/b"},
+        {"id": "k2"},
+        {"rpc": 7, "id": "k3"},
+        {"rpc": "a/b", "id": 4},
+        "nonsense",
+        None,
+    ]
+    frame = decode_client_frame(encode({"batch": elements, "sequential": True}), DEPTH)
+    assert frame.sequential is True
+    calls = decode_batch_calls(frame.batch)
+    assert [call.rpc for call in calls] == ["a/b", *[UNSET] * 6]
+    assert [call.id for call in calls] == ["k0", UNSET, "k2", "k3", UNSET, UNSET, UNSET]
+
+
+@pytest.mark.parametrize("batch", [b"7", b"{}", b"null", b'"x"'])
+def test_a_batch_that_is_no_list_is_ignored(batch: bytes) -> None:
+    frame = decode_client_frame(b'{"batch":' + batch + b"}", DEPTH)
+    with pytest.raises(Ignored, match="malformed"):
+        decode_batch_calls(frame.batch)
+
+
+def test_a_batch_that_nests_too_deep_can_still_be_answered() -> None:
+    inside = nested(DEPTH - 1)  # two levels below the frame and its list
+    refusal = ignored(b'{"batch":[' + inside + b"]}")
+    assert refusal.frame is not None
+    assert [call.id for call in decode_batch_calls(refusal.frame.batch)] == ["k"]
+    assert decode_client_frame(b'{"batch":[' + nested(DEPTH - 2) + b"]}", DEPTH).batch is not NO_BATCH
+
+
+def test_the_answers_to_a_batch_travel_in_one_reply() -> None:
+    bodies = [ok_body("k0", b"1"), error_body("k1", LiveError("CONFLICT", "taken"))]
+    assert json.loads(batch_reply(bodies)) == {
+        "topic": "__rpc",
+        "event": "__batch",
+        "data": {
+            "batch": [
+                {"id": "k0", "ok": True, "data": 1},
+                {"id": "k1", "ok": False, "code": "CONFLICT", "error": "taken"},
+            ]
+        },
+    }
+
+
+@given(TEXT, JSON)
+def test_the_short_way_to_a_reply_frame_is_the_long_one(call: str, result: Any) -> None:
+    encoded = encode(result)
+    assert reply_frame(call, encoded) == text_frame(reply_payload(call, ok_body(call, encoded)))
 
 
 # -- client out, server in
@@ -374,4 +443,4 @@ def test_an_error_without_reasons_still_is_one(issues: bytes) -> None:
 
 
 def test_a_client_frame_without_anything_is_told_by_its_missing_members() -> None:
-    assert (ClientFrame().rpc, ClientFrame().type) == (UNSET, UNSET)
+    assert (CallFrame().rpc, ControlFrame().type) == (UNSET, UNSET)

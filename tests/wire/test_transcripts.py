@@ -14,8 +14,7 @@ from tests.wire.replaying import MemoryPipe, WebSocketPipe, differing, early_rep
 from tests.wire.waiting import READY, WAITING
 
 COVERED = [name for name in names() if name not in WAITING]
-# In memory there are no binary frames, and a message larger than the outbox finds no kernel to take the start of it.
-IN_MEMORY = [name for name in COVERED if name not in ("raw-malformed", "large-response")]
+IN_MEMORY = [name for name in COVERED if name != "raw-malformed"]  # in memory there are no binary frames
 
 
 async def over_sockets(steps: list[Step], *, fast_path: bool) -> list[str]:

@@ -1,9 +1,6 @@
 """Transcripts that cannot be replayed yet, and the feature each waits for."""
 
 WAITING = {
-    "batch-bad-entry": "several calls in one frame",
-    "batch-limit": "several calls in one frame",
-    "batch-mixed-errors": "several calls in one frame",
     "idempotent": "idempotent calls",
     "notify": "requests from server to client",
     "pagination": "pages of a stream",
@@ -14,7 +11,6 @@ WAITING = {
     "reconnect-delta-unchanged": "delta streams",
     "reconnect-replay-after-live": "replay of missed events",
     "reconnect-schema": "schema versions of streams",
-    "reconnect-two-streams": "several calls in one frame",
     "room": "rooms",
     "schema-migration": "schema versions of streams",
     "session-resume": "resuming a session",

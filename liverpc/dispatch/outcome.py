@@ -1,0 +1,110 @@
+"""What becomes of a finished call: its error on the wire, its place in the statistics, who is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from liverpc.declare.context import Context
+from liverpc.declare.hooks import Hooks
+from liverpc.declare.registry import Entry
+from liverpc.declare.replies import answer
+from liverpc.errors import ErrorCode, Issue, LiveError
+from liverpc.hub.tasks import Background
+from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
+from liverpc.wire.codec import error_body
+
+__all__ = ["Outcomes"]
+
+log = logging.getLogger("liverpc.calls")
+
+_INTERNAL = LiveError(ErrorCode.INTERNAL_ERROR, "Internal server error")
+
+
+class Outcomes:
+    """The end of every call of a server."""
+
+    __slots__ = ("_background", "_counters", "_hooks", "_now", "_telemetry")
+
+    def __init__(
+        self, telemetry: Telemetry, hooks: Hooks, background: Background, monotonic: Callable[[], float]
+    ) -> None:
+        self._telemetry = telemetry
+        self._counters = telemetry.counters
+        self._hooks = hooks
+        self._background = background
+        self._now = monotonic
+
+    def failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: BaseException) -> None:
+        """Answer with the error: as it is when it was meant for the caller, as a bare INTERNAL_ERROR otherwise."""
+        if isinstance(error, LiveError):
+            sent = error
+        else:
+            where = (ctx.path, ctx.connection.id, ctx.request_id)
+            log.error("%s failed (connection %s, request %s)", *where, exc_info=error)
+            sent = _INTERNAL
+            self._hooks.report(self._background, ctx.path, error, ctx)
+        try:
+            body = error_body(ctx.call or "", sent)
+        except Exception:
+            log.exception("%s failed with an error that has no JSON form", ctx.path)
+            sent = _INTERNAL
+            body = error_body(ctx.call or "", sent)
+        answer(ctx, body)
+        self.finished(entry, ctx, args, sent.code, sent.message, sent.issues)
+
+    def finished(
+        self,
+        entry: Entry | None,
+        ctx: Context[Any],
+        args: msgspec.Raw | bytes,
+        code: str | None,
+        result: Any,
+        issues: Sequence[Issue] = (),
+    ) -> None:
+        """Count it, and tell who listens."""
+        seconds = self._now() - ctx.started_at
+        if entry is not None:
+            entry.calls += 1
+            entry.seconds += seconds
+            if seconds > entry.max_seconds:
+                entry.max_seconds = seconds
+        self._counters.calls += 1
+        if code is not None:
+            self._counters.call_errors += 1
+            if entry is not None:
+                entry.errors += 1
+        telemetry = self._telemetry
+        if telemetry.call_finished or ((code is not None or seconds >= SLOW_CALL) and telemetry.call_notable):
+            self._tell(entry, ctx, args, code, result, issues, seconds)
+
+    def _tell(
+        self,
+        entry: Entry | None,
+        ctx: Context[Any],
+        args: msgspec.Raw | bytes,
+        code: str | None,
+        result: Any,
+        issues: Sequence[Issue],
+        seconds: float,
+    ) -> None:
+        event = CallFinished(
+            ctx.path,
+            ctx.connection.id,
+            ctx.connection.user_id,
+            ctx.call,
+            entry is not None and entry.kind != "rpc",
+            seconds,
+            code,
+            entry.declaration.signature.names if entry is not None else (),
+            bytes(args),
+            result,
+            issues,
+            tuple(ctx.published or ()),
+        )
+        if code is not None or seconds >= SLOW_CALL:
+            self._telemetry.call_notable.emit(event)
+        self._telemetry.call_finished.emit(event)
