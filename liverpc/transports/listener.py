@@ -7,14 +7,15 @@ import contextvars
 import logging
 import os
 import ssl as tls
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.server import ServerProtocol
 
+from liverpc.config import Limits
 from liverpc.hub.link import Application
+from liverpc.transports.drain import see_off
+from liverpc.transports.handshake import Admission, Network
 from liverpc.transports.http import PlainHttp
 from liverpc.transports.wheel import Wheel
 from liverpc.transports.writing import OPEN, Writing
@@ -26,8 +27,6 @@ log = logging.getLogger("liverpc.transports")
 
 _MAX_TICK = 0.25  # seconds; how exact deadlines need to be when limits are generous
 _MIN_TICK = 0.01
-_ROUND = 50  # connections closed at once by a drain, at least ...
-_MAX_ROUNDS = 20  # ... and in no more rounds than this
 
 
 class Listener:
@@ -42,6 +41,7 @@ class Listener:
             variable ``LIVERPC_FAST_PATH`` is ``0`` or a self-test finds that the library in use behaves
             differently, which is logged.
         context: The context variables that sessions and requests start from. Default: those at hand.
+        proxies: Peers whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` count.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Listener:
         *,
         fast: bool | None = None,
         context: contextvars.Context | None = None,
+        proxies: tuple[Network, ...] = (),
     ) -> None:
         self.application = application
         self.limits = limits = application.limits
@@ -63,16 +64,19 @@ class Listener:
             limits.idle_text_seconds,
             limits.close_seconds,
             limits.linger_seconds,
+            limits.keep_alive_seconds,
         )
         self.wheel = Wheel(self.loop, min(_MAX_TICK, max(_MIN_TICK, shortest / 4)), self.context)
         self.ping_turns = self.wheel.turns(limits.ping_seconds)
         self.pong_turns = self.wheel.turns(limits.pong_seconds)
         self.idle_turns = self.wheel.turns(limits.idle_text_seconds)
-        self.draining = False
+        self.draining = False  #: no new WebSocket connections; readiness checks should say so
+        self.admission = Admission(application, now=self.loop.time, start=self.spawn, proxies=proxies)
         self.connections: set[LiveProtocol | PlainHttp] = set()
         self._empty = asyncio.Event()  # no connections
         self._empty.set()
         self._closed = False
+        self._draining: asyncio.Task[None] | None = None
         self._servers: list[asyncio.Server] = []
         self._dirty: list[Writing] = []  # to flush at the end of this turn
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -116,24 +120,24 @@ class Listener:
         """Refuse new WebSocket connections with HTTP 503; plain HTTP and open connections go on."""
         self.draining = True
 
-    async def drain(self) -> None:
-        """Stop accepting and say goodbye to everyone with 1001 "server going away".
+    def shutdown(self) -> None:
+        """Begin :meth:`drain` in a task of the listener's own; harmless when it has begun."""
+        if self._draining is None and not self._closed:
+            self._draining = self.spawn(self._drain())
 
-        Many connections are closed in rounds over ``Limits.drain_seconds``, so that their clients do not all
-        come back at once. Who is still there ``Limits.close_seconds`` after the last round is dropped.
-        Returns as soon as nobody is left.
+    async def drain(self) -> None:
+        """Stop accepting, let begun calls end, and say goodbye to everyone with 1001 "server going away".
+
+        Many connections are closed in rounds over the first half of ``Limits.drain_seconds``, so that their
+        clients do not all come back at once. A connection whose turn it is and whose calls still run is not
+        read any more, and closed as soon as they are answered, or ``Limits.drain_seconds`` after the drain
+        began. Who is there ``Limits.close_seconds`` later is dropped. Returns as soon as nobody is left;
+        called again, it waits for the same.
         """
-        self.begin_drain()
-        self._stop_accepting()
-        everyone = list(self.connections)
-        rounds = min(_MAX_ROUNDS, max(1, len(everyone) // _ROUND))
-        for number in range(rounds):
-            if number:
-                await self._wait_until_empty(self.limits.drain_seconds / rounds)
-            for connection in everyone[number::rounds]:
-                connection.go_away()
-        await self._wait_until_empty(self.limits.close_seconds)
-        await self._abort()
+        self.shutdown()
+        if self._draining is not None:
+            # Who waits may be cancelled: the drain goes on until it is over, or aclose() ends it.
+            await asyncio.wait({self._draining})
 
     async def aclose(self) -> None:
         """Drop every connection without a goodbye and release everything; see :meth:`drain` for manners."""
@@ -160,6 +164,12 @@ class Listener:
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
+
+    def peer(self, transport: asyncio.BaseTransport, headers: Mapping[str, str]) -> tuple[str, bool]:
+        """Address and TLS of the client at the other end, or of whom a trusted proxy there speaks for."""
+        name = transport.get_extra_info("peername")
+        address = str(name[0]) if isinstance(name, tuple) else ""  # a Unix socket has none
+        return self.admission.peer(address, transport.get_extra_info("sslcontext") is not None, headers)
 
     def touch(self, connection: Writing) -> None:
         """Flush the connection once, after everything that is ready now has run."""
@@ -192,12 +202,11 @@ class Listener:
             server.close()
         self._servers.clear()
 
-    async def _wait_until_empty(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        except TimeoutError:
-            pass
+    async def _drain(self) -> None:
+        self.begin_drain()
+        self._stop_accepting()
+        await see_off(list(self.connections), self.limits, self._empty)
+        await self._abort()
 
     async def _abort(self) -> None:
         for connection in list(self.connections):
@@ -221,7 +230,7 @@ class Listener:
     def _messages(self, stream: bytes, fast: bool) -> list[tuple[bytes, bool]]:
         protocol, recorder = LiveProtocol(self), _Recorder()
         protocol.phase, protocol.session, protocol.fast = OPEN, recorder, fast
-        protocol.library = ServerProtocol(state=State.OPEN)
+        protocol.limits = Limits()  # the sample may be more than this server takes
         protocol.data_received(stream)
         return recorder.messages
 

@@ -25,7 +25,7 @@ except ImportError:
 if TYPE_CHECKING:
     from liverpc.transports.listener import Listener
 
-__all__ = ["HOLD_CALLS", "HOLD_EARLY", "HOLD_TURN", "HOLD_WRITE", "Reading"]
+__all__ = ["HOLD_CALLS", "HOLD_DRAIN", "HOLD_EARLY", "HOLD_TURN", "HOLD_WRITE", "Reading"]
 
 log = logging.getLogger("liverpc.transports")
 
@@ -34,6 +34,7 @@ HOLD_WRITE = 1  # the peer does not take what it is sent
 HOLD_TURN = 2  # until the next turn of the loop
 HOLD_CALLS = 4  # the session asked for it
 HOLD_EARLY = 8  # too much arrived before the handshake was decided
+HOLD_DRAIN = 16  # the server ends, and only finishes what it has begun
 
 _FAST_BYTES = 65_536
 _MAX_CONTROL = 125
@@ -71,12 +72,13 @@ class Reading(Writing):
         """
         if self.phase is not OPEN:
             return
+        self._fold()
         self.library.send_close(code, clip(reason))
         self.phase = CLOSING
         self.wheel.set(self, self.limits.close_seconds)
         self._pump()
         # The session hears no more messages: only a full buffer may keep us from reading the answer.
-        self._release(HOLD_TURN | HOLD_CALLS | HOLD_EARLY)
+        self._release(HOLD_TURN | HOLD_CALLS | HOLD_EARLY | HOLD_DRAIN)
 
     def read(self, data: bytes) -> None:
         """Consume what can be consumed; the answers to one read leave in one write."""
@@ -149,7 +151,7 @@ class Reading(Writing):
                     break
                 payload = apply_mask(buffer[start:end], buffer[start - 4 : start])
                 pos = end
-                if first == 0x81 and not _is_utf8(payload):
+                if first == 0x81 and not payload.isascii() and not _is_utf8(payload):
                     self._fail(CloseCode.INVALID_DATA, "invalid UTF-8")
                 else:
                     receive(payload, first == 0x81)
@@ -176,6 +178,8 @@ class Reading(Writing):
             elif self.phase is OPEN and event.opcode is not PING and event.opcode is not PONG:
                 self._fragment(event)
         self._pump()
+        if self.fast and self.phase is OPEN and not (self.frame_left or self.in_message):
+            self.forget_library()
 
     def _fragment(self, frame: Frame) -> None:
         if frame.opcode is not CONT:
@@ -187,7 +191,7 @@ class Reading(Writing):
             if not frame.fin:
                 return
             payload, self.parts = bytes(self.parts), bytearray()
-        if self.parts_text and not _is_utf8(payload):  # the library does not look
+        if self.parts_text and not payload.isascii() and not _is_utf8(payload):  # the library does not look
             self._fail(CloseCode.INVALID_DATA, "invalid UTF-8")
         elif self.session is not None:
             self.session.receive(payload, self.parts_text)
@@ -227,8 +231,6 @@ class Reading(Writing):
 
 
 def _is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING
 
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from liverpc.config import Limits
@@ -17,9 +18,12 @@ from liverpc.wire.close import CloseCode
 if TYPE_CHECKING:
     from liverpc.transports.listener import Listener
 
-__all__ = ["CLOSING", "DEAD", "DECIDING", "HEAD", "LINGER", "OPEN", "Phase", "Writing"]
+__all__ = ["CLOSING", "DEAD", "DECIDING", "HEAD", "LINGER", "OPEN", "Phase", "Writing", "library_log"]
 
 log = logging.getLogger("liverpc.transports")
+# One line per connection opened and closed is noise at the level of a library.
+library_log = logging.getLogger("liverpc.transports.websockets")
+library_log.setLevel(logging.WARNING)
 
 
 class Phase(enum.IntEnum):
@@ -41,12 +45,13 @@ class Writing:
 
     # Attribute access here is the hot path: everything a send or a frame touches is one slot away.
     __slots__ = (
+        "_library",
         "backlog",
         "bucket",
         "corked",
         "eof",
         "holds",
-        "library",
+        "latest",
         "limits",
         "listed",
         "listener",
@@ -66,13 +71,16 @@ class Writing:
         self.limits: Limits = listener.limits
         self.wheel: Wheel = listener.wheel
         self.transport: asyncio.Transport
-        self.library: ServerProtocol  # from the complete head on
+        self._library: ServerProtocol | None = None
         self.session: Session | None = None  # from the accepted handshake until it was told of the end
         self.phase = HEAD
         self.bucket: set[Holder] | None = None
         self.out: list[bytes] = []
         self.out_bytes = 0
-        self.room = self.limits.outbox_bytes  # what `out` may hold
+        # With more than this in `out` a send looks closer. A peer that takes nothing has none: what waits for
+        # it is measured frame by frame, and everyone else pays for a single comparison.
+        self.room = self.limits.outbox_bytes
+        self.latest: dict[object, bytes] | None = None  # waits behind `out` while writing is paused, by key
         self.corked = False  # a read is in progress and flushes when it is through
         self.listed = False  # the listener flushes at the end of this turn
         self.eof = False  # half-close when `out` is empty; the library takes no more bytes
@@ -80,6 +88,27 @@ class Writing:
         self.backlog = 0  # bytes the transport held when it was last looked at
         self.texted = 0  # the wheel's turn of the last text frame
         self.holds = 0  # reasons not to read
+
+    @property
+    def library(self) -> ServerProtocol:
+        """What reads and writes everything but plain data frames.
+
+        It is half of an idle connection's memory: between two frames of an open connection it holds nothing,
+        and is dropped and made again, see :meth:`forget_library`.
+        """
+        library = self._library
+        if library is None:
+            library = ServerProtocol(state=State.OPEN, max_size=self.limits.message_bytes, logger=library_log)
+            self._library = library
+        return library
+
+    @library.setter
+    def library(self, library: ServerProtocol) -> None:
+        self._library = library
+
+    def forget_library(self) -> None:
+        """To be called on an open connection without extensions, between two messages."""
+        self._library = None
 
     def send(self, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send`."""
@@ -96,11 +125,28 @@ class Writing:
 
     def send_volatile(self, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_volatile`."""
-        return self.send(frame)
+        if not self.write_paused:
+            return self.send(frame)
+        if self.phase is not OPEN:
+            return False
+        self.listener.counters.volatile_drops += 1
+        return True
 
     def send_latest(self, key: object, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_latest`."""
-        return self.send(frame)
+        if not self.write_paused:
+            return self.send(frame)
+        if self.phase is not OPEN:
+            return False
+        if self.latest is None:
+            self.latest = {}
+        outdated = self.latest.get(key)
+        if outdated is not None:
+            self.out_bytes -= len(outdated)
+            self.listener.counters.latest_replaced += 1
+        self.latest[key] = frame
+        self.out_bytes += len(frame)
+        return self._fits()
 
     def close(self, code: int, reason: str = "") -> None:
         """See :meth:`liverpc.hub.link.Link.close`."""
@@ -133,18 +179,28 @@ class Writing:
         self.flush()
 
     def _fits(self) -> bool:
-        """Whether the outbox is within its limit when everything that can leave has left; else close."""
+        """Whether the outbox is within its limits when everything that can leave has left; else close."""
         self.flush()
-        if not self.out:
+        if not (self.out or self.latest):
             return True
-        self.room = self.limits.outbox_bytes - self.transport.get_write_buffer_size()
-        if self.out_bytes <= self.room:
+        limits, counters = self.limits, self.listener.counters
+        if self.buffered > limits.outbox_bytes:
+            counters.outbox_overflows += 1
+        elif len(self.out) + len(self.latest or ()) > limits.outbox_frames:
+            counters.outbox_frame_overflows += 1
+        else:
             return True
-        self.listener.counters.outbox_overflows += 1
         self.out.clear()
+        self.latest = None
         self.out_bytes = 0
         self.close(CloseCode.TRY_AGAIN_LATER, "too slow")
         return False
+
+    def _fold(self) -> None:
+        """What waited by key takes its place in the outbox."""
+        if self.latest and self.phase is OPEN:  # nothing may follow a close frame
+            self.out += self.latest.values()
+        self.latest = None
 
     def _queue(self, frame: bytes) -> None:
         """A frame of the transport's own. Not bounded: reading stops when these are not taken."""
@@ -166,11 +222,12 @@ class Writing:
         """The transport's buffer is full."""
         self.write_paused = True
         self.backlog = self.transport.get_write_buffer_size()
-        self.room = self.limits.outbox_bytes - self.backlog
+        self.room = -1
 
     def _resumed(self) -> None:
         self.write_paused = False
         self.room = self.limits.outbox_bytes
+        self._fold()
         self.flush()
 
     def _took_bytes(self) -> bool:
@@ -200,7 +257,7 @@ class Writing:
         session, self.session = self.session, None
         if session is None:
             return
-        goodbye = self.library.close_sent
+        goodbye = None if self._library is None else self._library.close_sent
         code, reason = (CloseCode.LOST, "") if goodbye is None else (int(goodbye.code), goodbye.reason)
         try:
             session.closed(code, reason)

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import random
 import re
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from websockets.http11 import Request
 from websockets.http11 import Response as LibraryResponse
@@ -19,22 +20,21 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from liverpc.hub.link import ConnectRequest, Endpoint, Refuse
-from liverpc.transports.handshake import admit, decide, verdict_of
-from liverpc.transports.http import PlainHttp, peer_address, render
-from liverpc.transports.reading import HOLD_EARLY, HOLD_WRITE, Reading
-from liverpc.transports.writing import CLOSING, DEAD, DECIDING, HEAD, LINGER, OPEN
+from liverpc.transports.handshake import header_map, verdict_of
+from liverpc.transports.http import PlainHttp, render
+from liverpc.transports.reading import HOLD_DRAIN, HOLD_EARLY, HOLD_WRITE, Reading
+from liverpc.transports.writing import CLOSING, DEAD, DECIDING, HEAD, LINGER, OPEN, library_log
 from liverpc.wire.close import FIRST_CLOSE_CODE, CloseCode
 from liverpc.wire.framing import text_frame
 
 if TYPE_CHECKING:
     from liverpc.transports.listener import Listener
 
-__all__ = ["LiveProtocol"]
+__all__ = ["LiveProtocol", "PeerOf"]
 
 log = logging.getLogger("liverpc.transports")
-# One line per connection opened and closed is noise at the level of a library.
-_library_log = logging.getLogger("liverpc.transports.websockets")
-_library_log.setLevel(logging.WARNING)
+
+PeerOf: TypeAlias = Callable[[Mapping[str, str]], tuple[str, bool]]
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
 _HEAD_END = b"\r\n\r\n"
@@ -45,13 +45,23 @@ _IDLE_TEXT = text_frame(b'{"type":"ping"}')
 class LiveProtocol(Reading, asyncio.Protocol):
     """A connection's :class:`~liverpc.hub.link.Link`, and what asyncio calls.
 
-    Plain HTTP requests are recognised by their head and handed to :class:`~.http.PlainHttp`.
+    Plain HTTP requests are recognised by their head and lent to :class:`~.http.PlainHttp`.
+
+    Args:
+        listener: Owns the connection.
+        registry: Where another owner of the socket keeps its connections: the protocol is a member from
+            ``connection_made`` to ``connection_lost``. Such an owner sends upgrades only.
+        peer_of: Address and TLS of the client by the request's headers (lower-case names), when another
+            owner knows better. Default: the socket's, and the server's trusted proxies.
     """
 
-    __slots__ = ("__weakref__", "deciding", "patience", "pinged")
+    __slots__ = ("__weakref__", "deciding", "patience", "peer_of", "pinged", "registry", "requests")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, registry: set[Any] | None = None, peer_of: PeerOf | None = None) -> None:
         super().__init__(listener)
+        self.registry = registry
+        self.peer_of = peer_of
+        self.requests = 0  # plain HTTP requests so far
         self.deciding: asyncio.Task[Any] | None = None
         self.pinged = 0  # the wheel's turn of a ping; answered by any byte heard since
         # Turns of silence before a ping. Not the same for all, or after a reconnect storm all ping at once.
@@ -62,6 +72,8 @@ class LiveProtocol(Reading, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.listener.add(self)
+        if self.registry is not None:
+            self.registry.add(self)
         self.wheel.set(self, self.limits.connect_seconds)
 
     def data_received(self, data: bytes) -> None:
@@ -89,9 +101,12 @@ class LiveProtocol(Reading, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.phase = DEAD
         self.out.clear()
+        self.latest = None
         self.rest.clear()
         self.wheel.clear(self)
         self.listener.remove(self)
+        if self.registry is not None:
+            self.registry.discard(self)
         if self.deciding is not None:
             self.deciding.cancel()
         self._tell_session()
@@ -109,10 +124,22 @@ class LiveProtocol(Reading, asyncio.Protocol):
             if self.phase is OPEN:
                 self._keep_alive()
 
+    def shutdown(self) -> None:
+        """What another owner calls on each of its connections when it ends: begins the drain of them all."""
+        self.listener.shutdown()
+
     # What the listener calls
 
+    def wind_up(self) -> bool:
+        """See :meth:`.drain.Guest.wind_up`."""
+        if self.phase is OPEN and self.session is not None and self.session.running:
+            self._hold(HOLD_DRAIN)
+            return False
+        self.go_away()
+        return True
+
     def go_away(self) -> None:
-        """The server ends: say so to the peer, in the way its phase allows."""
+        """See :meth:`.drain.Guest.go_away`."""
         if self.phase is HEAD:
             self.transport.close()
         elif self.phase is DECIDING:
@@ -129,6 +156,8 @@ class LiveProtocol(Reading, asyncio.Protocol):
             self.wheel.set(self, self.limits.pong_seconds)
         elif self.phase is LINGER and self._took_bytes():
             self.wheel.set(self, self.limits.linger_seconds)
+        elif self.phase is HEAD and self.requests and not self.rest:
+            self.transport.close()  # it has what it wanted
         else:
             self.listener.counters.deadline_aborts += 1
             self.transport.abort()  # close() would wait for a buffer nobody drains
@@ -138,6 +167,8 @@ class LiveProtocol(Reading, asyncio.Protocol):
     def _head(self, data: bytes) -> None:
         rest = self.rest
         seen = len(rest)
+        if not seen and self.requests:  # the next request on a kept connection begins
+            self.wheel.set(self, self.limits.connect_seconds)
         rest += data
         end = rest.find(_HEAD_END, max(0, seen - 3)) + 4
         complete = end >= 4
@@ -151,20 +182,36 @@ class LiveProtocol(Reading, asyncio.Protocol):
                 # The library would take bytes behind the head for frames before it has accepted.
                 del rest[:end]
                 self._upgrade(head)
+            elif self.registry is not None:
+                self._answer(render(400, b"only WebSockets come this way\n"))
             else:
-                self._become_http()
+                self._lend()
 
-    def _become_http(self) -> None:
+    def _lend(self) -> None:
+        """A plain request: another protocol has the socket until it is answered."""
         self.phase = DEAD
+        self.requests += 1
+        data = bytes(self.rest)
+        self.rest.clear()
         self.wheel.clear(self)
-        http = PlainHttp(self.listener, self.transport)
+        http = PlainHttp(self, last=self.requests >= self.limits.requests_per_connection)
         self.listener.remove(self)
         self.transport.set_protocol(http)
-        http.data_received(bytes(self.rest))
-        self.rest.clear()
+        http.data_received(data)
+
+    def take_back(self, data: bytes) -> None:
+        """The request is answered and the connection kept; ``data`` came behind the request."""
+        self.phase = HEAD
+        self.listener.add(self)
+        self.transport.set_protocol(self)
+        self.wheel.set(self, self.limits.keep_alive_seconds)
+        if self.listener.draining:
+            self.transport.close()
+        elif data:
+            self.data_received(data)
 
     def _upgrade(self, head: bytes) -> None:
-        library = self.library = ServerProtocol(max_size=self.limits.message_bytes, logger=_library_log)
+        library = self.library = ServerProtocol(max_size=self.limits.message_bytes, logger=library_log)
         library.receive_data(head)
         events = library.events_received()
         if not events:  # malformed; the library has queued a 414 or a 431, or only the end
@@ -172,7 +219,10 @@ class LiveProtocol(Reading, asyncio.Protocol):
             return
         asked = cast("Request", events[0])
         request = self._request(asked)
-        admitted = admit(self.listener.application, request, draining=self.listener.draining)
+        if isinstance(request, Refuse):
+            self._refuse(request)
+            return
+        admitted = self.listener.admission.admit(request, draining=self.listener.draining)
         if isinstance(admitted, Refuse):
             if admitted.status < FIRST_CLOSE_CODE:
                 self._refuse(admitted)
@@ -187,27 +237,24 @@ class LiveProtocol(Reading, asyncio.Protocol):
         if isinstance(admitted, Refuse):
             self._refuse_open(response, admitted)
             return
-        verdict = decide(admitted, request)
-        if asyncio.iscoroutine(verdict):
-            self.deciding = self.listener.spawn(verdict)
+        verdict = self.listener.admission.decide(admitted, request)
+        if isinstance(verdict, asyncio.Task):
+            self.deciding = verdict
             # A callback, not a task around it: the session must not live in its context variables.
             self.deciding.add_done_callback(partial(self._settled, response, admitted, request))
         else:
             self._decided(verdict, response, admitted, request)
 
-    def _request(self, asked: Request) -> ConnectRequest:
-        headers: dict[str, str] = {}
-        for name, value in asked.headers.raw_items():
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    def _request(self, asked: Request) -> ConnectRequest | Refuse:
+        headers = header_map(asked.headers.raw_items(), self.limits)
+        if isinstance(headers, Refuse):
+            return headers
+        if self.peer_of is not None:
+            address, secure = self.peer_of(headers)
+        else:
+            address, secure = self.listener.peer(self.transport, headers)
         path, _, query = asked.path.partition("?")
-        return ConnectRequest(
-            path,
-            query=query,
-            headers=headers,
-            address=peer_address(self.transport),
-            secure=self.transport.get_extra_info("sslcontext") is not None,
-        )
+        return ConnectRequest(path, query=query, headers=headers, address=address, secure=secure)
 
     def _settled(
         self,
@@ -246,6 +293,8 @@ class LiveProtocol(Reading, asyncio.Protocol):
         self.library.send_response(response)
         self.corked = True  # until the first read
         self._pump()
+        if self.fast:
+            self.forget_library()
         self.phase = OPEN
         self.texted = self.heard = self.wheel.now
         self._keep_alive()

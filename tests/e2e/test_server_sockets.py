@@ -1,4 +1,4 @@
-"""The whole server on real sockets, with the fast path and without it."""
+"""The whole server on real sockets, through every door."""
 
 import asyncio
 import json
@@ -20,7 +20,6 @@ from liverpc import (
     Context,
     Inspect,
     Limits,
-    Listening,
     LiveServer,
     Reject,
     RpcError,
@@ -30,6 +29,7 @@ from liverpc import (
 )
 from liverpc.client import connect
 from liverpc.inspector.protocol import runtime_directory, runtime_entries
+from tests.e2e.doors import DOORS, At, Door, ask
 
 pytestmark = pytest.mark.realtime
 
@@ -92,10 +92,16 @@ def app() -> App:
     return App()
 
 
-@pytest.fixture(params=[True, False], ids=["fast", "library"])
-async def at(request: pytest.FixtureRequest, app: App) -> AsyncIterator[Listening]:
-    async with app.server(fast_path=request.param).serve(port=0) as listening:
-        yield listening
+@pytest.fixture(params=DOORS, ids=repr)
+def door(request: pytest.FixtureRequest) -> Door:
+    given: Door = request.param
+    return given
+
+
+@pytest.fixture
+async def at(door: Door, app: App) -> AsyncIterator[At]:
+    async with door.serve(app.server(**door.options)) as at:
+        yield at
 
 
 @contextmanager
@@ -106,14 +112,14 @@ def closing(code: int) -> Iterator[None]:
     assert caught.value.rcvd.code == code
 
 
-async def test_calls_and_streams_work(at: Listening) -> None:
+async def test_calls_and_streams_work(at: At) -> None:
     async with connect(at.url) as client, client.stream(remote("demo/rows")) as rows:
         assert await client.call(remote("demo/echo"), {"ü": [1, None]}) == {"ü": [1, None]}
         assert await client.call(remote("demo/add"), {"id": 1}) == 1
         assert rows.value == [{"id": 1}]
 
 
-async def test_large_and_many_messages_arrive_whole_and_in_order(at: Listening) -> None:
+async def test_large_and_many_messages_arrive_whole_and_in_order(at: At) -> None:
     async with connect(at.url) as client:
         for size in (125, 126, 65_535, 65_536, 900_000):
             assert await client.call(remote("demo/echo"), "x" * size) == "x" * size
@@ -121,15 +127,13 @@ async def test_large_and_many_messages_arrive_whole_and_in_order(at: Listening) 
         assert await asyncio.gather(*calls) == list(range(500))
 
 
-async def test_the_first_frame_is_welcome(at: Listening) -> None:
+async def test_the_first_frame_is_welcome(at: At) -> None:
     async with open_websocket(at.url) as ws:
         assert json.loads(await ws.recv())["type"] == "welcome"
 
 
 @pytest.mark.parametrize(("who", "code", "reason"), [("expired", 4401, "token expired"), ("banned", 4403, "x" * 123)])
-async def test_a_rejected_client_is_accepted_and_closed_for_good(
-    at: Listening, who: str, code: int, reason: str
-) -> None:
+async def test_a_rejected_client_is_accepted_and_closed_for_good(at: At, who: str, code: int, reason: str) -> None:
     async with open_websocket(f"{at.url}?as={who}") as ws:
         with closing(code):
             await ws.recv()
@@ -140,16 +144,14 @@ async def test_a_rejected_client_is_accepted_and_closed_for_good(
 
 
 @pytest.mark.parametrize(("who", "status"), [("early", 401), ("crash", 500)])
-async def test_a_refusal_before_the_upgrade_is_an_http_answer_without_details(
-    at: Listening, who: str, status: int
-) -> None:
+async def test_a_refusal_before_the_upgrade_is_an_http_answer_without_details(at: At, who: str, status: int) -> None:
     with pytest.raises(InvalidStatus) as caught:
         await open_websocket(f"{at.url}?as={who}")
     assert caught.value.response.status_code == status
     assert b"internal text" not in (caught.value.response.body or b"")
 
 
-async def test_the_request_is_seen_whole_and_shows_no_secret(at: Listening, app: App) -> None:
+async def test_the_request_is_seen_whole_and_shows_no_secret(at: At, app: App) -> None:
     headers = {"Cookie": "session=s3cret; theme=dark", "X-Thing": "1"}
     async with open_websocket(f"{at.url}?token=s3cret&x=a%20b", additional_headers=headers):
         pass
@@ -173,7 +175,7 @@ async def test_the_request_is_seen_whole_and_shows_no_secret(at: Listening, app:
         (None, True),
     ],
 )
-async def test_only_pages_of_the_same_host_may_connect(at: Listening, origin: str | None, accepted: bool) -> None:
+async def test_only_pages_of_the_same_host_may_connect(at: At, origin: str | None, accepted: bool) -> None:
     given: Any = origin.format(port=at.port) if origin else None
     if accepted:
         async with open_websocket(at.url, origin=given) as ws:
@@ -184,15 +186,15 @@ async def test_only_pages_of_the_same_host_may_connect(at: Listening, origin: st
     assert caught.value.response.status_code == 403
 
 
-async def test_listed_origins_may_connect_and_no_others(app: App) -> None:
-    async with app.server(origins=["https://app.example"]).serve(port=0) as at:
+async def test_listed_origins_may_connect_and_no_others(door: Door, app: App) -> None:
+    async with door.serve(app.server(origins=["https://app.example"], **door.options)) as at:
         async with open_websocket(at.url, origin="https://app.example"):  # type: ignore[arg-type]
             pass
         with pytest.raises(InvalidStatus):
             await open_websocket(at.url, origin=f"http://127.0.0.1:{at.port}")  # type: ignore[arg-type]
 
 
-async def test_an_oversized_frame_closes_that_connection_only(at: Listening) -> None:
+async def test_an_oversized_frame_closes_that_connection_only(at: At) -> None:
     async with connect(at.url) as other, open_websocket(at.url) as ws:
         await ws.recv()
         await ws.send('{"rpc":"demo/echo","id":"1","args":["' + "x" * (1 << 20) + '"]}')
@@ -201,44 +203,35 @@ async def test_an_oversized_frame_closes_that_connection_only(at: Listening) -> 
         assert await other.call(remote("demo/echo"), 1) == 1
 
 
-async def test_health_is_answered_on_the_same_port(at: Listening) -> None:
-    reader, writer = await asyncio.open_connection(at.host, at.port)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert answer.endswith(b'{"status":"ok"}\n')
+async def test_health_is_answered_on_the_same_port(at: At) -> None:
+    answer = await ask(at, "GET", "/healthz")
+    assert (answer.status, answer.body) == (200, b'{"status":"ok"}\n')
 
 
 @pytest.mark.parametrize(("target", "status"), [("/nope", 404), ("/ws", 426)])
-async def test_other_http_requests_are_told_what_is_wrong(at: Listening, target: str, status: int) -> None:
-    reader, writer = await asyncio.open_connection(at.host, at.port)
-    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert (await reader.readline()).split()[1] == str(status).encode()
-    writer.close()
-    await writer.wait_closed()
+async def test_other_http_requests_are_told_what_is_wrong(at: At, target: str, status: int) -> None:
+    assert (await ask(at, "GET", target)).status == status
 
 
-async def test_a_client_comes_back_after_a_restart_and_has_the_new_value(app: App) -> None:
-    async with app.server().serve(port=0) as at:
+async def test_a_client_comes_back_after_a_restart_and_has_the_new_value(door: Door, app: App) -> None:
+    async with door.serve(app.server(**door.options)) as at:
         client = connect(at.url, config=EAGER)
         await client.__aenter__()
         rows = await client.stream(remote("demo/rows")).open()
     assert client.status == "reconnecting"
     app.rows.append({"id": "while away"})
-    async with app.server().serve(port=at.port):
+    async with door.serve(app.server(**door.options), port=at.port):
         assert await rows.wait_for(lambda value: len(value) == 1) == [{"id": "while away"}]
         await client.aclose()
 
 
-async def test_shutting_down_says_goodbye_and_tells_the_application(app: App) -> None:
-    async with app.server().serve(port=0) as at:
+async def test_shutting_down_says_goodbye_and_tells_the_application(door: Door, app: App) -> None:
+    async with door.serve(app.server(**door.options)) as at:
         ws = await open_websocket(at.url)
         await ws.recv()
-    with closing(1001):
+    with closing(door.goodbye):
         await ws.recv()
-    assert [code for code, _ in app.gone] == [1001]
+    assert [code for code, _ in app.gone] == [door.goodbye]
 
 
 async def test_a_port_in_use_is_one_clear_sentence(app: App) -> None:
@@ -251,10 +244,10 @@ async def test_a_port_in_use_is_one_clear_sentence(app: App) -> None:
                 pass
 
 
-async def test_a_server_serves_again_after_it_stopped(app: App) -> None:
-    server = app.server()
+async def test_a_server_serves_again_after_it_stopped(door: Door, app: App) -> None:
+    server = app.server(**door.options)
     for _ in range(2):
-        async with server.serve(port=0) as at, connect(at.url) as client:
+        async with door.serve(server) as at, connect(at.url) as client:
             assert await client.call(remote("demo/echo"), 1) == 1
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from liverpc.config import Limits
 from liverpc.hub.link import Refuse
@@ -92,7 +93,7 @@ async def test_the_subprotocol_is_echoed() -> None:
 
     application.echo = Endpoint(application)
     async with serving(application) as served:
-        async with connect(served.url, subprotocols=["other", "liverpc.test"]) as socket:  # type: ignore[list-item]
+        async with connect(served.url, subprotocols=[Subprotocol("other"), Subprotocol("liverpc.test")]) as socket:
             assert socket.subprotocol == "liverpc.test"
         with pytest.raises(InvalidStatus) as refused:
             await connect(served.url)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import ssl as tls
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from liverpc.hub.link import HttpRequest, HttpResponse, Refuse
 from liverpc.transports import reading
 from liverpc.transports.listener import Listener
 from liverpc.wire.framing import text_frame
-from tests.transports.transport_kit import HEAD, TEXT, EchoApplication, frame, serving, until
+from tests.transports.transport_kit import HEAD, TEXT, EchoApplication, EchoSession, Served, frame, serving, until
 
 pytestmark = pytest.mark.realtime
 
@@ -85,7 +86,7 @@ async def test_a_drain_without_connections_takes_no_time() -> None:
 
 
 async def test_many_connections_are_closed_in_rounds() -> None:
-    async with serving(EchoApplication(QUICK)) as served:
+    async with serving(EchoApplication(Limits(drain_seconds=1.6))) as served:
         sockets = [await connect(served.url) for _ in range(200)]
         when: list[float] = []
 
@@ -228,6 +229,10 @@ async def test_the_environment_turns_the_fast_path_off(
     assert not Listener(EchoApplication(), fast=False).fast
 
 
+async def test_small_limits_leave_the_fast_path_on() -> None:
+    assert Listener(EchoApplication(Limits(message_bytes=100, frames_per_turn=1)), fast=True).fast
+
+
 async def test_a_library_that_behaves_differently_turns_the_fast_path_off(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -264,7 +269,104 @@ async def test_tls_carries_websockets_refusals_and_plain_http() -> None:
         async with connect(url, ssl=trust) as socket:
             assert await goodbye(socket) == (4401, "no")
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=trust, server_hostname="localhost")
-        writer.write(b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")  # on a connection that is kept
+        assert (await reader.readuntil(b"\r\n\r\nok\n")).startswith(b"HTTP/1.1 200")
+        writer.write(b"POST /hook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
         assert (await reader.read()).endswith(b"\r\n\r\n3")
         writer.close()
         await until(lambda: not served.listener.connections)
+
+
+async def end_by_goodbye(client: ClientConnection, served: Served) -> int:
+    await client.close(4000)
+    return 4000
+
+
+async def end_by_loss(client: ClientConnection, served: Served) -> int:
+    client.transport.abort()
+    return 1006
+
+
+async def end_by_half_close(client: ClientConnection, served: Served) -> int:
+    client.transport.write_eof()
+    return 1006
+
+
+async def end_by_garbage(client: ClientConnection, served: Served) -> int:
+    client.transport.write(b"\xff" * 20)
+    return 1002
+
+
+async def end_by_a_large_message(client: ClientConnection, served: Served) -> int:
+    await client.send("x" * 2001)
+    return 1009
+
+
+async def end_by_a_failing_session(client: ClientConnection, served: Served) -> int:
+    await client.send("boom")
+    return 1011
+
+
+async def end_by_the_server(client: ClientConnection, served: Served) -> int:
+    served.application.sessions[0].link.close(4001)
+    return 4001
+
+
+async def end_by_a_drain(client: ClientConnection, served: Served) -> int:
+    await served.listener.drain()
+    return 1001
+
+
+async def end_by_closing(client: ClientConnection, served: Served) -> int:
+    await served.listener.aclose()
+    return 1006
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        end_by_goodbye,
+        end_by_loss,
+        end_by_half_close,
+        end_by_garbage,
+        end_by_a_large_message,
+        end_by_a_failing_session,
+        end_by_the_server,
+        end_by_a_drain,
+        end_by_closing,
+    ],
+)
+async def test_a_session_hears_of_its_end_once_and_last(
+    end: Callable[[ClientConnection, Served], Awaitable[int]], fast: bool
+) -> None:
+    application = EchoApplication(Limits(message_bytes=2000, close_seconds=0.3, linger_seconds=0.2, drain_seconds=0.2))
+    heard: list[str] = []
+
+    def opened(session: EchoSession) -> None:
+        heard.append("opened")
+        receive, closed = session.receive, session.closed
+
+        def receive_and_tell(payload: bytes, text: bool) -> None:
+            heard.append(payload.decode())
+            receive(payload, text)
+
+        def closed_and_tell(code: int, reason: str) -> None:
+            heard.append(f"closed {code}")
+            closed(code, reason)
+
+        session.receive = receive_and_tell  # type: ignore[method-assign]
+        session.closed = closed_and_tell  # type: ignore[method-assign]
+
+    application.echo.on_open = opened
+    async with serving(application, fast=fast) as served:
+        client = await connect(served.url)
+        for number in range(3):
+            await client.send(f"{number}")
+            await client.recv()
+        code = await end(client, served)
+        await until(lambda: not served.listener.connections)
+        assert len(served.listener.wheel) == 0
+        assert not served.listener._tasks - {served.listener._draining}
+        assert [word for word in heard if word != "boom"] == ["opened", "0", "1", "2", f"closed {code}"]
+        client.transport.abort()
+        await client.wait_closed()

@@ -9,15 +9,19 @@ import pytest
 
 from liverpc.config import Limits
 from liverpc.hub.link import HttpRequest, HttpResponse
-from tests.transports.transport_kit import EchoApplication, serving, until
+from liverpc.transports.http import PlainHttp
+from liverpc.wire.framing import text_frame
+from tests.transports.transport_kit import HEAD, TEXT, EchoApplication, frame, serving, until
 
 pytestmark = pytest.mark.realtime
 
 QUICK = Limits(linger_seconds=0.1, close_seconds=0.2)
 
 
-def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+def request(method: str, path: str, body: bytes = b"", *headers: str, keep: bool = False) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: x", *headers]
+    if not keep:
+        lines.append("Connection: close")
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -63,7 +67,7 @@ async def test_head_is_get_without_the_body() -> None:
 
 
 async def test_bodies_arrive_whole() -> None:
-    chunked = b"POST /hook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+    chunked = request("POST", "/hook", b"", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
     async with serving(EchoApplication(QUICK)) as served:
         assert body(await served.raw(request("POST", "/hook", b"abcde"))) == b"5"
         assert body(await served.raw(request("POST", "/hook", b"x" * 900_000))) == b"900000"
@@ -73,7 +77,7 @@ async def test_bodies_arrive_whole() -> None:
 async def test_a_client_may_ask_before_it_sends_its_body() -> None:
     async with serving(EchoApplication(QUICK)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(b"POST /hook HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        writer.write(request("POST", "/hook", b"", "Expect: 100-continue", "Content-Length: 2"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
         writer.write(b"ab")
         assert body(await reader.read()) == b"2"
@@ -292,3 +296,198 @@ async def test_nothing_is_left_of_answered_requests() -> None:
             await served.raw(request("GET", "/healthz"))
         await until(lambda: not served.listener.connections)
         assert len(served.listener.wheel) == 0
+
+
+# Connections that are kept
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head, in lower case, and body of the next answer."""
+    async with asyncio.timeout(5):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        return head, await reader.readexactly(int(length or b"0"))
+
+
+async def test_a_connection_takes_one_request_after_the_other() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        for number in range(5):
+            writer.write(request("POST", "/hook", b"x" * number, keep=True))
+            head, got = await answer_of(reader)
+            assert got == b"%d" % number
+            assert b"connection:" not in head
+        writer.write(request("HEAD", "/healthz", keep=True))
+        assert b"content-length: 3" in (await reader.readuntil(b"\r\n\r\n")).lower()
+        writer.write(request("GET", "/nope", keep=True))
+        assert (await answer_of(reader))[0].startswith(b"http/1.1 404")
+        assert len(served.listener.connections) == 1
+        writer.write(request("GET", "/healthz"))
+        head, got = await answer_of(reader)
+        assert (b"\r\nconnection: close\r\n" in head, got) == (True, b"ok\n")
+        assert await reader.read() == b""
+        writer.close()
+    assert application.counters.http_requests == 8
+    assert application.counters.deadline_aborts == 0
+
+
+async def test_requests_sent_at_once_are_answered_one_at_a_time_and_in_order() -> None:
+    application = EchoApplication(QUICK)
+    running = peak = 0
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return HttpResponse(200, asked.path.encode() + asked.body)
+
+    application.page = page
+    paths = [f"/{number}" for number in range(200)]
+    data = b"".join(request("POST", path, b"x", keep=True) for path in paths) + request("GET", "/last")
+    async with serving(application) as served:
+        for pieces in (data,), tuple(data[at : at + 7] for at in range(0, len(data), 7)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0)
+            assert [(await answer_of(reader))[1].decode() for _ in paths] == [f"{path}x" for path in paths]
+            assert (await answer_of(reader))[1] == b"/last"
+            assert await reader.read() == b""
+            writer.close()
+    assert peak == 1
+
+
+async def test_what_waits_behind_a_request_is_bounded() -> None:
+    application = EchoApplication(Limits(early_bytes=1000, linger_seconds=0.1))
+    may_answer = asyncio.Event()
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        await may_answer.wait()
+        return HttpResponse(200, asked.path.encode())
+
+    application.page = page
+    async with serving(application) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(request("GET", "/first", keep=True))
+        await until(lambda: application.requests)
+        writer.write(request("GET", "/next", keep=True) * 40_000)
+        (http,) = served.listener.connections
+        assert isinstance(http, PlainHttp)
+        await until(lambda: not http.transport.is_reading())
+        assert len(http.behind) <= 1000 + (256 << 10)  # the limit, and one read
+        may_answer.set()
+        assert (await answer_of(reader))[1] == b"/first"
+        answers = [await answer_of(reader) for _ in range(1000 - 1)]  # all that one connection gets
+        assert all(got == b"/next" for _, got in answers)
+        assert b"connection: close" in answers[-1][0]
+        writer.close()
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+async def test_a_connection_gets_so_many_answers(requests: int) -> None:
+    application = EchoApplication(Limits(requests_per_connection=2, linger_seconds=0.1, keep_alive_seconds=0.1))
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/healthz", keep=True) * requests)
+        assert answer.count(b"HTTP/1.1 200") == min(2, requests)
+        assert answer.count(b"Connection: close") == (requests > 1)
+
+
+async def test_an_idle_connection_is_closed_quietly_and_a_slow_request_is_not() -> None:
+    application = EchoApplication(Limits(keep_alive_seconds=0.1, connect_seconds=0.5, linger_seconds=0.1))
+    async with serving(application) as served:
+        assert (await served.raw(request("GET", "/healthz", keep=True))).endswith(b"ok\n")
+        assert application.counters.deadline_aborts == 0
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(request("GET", "/healthz", keep=True))
+        await answer_of(reader)
+        wheel = served.listener.wheel
+        turn = wheel.now
+        writer.write(b"G")  # the next request has begun
+        await until(lambda: wheel.now - turn > wheel.turns(0.2))
+        writer.write(request("GET", "/healthz", keep=True)[1:])
+        assert (await answer_of(reader))[1] == b"ok\n"
+        writer.write(b"GET /half")
+        assert await reader.read() == b""
+        writer.close()
+    assert application.counters.deadline_aborts == 1
+
+
+async def test_an_upgrade_may_follow_plain_requests(fast: bool) -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application, fast=fast) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        # All of it at once.
+        writer.write(request("GET", "/healthz", keep=True) * 2 + HEAD % b"" + frame(TEXT, b"hello"))
+        for _ in range(2):
+            assert (await answer_of(reader))[1] == b"ok\n"
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        assert await reader.readexactly(7) == text_frame(b"hello")
+        writer.close()
+
+
+async def test_an_unread_request_is_not_followed_by_another() -> None:
+    async with serving(EchoApplication(Limits(body_bytes=10, linger_seconds=0.1))) as served:
+        answer = await served.raw(
+            request("POST", "/hook", b"x" * 11, keep=True) + request("GET", "/healthz", keep=True)
+        )
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert status(answer) == 413
+        answer = await served.raw(b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 2)
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_failure_of_the_application_leaves_the_connection() -> None:
+    application = EchoApplication(QUICK)
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        raise RuntimeError("secret")
+
+    application.page = page
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/", keep=True) + request("GET", "/ws"))
+        assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [500, 426]
+
+
+async def test_large_answers_wait_for_a_peer_that_takes_them_slowly() -> None:
+    application = EchoApplication(Limits(linger_seconds=0.1))
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"x" * (8 << 20))
+
+    application.page = page
+    async with serving(application) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1 << 14)
+        writer.write(request("GET", "/", keep=True) * 3)
+        await reader.readuntil(b"\r\n\r\n")
+        assert len(application.requests) == 1  # the others are not begun before the first answer is taken
+        await reader.readexactly(8 << 20)
+        for _ in range(2):
+            assert len((await answer_of(reader))[1]) == 8 << 20
+        writer.close()
+
+
+async def test_a_drain_ends_kept_connections() -> None:
+    application = EchoApplication(QUICK)
+    async with serving(application) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(request("GET", "/healthz", keep=True))
+        await answer_of(reader)
+        await served.listener.drain()
+        assert await reader.read() == b""
+        writer.close()
+    assert application.counters.deadline_aborts == 0
+
+
+async def test_cookies_are_headers_of_their_own() -> None:
+    application = EchoApplication(QUICK)
+
+    async def page(asked: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, b"", cookies=("a=1; HttpOnly", "b=2"))
+
+    application.page = page
+    async with serving(application) as served:
+        answer = await served.raw(request("GET", "/"))
+        assert b"\r\nSet-Cookie: a=1; HttpOnly\r\nSet-Cookie: b=2\r\n" in answer

@@ -304,3 +304,26 @@ async def test_both_ways_of_reading_agree_on_any_stream(stream: bytes, seed: int
             session = application.sessions[-1]
             ends.append((peer.frames, session.received, session.ended, peer.phase))
     assert ends[0] == ends[1]
+
+
+async def test_a_connection_keeps_the_library_only_while_it_is_needed() -> None:
+    application = EchoApplication()
+    async with without_sockets(application, fast=True) as listener:
+        peer = Peer(listener)
+        assert peer.protocol._library is None
+        for whole in (frame(TEXT, b"fast"), frame(PING, b"p"), frame(PONG), frame(TEXT, b"x" * 70_000)):
+            peer.feed(whole, step=1000)
+            assert peer.protocol._library is None
+        peer.feed(frame(PING, b"ping")[:-1])
+        assert peer.protocol._library is not None
+        peer.feed(frame(PING, b"ping")[-1:])
+        assert peer.protocol._library is None
+        peer.feed(frame(TEXT, b"one ", fin=False) + frame(PING, b"between"))
+        assert peer.protocol._library is not None
+        peer.feed(frame(0, b"message"))
+        assert peer.protocol._library is None
+        assert [data for data, _ in application.sessions[0].received] == [b"fast", b"x" * 70_000, b"one message"]
+        assert [data for first, data in peer.frames if first == 0x8A] == [b"p", b"ping", b"between"]
+        peer.lose()
+        assert peer.protocol._library is None
+        assert application.sessions[0].ended == [(1006, "")]

@@ -13,6 +13,7 @@ from typing import Any
 from liverpc.config import Limits
 from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse, Link, Refuse
 from liverpc.telemetry import Counters
+from liverpc.transports.handshake import Network
 from liverpc.transports.listener import Listener
 from liverpc.transports.writing import Phase
 from liverpc.transports.ws import LiveProtocol
@@ -97,8 +98,8 @@ class EchoSession:
             self.link.close(int(argument), "bye")
         elif command == b"big":
             self.link.send(text_frame(b"x" * int(argument)))
-        elif command in (b"task", b"sleep", b"soil"):
-            task = start(self._task(payload, command))
+        elif command in (b"task", b"sleep", b"soil", b"wait"):
+            task = start(self._task(payload, command, argument))
             if not task.done():
                 self.tasks.add(task)
             self.peak = max(self.peak, len(self.tasks))
@@ -108,9 +109,11 @@ class EchoSession:
         else:
             self.link.send(text_frame(payload))
 
-    async def _task(self, payload: bytes, command: bytes) -> None:
+    async def _task(self, payload: bytes, command: bytes, argument: bytes) -> None:
         if command == b"sleep":
             await asyncio.sleep(0.001)
+        elif command == b"wait":
+            await asyncio.sleep(float(argument))
         elif command == b"soil":
             payload = self.application.soil()
             await asyncio.sleep(0.001)
@@ -154,7 +157,7 @@ class EchoApplication:
     """One WebSocket endpoint, ``/ws``, and a few plain pages."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or Limits(upgrades_per_address=100_000)  # all peers of a test have one address
         self.counters = Counters()
         self.echo = EchoEndpoint(self)
         self.sessions: list[EchoSession] = []
@@ -224,9 +227,9 @@ class FakeTransport(asyncio.Transport):
 class Peer:
     """A connection whose socket is a :class:`FakeTransport`."""
 
-    def __init__(self, listener: Listener, *, head: bytes = HEAD % b"") -> None:
+    def __init__(self, listener: Listener, *, head: bytes = HEAD % b"", **owner: Any) -> None:
         self.transport = FakeTransport()
-        self.protocol = LiveProtocol(listener)
+        self.protocol = LiveProtocol(listener, **owner)
         self.protocol.connection_made(self.transport)
         if head:
             self.feed(head)
@@ -275,6 +278,7 @@ async def without_sockets(application: EchoApplication, *, fast: bool | None = N
             connection.connection_lost(None)
         assert len(listener.wheel) == 0
         await listener.aclose()
+        assert not listener.admission.deciding
 
 
 class Served:
@@ -292,8 +296,9 @@ class Served:
         *,
         fast: bool | None = None,
         ssl: tls.SSLContext | None = None,
+        proxies: tuple[Network, ...] = (),
     ) -> Served:
-        listener = Listener(application, fast=fast)
+        listener = Listener(application, fast=fast, proxies=proxies)
         await listener.listen("127.0.0.1", 0, ssl=ssl)
         return cls(application, listener)
 
@@ -304,6 +309,7 @@ class Served:
     async def stop(self) -> None:
         await self.listener.aclose()
         assert not self.listener.connections
+        assert not self.listener.admission.deciding
         assert len(self.listener.wheel) == 0
         assert all(len(session.ended) == 1 for session in self.application.sessions)
 
@@ -322,10 +328,14 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    application: EchoApplication, *, fast: bool | None = None, ssl: tls.SSLContext | None = None
+    application: EchoApplication,
+    *,
+    fast: bool | None = None,
+    ssl: tls.SSLContext | None = None,
+    proxies: tuple[Network, ...] = (),
 ) -> AsyncIterator[Served]:
     """An application on a free port; checks at the end that nothing is left."""
-    served = await Served.start(application, fast=fast, ssl=ssl)
+    served = await Served.start(application, fast=fast, ssl=ssl, proxies=proxies)
     try:
         yield served
     finally:
@@ -338,8 +348,8 @@ async def turns(count: int = 6) -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 5) -> None:
     """Wait for something that will happen soon, on real sockets."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
