@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 import msgspec
@@ -10,6 +11,8 @@ from liverpc._types import Topic, User
 from liverpc.declare.replies import BatchSlot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.policies.pacing import Pacing
+from liverpc.policies.pressure import Pressure, PressureGauge
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -25,6 +28,9 @@ class Services(msgspec.Struct):
     """What of a server the contexts of its calls reach."""
 
     hub: Hub
+    pacing: Pacing
+    pressure: PressureGauge
+    report: Callable[[str, BaseException, Any], object]  #: (path, error, ctx): an exception nobody expected
 
 
 # A struct: one is made for every call, in a third of the time a class with __init__ takes.
@@ -85,10 +91,80 @@ class Context(msgspec.Struct, Generic[User], eq=False):
         """
         name = topic.name if isinstance(topic, Topic) else topic
         self.services.hub.publish(name, event, data)
+        self._remember(name)
+
+    def batch(self, messages: Iterable[tuple[Topic[Any] | str, str, Any]], /) -> None:
+        """Publish several ``(topic, event, data)``, in order; otherwise as :meth:`publish`.
+
+        Raises:
+            LiveError: ``INVALID_TOPIC`` for a reserved or malformed topic; then none of them was published.
+            TypeError: Some data has no JSON form; then none was published either.
+        """
+        named = [(topic.name if isinstance(topic, Topic) else topic, event, data) for topic, event, data in messages]
+        self.services.hub.publish_batch(named)
+        for name, _, _ in named:
+            self._remember(name)
+
+    @overload
+    def throttle(self, topic: Topic[D], event: str, data: D, interval: float, /) -> None: ...
+    @overload
+    def throttle(self, topic: str, event: str, data: object, interval: float, /) -> None: ...
+    def throttle(self, topic: Any, event: str, data: Any, interval: float, /) -> None:
+        """Publish at most once in ``interval`` seconds: the first value at once, then the last of each interval.
+
+        The last value is always sent. Values are told apart by topic, event and their field ``key``, so that
+        one cursor does not displace another. Beyond ``limits.paced_keys`` of them, values are published at
+        once.
+
+        Args:
+            topic: As for :meth:`publish`.
+            event: As for :meth:`publish`.
+            data: As for :meth:`publish`; it is kept as it is now.
+            interval: Seconds, more than 0.
+
+        Raises:
+            LiveError: ``INVALID_TOPIC`` as for :meth:`publish`; ``INVALID_ARG`` for an unusable interval.
+            TypeError: ``data`` has no JSON form.
+        """
+        name = topic.name if isinstance(topic, Topic) else topic
+        self.services.pacing.throttle(name, event, data, interval, self)
+        self._remember(name)
+
+    @overload
+    def debounce(self, topic: Topic[D], event: str, data: D, interval: float, /) -> None: ...
+    @overload
+    def debounce(self, topic: str, event: str, data: object, interval: float, /) -> None: ...
+    def debounce(self, topic: Any, event: str, data: Any, interval: float, /) -> None:
+        """Publish the last value, once none came for ``interval`` seconds; otherwise as :meth:`throttle`."""
+        name = topic.name if isinstance(topic, Topic) else topic
+        self.services.pacing.debounce(name, event, data, interval, self)
+        self._remember(name)
+
+    def skip(self, key: str, seconds: float, /) -> bool:
+        """Whether this was done less than ``seconds`` ago; if not, it counts as done now.
+
+        ``if not ctx.skip(f"mail:{ctx.user.id}", 60.0): send_mail()``. Keys belong to the path that is called.
+        When ``limits.paced_keys`` of them cool down already, nothing is skipped.
+
+        Args:
+            key: 1 to 256 characters.
+            seconds: More than 0.
+
+        Raises:
+            LiveError: ``INVALID_ARG`` for any other key or time.
+        """
+        return self.services.pacing.skip(self.path, key, seconds)
+
+    @property
+    def pressure(self) -> Pressure:
+        """How hard the server works; about a second old at most. The first look starts the measuring."""
+        return self.services.pressure.read()
+
+    def _remember(self, topic: str) -> None:
         if self.published is None:
-            self.published = [name]
+            self.published = [topic]
         elif len(self.published) < _REMEMBERED:
-            self.published.append(name)
+            self.published.append(topic)
 
     def __repr__(self) -> str:
         return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_origin, overload
+from typing import Any, Generic, Self, TypeVar, get_origin, overload
 from uuid import UUID
 
 from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
+from liverpc.declare.access import access
 from liverpc.declare.context import Context
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.signature import Signature, where
@@ -49,6 +51,7 @@ class Declaration(Generic[P, X, User]):
     Attributes:
         handler: The function as written.
         signature: Its parameters behind ``ctx``.
+        access: ``(ctx, *arguments) -> bool``, sync or async: whether this caller may do this.
     """
 
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
@@ -62,6 +65,7 @@ class Declaration(Generic[P, X, User]):
         self.handler = handler
         self.signature = Signature(handler, declaring_locals(handler))
         self.explicit_path = path
+        self.access: Callable[..., Any] | None = None
         self.is_async = inspect.iscoroutinefunction(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
@@ -73,6 +77,22 @@ class Declaration(Generic[P, X, User]):
         """Call the handler directly, as a plain function; no guard and no validation runs."""
         result: X = self.handler(ctx, *args, **kwargs)
         return result
+
+    def scoped(self, predicate: Callable[..., Any]) -> Self:
+        """The same declaration for those whom ``predicate`` lets pass; this one stays as it is.
+
+        Raises:
+            DeclarationError: It has such a predicate already.
+        """
+        if self.access is not None:
+            raise DeclarationError(f"{where(self.handler)}: @live.scoped is there twice; join them with access.all()")
+        declaration = copy.copy(self)
+        declaration.access = predicate
+        if isinstance(declaration, _Streaming):  # they are asked before anything is loaded, whoever declared it
+            own = declaration.options.access
+            both = predicate if own is None else access.all(own, predicate)
+            declaration.options = replace(declaration.options, access=both)
+        return declaration
 
     @property
     def path(self) -> str:
@@ -204,6 +224,9 @@ class StreamOptions:
     access: Callable[..., Any] | None = None
     on_subscribe: Callable[..., Any] | None = None
     on_unsubscribe: Callable[..., Any] | None = None
+    on_error: Callable[..., Any] | None = None
+    volatile: bool = False
+    coalesce_by: Callable[[Any], object] | None = None
 
     def check(self, place: str) -> None:
         """Raises DeclarationError for values and combinations that cannot work."""
@@ -215,7 +238,13 @@ class StreamOptions:
             raise DeclarationError(f"{place}: max={self.max!r} must be a number of rows, 0 for no limit")
         if self.prepend and self.merge != "crud":
             raise DeclarationError(f"{place}: prepend=True is for merge='crud', not {self.merge!r}")
-        for name in ("access", "on_subscribe", "on_unsubscribe"):
+        if not isinstance(self.volatile, bool):
+            raise DeclarationError(f"{place}: volatile={self.volatile!r} must be True or False")
+        if self.volatile and self.coalesce_by is not None:
+            raise DeclarationError(
+                f"{place}: volatile=True loses events of a slow client and coalesce_by= keeps the last; take one"
+            )
+        for name in ("access", "on_subscribe", "on_unsubscribe", "on_error", "coalesce_by"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise DeclarationError(f"{place}: {name}={value!r} must be a function")

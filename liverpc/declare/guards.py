@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from liverpc.declare.context import Context
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 
-__all__ = ["Guard", "Public", "denied", "guard", "public"]
+__all__ = ["Check", "Guard", "Public", "combined", "denied", "guard", "public"]
 
 log = logging.getLogger("liverpc.guards")
 
@@ -28,7 +28,7 @@ class Guard:
     """Checks that run, in order, before every function and stream of a module. Made by :func:`guard`."""
 
     def __init__(self, checks: tuple[Check, ...]) -> None:
-        self._checks = checks
+        self.checks = checks
 
     def check(self, ctx: Context[Any]) -> Coroutine[Any, Any, None] | None:
         """Run the checks up to the first that waits.
@@ -40,7 +40,7 @@ class Guard:
             LiveError: A check refused. Exceptions other than LiveError are logged and become the generic
                 refusal: their text may tell more than the caller should know.
         """
-        checks = iter(self._checks)
+        checks = iter(self.checks)
         waiting = self._until_one_waits(ctx, checks)
         return None if waiting is None else self._rest(ctx, waiting, checks)
 
@@ -72,9 +72,10 @@ def _refusing(ctx: Context[Any]) -> Iterator[None]:
         yield
     except LiveError:
         raise
-    except Exception:
+    except Exception as error:
         log.exception("a guard of %s failed; the caller is refused", ctx.path)
-        raise denied(ctx) from None
+        ctx.services.report(ctx.path, error, ctx)
+        raise denied(ctx) from error
 
 
 def _authenticated(ctx: Context[Any]) -> None:
@@ -82,25 +83,36 @@ def _authenticated(ctx: Context[Any]) -> None:
         raise denied(ctx)
 
 
-def guard(*checks: Check, authenticated: bool = False) -> Guard:
+def guard(*checks: Check | Guard, authenticated: bool = False) -> Guard:
     """Protect a module: ``_guard = guard(authenticated=True)``.
 
     Args:
         *checks: ``(ctx) -> None | bool``, sync or async, run in order. Raising refuses: a ``LiveError``
             reaches the caller as it is, anything else as a generic refusal. Returning False refuses too.
-            A check may leave something in ``ctx.state`` for later checks and the handler.
+            A check may leave something in ``ctx.state`` for later checks and the handler. Another guard
+            stands for its checks.
         authenticated: First refuse callers without a user.
 
     Raises:
         DeclarationError: No check at all, or one that is not a function.
     """
-    parts = ((_authenticated,) if authenticated else ()) + checks
+    parts: list[Check] = [_authenticated] if authenticated else []
+    for check in checks:
+        if isinstance(check, Guard):
+            parts += check.checks
+        elif callable(check):
+            parts.append(check)
+        else:
+            raise DeclarationError(f"guard() takes functions of ctx, not {check!r}")
     if not parts:
         raise DeclarationError("guard() without a check guards nothing; pass checks or authenticated=True")
-    for check in parts:
-        if not callable(check):
-            raise DeclarationError(f"guard() takes functions of ctx, not {check!r}")
-    return Guard(parts)
+    return Guard(tuple(parts))
+
+
+def combined(*guards: Check | Guard | None) -> Guard | None:
+    """One guard with the checks of all, in order; None when there are none. Costs a call nothing more."""
+    present = [each for each in guards if each is not None]
+    return guard(*present) if present else None
 
 
 class Public:

@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+from liverpc.errors import LiveError
+from liverpc.hub.tasks import Background
+
 __all__ = ["Hooks"]
 
 
@@ -26,3 +29,17 @@ class Hooks(msgspec.Struct):
     on_unhandled: Callable[..., Any] | None = None  #: (connection, data)
     on_json_message: Callable[..., Any] | None = None  #: (connection, obj)
     identify: Callable[[Any], str | None] | None = None  #: (user) -> id, at once
+
+    def report(self, background: Background, path: str, error: BaseException, ctx: Any) -> None:
+        """Tell ``on_error`` of an exception that nobody expected, which a ``LiveError`` is not.
+
+        Args:
+            background: Owns what the hook leaves to await.
+            path: Of the call it happened in.
+            error: What happened.
+            ctx: Of the call; None where there is none.
+
+        What goes wrong in telling is logged only.
+        """
+        if self.on_error is not None and not isinstance(error, LiveError):
+            background.hook(self.on_error, path, error, ctx)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Concatenate, Final, Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 from liverpc._types import ListMerge, Merge, P, R, T
 from liverpc.declare.context import Context
-from liverpc.declare.functions import Channel, RpcFunction, StreamFunction, StreamOptions
+from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, StreamOptions
+from liverpc.errors import DeclarationError
+from liverpc.schema.signature import where
 
-__all__ = ["Live", "Predicate", "TopicFn", "live"]
+__all__ = ["Draft", "Live", "Predicate", "TopicFn", "live"]
 
 U = TypeVar("U")
 Ctx: TypeAlias = Context[Any]
@@ -32,8 +34,42 @@ KeyFn: TypeAlias = (
     | Callable[[Ctx, Any, Any, Any, Any, Any], R]
 )
 TopicFn: TypeAlias = KeyFn[str]
-Predicate: TypeAlias = KeyFn[bool] | KeyFn[Awaitable[bool]]
+Predicate: TypeAlias = KeyFn[bool | Awaitable[bool]]
 Hook: TypeAlias = Callable[..., object]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Scoped:
+    """``@live.scoped(...)``: keeps the type of what it decorates, be it a function or a declaration."""
+
+    def __init__(self, predicate: Callable[..., Any]) -> None:
+        if not callable(predicate):
+            raise DeclarationError(f"@live.scoped takes a function of ctx and the arguments, not {predicate!r}")
+        self.predicate = predicate
+
+    def __call__(self, target: F, /) -> F:
+        if isinstance(target, Draft):
+            raise DeclarationError(f"{where(target.handler)}: @live.scoped is there twice; join them with access.all()")
+        draft: Any = target.scoped(self.predicate) if isinstance(target, Declaration) else Draft(target, self.predicate)
+        return cast("F", draft)
+
+
+class Draft:
+    """A function with ``@live.scoped`` that still waits for the ``@live…`` line above it."""
+
+    def __init__(self, handler: Callable[..., Any], predicate: Callable[..., Any]) -> None:
+        self.handler = handler
+        self.predicate = predicate
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise DeclarationError(f"{where(self.handler)}: it has @live.scoped and no @live above it")
+
+
+def _declared(target: Any, declare: Callable[[Any], Declaration[Any, Any, Any]]) -> Any:
+    """The declaration of a function, with the policies that stand below it."""
+    if isinstance(target, Draft):
+        return declare(target.handler).scoped(target.predicate)
+    return declare(target)
 
 
 class RpcDecorator:
@@ -48,7 +84,7 @@ class RpcDecorator:
     @overload
     def __call__(self, fn: Fn[U, P, R], /) -> RpcFunction[P, R, R, U]: ...
     def __call__(self, fn: Any, /) -> Any:
-        return RpcFunction(fn, path=self._path, thread=self._thread)
+        return _declared(fn, lambda handler: RpcFunction(handler, path=self._path, thread=self._thread))
 
 
 class StreamDecorator:
@@ -64,7 +100,9 @@ class StreamDecorator:
     @overload
     def __call__(self, fn: Fn[U, P, T], /) -> StreamFunction[P, T, T, U]: ...
     def __call__(self, fn: Any, /) -> Any:
-        return StreamFunction(fn, topic=self._topic, options=self._options, path=self._path)
+        return _declared(
+            fn, lambda loader: StreamFunction(loader, topic=self._topic, options=self._options, path=self._path)
+        )
 
 
 class ChannelDecorator(Generic[T]):
@@ -77,7 +115,10 @@ class ChannelDecorator(Generic[T]):
 
     def __call__(self, fn: Fn[U, P, str], /) -> Channel[P, T]:
         """Declare the channel; ``fn(ctx, ...)`` gives its topic."""
-        return Channel(fn, topic=fn, options=self._options, item=self._item, path=self._path)
+        channel: Channel[P, T] = _declared(
+            fn, lambda topic: Channel(topic, topic=topic, options=self._options, item=self._item, path=self._path)
+        )
+        return channel
 
 
 class Live:
@@ -107,6 +148,21 @@ class Live:
         decorator = RpcDecorator(path=path, thread=thread)
         return decorator if fn is None else decorator(fn)
 
+    def scoped(self, predicate: Predicate) -> Scoped:
+        """Let only those call whom ``predicate`` lets pass; to stand above or below ``@live``.
+
+        ``@live.scoped(access.user())`` refuses with ``FORBIDDEN``, or ``UNAUTHENTICATED`` when there is no user.
+        The function does not run then. On a stream it comes on top of ``access=``.
+
+        Args:
+            predicate: ``(ctx, *arguments) -> bool``, sync or async; sees validated arguments. ``access`` has
+                ready-made ones.
+
+        Raises:
+            DeclarationError: ``predicate`` is no function, or there is one already.
+        """
+        return Scoped(predicate)
+
     def stream(
         self,
         topic: str | TopicFn,
@@ -118,6 +174,9 @@ class Live:
         access: Predicate | None = None,
         on_subscribe: Hook | None = None,
         on_unsubscribe: Hook | None = None,
+        on_error: Hook | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> StreamDecorator:
         """Make a loader a stream: clients get its result, then the events of its topic merged into it.
@@ -136,6 +195,14 @@ class Live:
             on_subscribe: ``(ctx, topic)``, after the first answer was sent. Its errors are logged only.
             on_unsubscribe: ``(ctx, topic, remaining)`` when the client leaves or is gone; ``remaining``
                 counts the other connections on the topic.
+            on_error: ``(error, ctx, topic)`` when the value could not be loaded, whatever the reason. The
+                client gets the same error whether or not this fails.
+            volatile: Events nobody misses, such as cursors: they have no number, and a client whose socket is
+                full does not get them.
+            coalesce_by: ``(data) -> key``: of the events with one key, a client whose socket is full gets the
+                last only. Keys are strings, numbers or the like; None is a key, too. What it raises, the
+                publisher gets. It sees data as published, and events of other nodes as plain JSON. Events
+                have no number. For both options, the first stream on a topic that has one decides for all.
             path: As for functions.
 
         Raises:
@@ -149,6 +216,9 @@ class Live:
             access=access,
             on_subscribe=on_subscribe,
             on_unsubscribe=on_unsubscribe,
+            on_error=on_error,
+            volatile=volatile,
+            coalesce_by=coalesce_by,
         )
         return StreamDecorator(topic, options, path)
 
@@ -161,6 +231,8 @@ class Live:
         merge: Literal["set"],
         item: type[T],
         access: Predicate | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> Channel[[], T]: ...
     @overload
@@ -174,6 +246,8 @@ class Live:
         max: int = 0,
         item: type[T],
         access: Predicate | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> Channel[[], list[T]]: ...
     @overload
@@ -183,6 +257,8 @@ class Live:
         merge: Literal["set"],
         item: type[T],
         access: Predicate | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> ChannelDecorator[T]: ...
     @overload
@@ -194,6 +270,8 @@ class Live:
         max: int = 0,
         item: type[T],
         access: Predicate | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> ChannelDecorator[list[T]]: ...
     def channel(
@@ -205,6 +283,8 @@ class Live:
         max: int = 0,  # noqa: A002 - the option's name on the wire
         item: Any,
         access: Predicate | None = None,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
         path: str | None = None,
     ) -> Any:
         """A stream without a loader: it starts empty and carries events only.
@@ -219,9 +299,13 @@ class Live:
             key: Field that tells rows apart (``crud``).
             max: Rows clients keep; 0: no limit (``latest``: 50).
             access: Who may subscribe, as for :meth:`stream`.
+            volatile: As for :meth:`stream`.
+            coalesce_by: As for :meth:`stream`.
             path: As for functions; a channel with a fixed topic takes the name of its variable.
         """
-        options = StreamOptions(merge=merge, key=key, max=max, access=access)
+        options = StreamOptions(
+            merge=merge, key=key, max=max, access=access, volatile=volatile, coalesce_by=coalesce_by
+        )
         if topic is None:
             return ChannelDecorator(options, item, path)
 

@@ -8,7 +8,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, first_part
-from liverpc.declare.guards import Guard, Public
+from liverpc.declare.guards import Check, Guard, Public, combined
+from liverpc.declare.live import Draft
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
 from liverpc.wire.names import is_path
@@ -68,9 +69,10 @@ class Registry:
         modules: Modules, whose last name part begins the path; or a mapping from that first part to a
             module or any object with attributes.
         naming: ``camel`` answers each path in camel case besides its own spelling.
+        guards: Run before the guard of every module, also where there is none.
 
     Attributes:
-        unguarded: Modules with declarations and neither a ``_guard`` nor ``public()``.
+        unguarded: Modules with declarations, without ``_guard`` and ``public()``, when there are no ``guards``.
 
     Raises:
         DeclarationError: Two declarations on one path, a ``_guard`` that is none, annotations that do not
@@ -78,11 +80,14 @@ class Registry:
         ConfigError: ``modules`` is of the wrong shape.
     """
 
-    def __init__(self, modules: Modules, *, naming: Naming = "snake") -> None:
+    def __init__(
+        self, modules: Modules, *, naming: Naming = "snake", guards: Sequence[Check | Guard] = ()
+    ) -> None:
         if naming not in ("snake", "camel"):
             raise ConfigError(f"naming takes 'snake' or 'camel', not {naming!r}")
         self.entries: list[Entry] = []
         self.unguarded: list[str] = []
+        self._guards = guards
         self._by_path: dict[str, Entry] = {}
         self._topics: dict[str, Entry] = {}
         for first, module in self._named(modules):
@@ -109,6 +114,8 @@ class Registry:
             raise DeclarationError(f"{label}._guard is {guard!r}; make it with guard(...) or public()")
         found = 0
         for name, declaration in members.items():
+            if isinstance(declaration, Draft):
+                raise DeclarationError(f"{label}.{name} is scoped but not live: decorate it with @live as well")
             if not isinstance(declaration, Declaration) or name.startswith("_"):
                 continue
             if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
@@ -116,8 +123,9 @@ class Registry:
             found += 1
             prefix = first or first_part(getattr(module, "__name__", declaration.__module__))
             path = declaration.explicit_path or f"{prefix}/{name}"
-            self._add(path, declaration, guard if isinstance(guard, Guard) else None, naming)
-        if found and guard is None:
+            own = guard if isinstance(guard, Guard) else None
+            self._add(path, declaration, combined(*self._guards, own), naming)
+        if found and guard is None and not self._guards:
             self.unguarded.append(label)
 
     def _add(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None, naming: Naming) -> None:
@@ -144,9 +152,10 @@ class Registry:
                     f"{where(other.declaration.handler)}; events mean one thing per topic"
                 )
 
-    def get(self, path: str) -> Entry | None:
-        """Who answers on ``path``."""
-        return self._by_path.get(path)
+    @property
+    def paths(self) -> Mapping[str, Entry]:
+        """Who answers where, in every spelling."""
+        return self._by_path
 
 
 def _camel(path: str) -> str:

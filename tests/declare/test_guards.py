@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from liverpc import Context, DeclarationError, LiveError, LiveServer, RpcError, guard, live, remote
-from liverpc.declare.guards import Guard
+from liverpc.declare.guards import Guard, combined
 from liverpc.testing import TestEnv, create_test_context, expect_guard_rejects
 
 ANN = {"id": "ann"}
@@ -124,10 +124,48 @@ async def test_20_authenticated_comes_before_the_other_parts() -> None:
     assert guard(authenticated=True).check(create_test_context(user=ANN)) is None
 
 
-@pytest.mark.parametrize("parts", [(), (3,), (refuse, "x")])
+@pytest.mark.parametrize("parts", [(), (3,), (refuse, "x"), (guard(refuse), 3)])
 def test_21_a_guard_without_parts_or_with_anything_but_functions_is_refused(parts: tuple[Any, ...]) -> None:
     with pytest.raises(DeclarationError):
         guard(*parts)
+
+
+async def test_18_a_guard_may_be_made_of_guards() -> None:
+    order: list[str] = []
+    first = guard(lambda ctx: order.append("first"))
+    both = guard(first, lambda ctx: order.append("second"), authenticated=True)
+    assert both.check(create_test_context(user=ANN)) is None
+    assert order == ["first", "second"]
+    await expect_guard_rejects(both, code="UNAUTHENTICATED")
+
+
+async def test_18_guards_of_the_server_come_before_those_of_the_module() -> None:
+    order: list[str] = []
+
+    async def server_wide(ctx: Context[Any]) -> None:
+        await asyncio.sleep(1)
+        order.append("server")
+
+    check = combined(server_wide, None, guard(lambda ctx: order.append("module")))
+    assert check is not None
+    waiting = check.check(create_test_context(user=ANN))
+    assert waiting is not None
+    await waiting
+    assert order == ["server", "module"]
+    assert combined() is None
+    assert combined(None) is None
+    await expect_guard_rejects(guard(refuse, guard(lambda ctx: order.append("after"))), user=ANN, code="CLOSED")
+    assert order == ["server", "module"]
+
+
+async def test_19_the_exception_is_kept_as_the_cause(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(ctx: Context[Any]) -> None:
+        raise RuntimeError("internal guard text")
+
+    error = await expect_guard_rejects(guard(broken), user=ANN)
+    assert isinstance(error.__cause__, RuntimeError)
+    assert "internal guard text" in caplog.text
+    assert "internal guard text" not in str(error)
 
 
 async def test_the_kit_reports_a_guard_that_lets_pass_or_refuses_otherwise() -> None:

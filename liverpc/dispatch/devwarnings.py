@@ -1,0 +1,159 @@
+"""What a developer should know and would not see: warnings of development mode.
+
+All of it listens to telemetry, so a server without development mode pays nothing for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from liverpc.config import DevWarnings
+from liverpc.hub.hub import Hub
+from liverpc.policies.faults import glob
+from liverpc.telemetry import CallFinished, Published, Subscribed, Telemetry, Unsubscribed
+from liverpc.wire.codec import encode
+from liverpc.wire.names import is_reserved
+
+__all__ = ["DevWarner"]
+
+log = logging.getLogger("liverpc.dev")
+
+SAMPLE_SECONDS = 5.0
+_MAX_REMEMBERED = 1_000  # topics and paths that were warned of, and topics that are waited for
+_SWALLOWED = "reqId"
+
+
+class DevWarner:
+    """Warns once per topic or path, on the logger ``liverpc.dev``.
+
+    It remembers 1,000 warnings; from then on it is silent.
+    """
+
+    def __init__(self, settings: DevWarnings, hub: Hub, telemetry: Telemetry) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._telemetry = telemetry
+        self._quiet = [glob(pattern) for pattern in settings.quiet]
+        self._told: set[tuple[str, str]] = set()
+        self._silent: dict[str, asyncio.TimerHandle] = {}
+        self._published: Counter[str] = Counter()
+        self._sampling: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Listen, on the running loop."""
+        telemetry = self._telemetry
+        telemetry.subscribed.append(self._on_subscribed)
+        telemetry.unsubscribed.append(self._on_unsubscribed)
+        telemetry.published.append(self._on_published)
+        telemetry.call_finished.append(self._on_call)
+
+    def stop(self) -> None:
+        """Listen no more; no timer is left."""
+        telemetry = self._telemetry
+        telemetry.subscribed.remove(self._on_subscribed)
+        telemetry.unsubscribed.remove(self._on_unsubscribed)
+        telemetry.published.remove(self._on_published)
+        telemetry.call_finished.remove(self._on_call)
+        for timer in self._silent.values():
+            timer.cancel()
+        self._silent.clear()
+        if self._sampling is not None:
+            self._sampling.cancel()
+            self._sampling = None
+        self._published.clear()
+
+    def _warn(self, kind: str, name: str, text: str, *args: object) -> None:
+        known = (kind, name)
+        if known in self._told or len(self._told) >= _MAX_REMEMBERED or any(quiet(name) for quiet in self._quiet):
+            return
+        self._told.add(known)
+        log.warning(text, *args)
+
+    # -- topics nobody publishes on
+
+    def _on_subscribed(self, event: Subscribed) -> None:
+        name = event.topic
+        if name in self._silent or len(self._silent) >= _MAX_REMEMBERED or is_reserved(name):
+            return
+        if not self._is_silent(name):  # a later subscriber
+            return
+        loop = asyncio.get_running_loop()
+        self._silent[name] = loop.call_later(self._settings.silent_seconds, self._look_for_events, name)
+
+    def _on_unsubscribed(self, event: Unsubscribed) -> None:
+        if event.ended is not None and (timer := self._silent.pop(event.topic, None)) is not None:
+            timer.cancel()
+
+    def _is_silent(self, name: str) -> bool:
+        topic = self._hub.topics.get(name)
+        return topic is not None and topic.published == 0
+
+    def _look_for_events(self, name: str) -> None:
+        del self._silent[name]
+        if not self._is_silent(name):
+            return
+        self._warn(
+            "silent",
+            name,
+            "the topic %r has subscribers for %g s and no event yet: is it published on under exactly this name?",
+            name,
+            self._settings.silent_seconds,
+        )
+
+    # -- topics with many publishes
+
+    def _on_published(self, event: Published) -> None:
+        self._look_for_swallowed(event.topic, event.data)
+        # Volatile and coalesced events have no number: to publish many of those is what they are for.
+        if event.seq is None or event.remote:
+            return
+        self._published[event.topic] += 1
+        if self._sampling is None:
+            self._sampling = asyncio.get_running_loop().call_later(SAMPLE_SECONDS, self._sample)
+
+    def _sample(self) -> None:
+        self._sampling = None
+        published, self._published = self._published, Counter()
+        for name, count in published.items():
+            rate = count / SAMPLE_SECONDS
+            if rate > self._settings.publish_rate:
+                self._warn(
+                    "rate",
+                    name,
+                    "%.0f publishes a second on the topic %r: every subscriber gets each; ctx.throttle() sends the "
+                    "last of an interval",
+                    rate,
+                    name,
+                )
+
+    # -- results
+
+    def _on_call(self, event: CallFinished) -> None:
+        if event.code is not None or event.result is None:
+            return
+        size = len(encode(event.result))
+        if size > self._settings.reply_bytes:
+            self._warn(
+                "reply",
+                event.path,
+                "%s answered with %d bytes; return less, or in pages: browsers drop answers above 1 MiB",
+                event.path,
+                size,
+            )
+        if event.stream:
+            self._look_for_swallowed(event.path, event.result)
+
+    def _look_for_swallowed(self, name: str, data: Any) -> None:
+        row = data[0] if isinstance(data, list | tuple) and data else data
+        if _SWALLOWED in row if isinstance(row, Mapping) else hasattr(row, _SWALLOWED):
+            self._warn(
+                "swallowed",
+                name,
+                "rows of %s have a field %r: browser clients take such events for their own and drop them; rename it",
+                name,
+                _SWALLOWED,
+            )
