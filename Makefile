@@ -26,9 +26,10 @@ check: .venv/installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Measurements, printed as ratios within one run; nothing is asserted.
+# Measurements beside other servers, printed and written to build/bench.json; see docs/benchmarks.md.
 bench: .venv/installed
-	$(BIN)/pytest -m bench --override-ini=addopts= --timeout=600 -s tests/benchmarks
+	-@$(BIN)/python -m pip install --quiet --group bench  # without them their rows say so
+	$(BIN)/python -m tests.benchmarks
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

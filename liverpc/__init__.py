@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from liverpc._types import Remote, Topic, remote
     from liverpc.clock import Clock
-    from liverpc.config import ClientConfig, Inspect, Limits, Token
+    from liverpc.config import ClientConfig, DevWarnings, Inspect, Limits, PressureThresholds, Token
+    from liverpc.declare.access import access
     from liverpc.declare.context import Context
     from liverpc.declare.guards import guard, public
     from liverpc.declare.live import live
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
         LiveError,
         LiveRpcError,
         MissingExtraError,
+        PushFailed,
         Reject,
         RpcError,
     )
     from liverpc.hub.connection import Connection
-    from liverpc.hub.link import ConnectRequest
+    from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse
+    from liverpc.policies.pressure import Pressure, PressureReason
     from liverpc.server import Listening, LiveServer
 
 __version__ = "0.1.0"
@@ -42,7 +45,10 @@ _HOME = {
     "Connection": "hub.connection",
     "Context": "declare.context",
     "DeclarationError": "errors",
+    "DevWarnings": "config",
     "ErrorCode": "errors",
+    "HttpRequest": "hub.link",
+    "HttpResponse": "hub.link",
     "Inspect": "config",
     "Issue": "errors",
     "Limits": "config",
@@ -51,11 +57,16 @@ _HOME = {
     "LiveRpcError": "errors",
     "LiveServer": "server",
     "MissingExtraError": "errors",
+    "Pressure": "policies.pressure",
+    "PressureReason": "policies.pressure",
+    "PressureThresholds": "config",
+    "PushFailed": "errors",
     "Reject": "errors",
     "Remote": "_types",
     "RpcError": "errors",
     "Token": "config",
     "Topic": "_types",
+    "access": "declare.access",
     "guard": "declare.guards",
     "live": "declare.live",
     "public": "declare.guards",
@@ -71,7 +82,10 @@ __all__ = [
     "Connection",
     "Context",
     "DeclarationError",
+    "DevWarnings",
     "ErrorCode",
+    "HttpRequest",
+    "HttpResponse",
     "Inspect",
     "Issue",
     "Limits",
@@ -80,11 +94,16 @@ __all__ = [
     "LiveRpcError",
     "LiveServer",
     "MissingExtraError",
+    "Pressure",
+    "PressureReason",
+    "PressureThresholds",
+    "PushFailed",
     "Reject",
     "Remote",
     "RpcError",
     "Token",
     "Topic",
+    "access",
     "guard",
     "live",
     "public",

@@ -10,7 +10,7 @@ import msgspec
 
 from liverpc.errors import ConfigError
 
-__all__ = ["ClientConfig", "Inspect", "Level", "Limits", "Token"]
+__all__ = ["ClientConfig", "DevWarnings", "Inspect", "Level", "Limits", "PressureThresholds", "Token"]
 
 Level = Literal["metrics", "observe", "chaos"]
 
@@ -55,22 +55,54 @@ class Limits(_Settings, frozen=True, kw_only=True):
     _PREFIX = "LIVERPC_LIMITS_"
 
     head_bytes: int = 16_384  #: request line and headers of a handshake; above: HTTP 431
+    headers: int = 100  #: headers of one request; above, and for handshakes above 128: HTTP 431
+    cookie_bytes: int = 8_192  #: all cookies of one request; above: HTTP 431
     early_bytes: int = 65_536  #: frames sent before the connection was accepted; above: reading stops
     message_bytes: int = 1 << 20  #: one message, all fragments together; above: close 1009
     body_bytes: int = 1 << 20  #: body of a plain HTTP request; above: HTTP 413
+    requests_per_connection: int = 1_000  #: plain HTTP requests, one after the other; the last one closes
     depth: int = 64  #: nesting of one JSON frame, the frame itself being level 1; above: INVALID_REQUEST
     frames_per_turn: int = 256  #: frames of one connection handled in a row before others get their turn
     calls_in_flight: int = 64  #: unfinished calls of one connection; above: reading stops
     outbox_bytes: int = 1 << 20  #: unsent bytes of one connection; above: it is closed with 1013 "too slow"
+    outbox_frames: int = 16_384  #: frames that wait for a full socket; above: closed with 1013, too
+    reply_bytes: int = 1 << 20  #: a reply, in UTF-16 code units as browsers count; above: PAYLOAD_TOO_LARGE
     held_bytes: int = 1 << 20  #: events kept for one stream while its loader runs; above: OVERLOADED
     streams_per_connection: int = 10_000  #: open or loading ones; above: OVERLOADED
+    requests_in_flight: int = 32  #: unanswered ones of the server to one connection; above: OVERLOADED
+    paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
+    upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429
+    upgrade_window_seconds: float = 10.0  #: the window, which slides
+    handshakes_in_flight: int = 1_000  #: undecided ones of the whole server; above: HTTP 503
     connect_seconds: float = 10.0  #: from the first byte until ``on_connect`` has decided; above: HTTP 503
     ping_seconds: float = 20.0  #: silence before the server sends a ping
     pong_seconds: float = 20.0  #: silence after it, or a socket that takes no bytes for so long: dropped
     idle_text_seconds: float = 90.0  #: a small text frame that often keeps idle browser pages connected
     close_seconds: float = 5.0  #: for the peer's close frame
     linger_seconds: float = 2.0  #: for the peer's FIN
-    drain_seconds: float = 5.0  #: over which a shutdown spreads its goodbyes
+    keep_alive_seconds: float = 5.0  #: for the next plain HTTP request on a connection
+    drain_seconds: float = 5.0  #: for begun calls at a shutdown; goodbyes are spread over the first half
+
+
+class PressureThresholds(_Settings, frozen=True, kw_only=True):
+    """From which on a server is said to be under pressure."""
+
+    _PREFIX = "LIVERPC_PRESSURE_"
+
+    memory: float = 0.85  #: resident memory, as a share of what the process may use
+    publish_rate: float = 10_000.0  #: publishes a second
+    subscribers: int = 100_000  #: subscriptions, of all connections together
+
+
+class DevWarnings(_Settings, frozen=True, kw_only=True):
+    """What is warned of in development mode, and when."""
+
+    _PREFIX = "LIVERPC_WARNINGS_"
+
+    silent_seconds: float = 30.0  #: a topic has subscribers for so long and no event
+    publish_rate: float = 200.0  #: more publishes a second on one topic, over 5 seconds
+    reply_bytes: int = 262_144  #: a larger result
+    quiet: tuple[str, ...] = ()  #: globs of topics and paths that are not warned of; ``*`` for none at all
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ The tree::
     LiveRpcError
     ├── LiveError           raised by handlers and the library on purpose; goes to the caller as it is
     ├── RpcError            what a client's call or stream got instead of a value
+    ├── PushFailed          a client could not answer what the server asked it
     ├── Reject              refuses a connection in ``on_connect``
     ├── DeclarationError    a declaration or an option is wrong; names file and line
     ├── ConfigError         a setting is wrong; names the setting and what it takes
@@ -33,6 +34,7 @@ __all__ = [
     "LiveError",
     "LiveRpcError",
     "MissingExtraError",
+    "PushFailed",
     "Reject",
     "RpcError",
 ]
@@ -47,10 +49,11 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     INVALID_TOPIC = "INVALID_TOPIC"
     INTERNAL_ERROR = "INTERNAL_ERROR"
-    # Made by the client, never sent.
     TIMEOUT = "TIMEOUT"
+    # Made by the client, never sent.
     DISCONNECTED = "DISCONNECTED"
     CONNECTION_CLOSED = "CONNECTION_CLOSED"
     STREAM_ERROR = "STREAM_ERROR"
@@ -136,6 +139,13 @@ class RpcError(_CodedError):
     ``DISCONNECTED`` (the connection was lost first; the call may have run), ``CONNECTION_CLOSED``
     (closed for good), ``INVALID_RESULT`` (a call's result that does not fit the declared type),
     ``STREAM_ERROR`` (a stream's value that does not).
+    """
+
+
+class PushFailed(LiveRpcError):
+    """A client answered a request of the server with an error, or left before it answered.
+
+    No ``LiveError``: its text is the client's, and must not reach other clients.
     """
 
 

@@ -11,6 +11,7 @@ import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar, overload
 
@@ -20,13 +21,16 @@ from liverpc._types import Topic
 from liverpc.backends.memory import memory_cluster
 from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
-from liverpc.config import Inspect, Limits
+from liverpc.config import DevWarnings, Inspect, Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
 from liverpc.declare.hooks import Hooks
+from liverpc.declare.middleware import Middleware, check_middleware
 from liverpc.declare.registry import Modules, Naming, Registry
+from liverpc.dispatch.devwarnings import DevWarner
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins
 from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.web import State, Web
 from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
@@ -35,8 +39,12 @@ from liverpc.hub.tasks import Background
 from liverpc.inspector.inspector import Inspector
 from liverpc.inspector.protocol import ATTACH_PATH, RuntimeEntry, ServerInfo, write_runtime_entry
 from liverpc.policies.faults import FaultRules
+from liverpc.policies.pacing import Pacing
+from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Counters, Telemetry
+from liverpc.transports.asgi import AsgiApp
+from liverpc.transports.handshake import networks
 from liverpc.transports.listener import Listener
 
 __all__ = ["Listening", "LiveServer"]
@@ -44,8 +52,6 @@ __all__ = ["Listening", "LiveServer"]
 log = logging.getLogger("liverpc.server")
 
 D = TypeVar("D")
-
-_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -73,23 +79,31 @@ class LiveServer:
             for every stream, and for every topic a client subscribes to without a stream; those are withheld
             silently when there is no such hook. False denies with ``FORBIDDEN``, a string with that code.
         on_resume: ``(ctx, session_id, seqs)``: a client came back and says which connection it had before and
-            the last event it saw of each topic.
-        authenticate: ``(request) -> None | bool | Mapping | HttpResponse``, sync or async: answers ``POST`` on
-            ``/__ws/auth``, which browser clients with ``auth: true`` ask before they connect.
+            the last event it saw of each topic. ``ctx.connection.send_event`` resends what it missed.
+        authenticate: ``(request) -> None | bool | HttpResponse``, sync or async: answers ``POST`` on
+            ``auth_path``, which browser clients with ``auth: true`` ask before they connect. None and True
+            answer 204, False 401; ``HttpResponse(204, cookies=("sid=1; HttpOnly",))`` sets cookies;
+            ``raise Reject(...)`` answers 401, 403 or 429.
         before_execute: ``(ctx, path, args)``, sync or async, after the guard of every call and stream request;
             ``args`` is the list as sent. Raise a ``LiveError`` to refuse.
         on_error: ``(path, error, ctx)``: told of every exception that is no ``LiveError``.
         on_unhandled: ``(connection, data)``: told of every message that is no frame of ours.
         on_json_message: ``(connection, obj)``: gets messages that are JSON but no frames of ours, instead of
             ``on_unhandled``.
-        identify: ``(user) -> str | None``: who a user is, for limits, presence and the devtools. Default: its
-            field ``id``, ``user_id`` or ``userId``.
+        identify: ``(user) -> str | None``: who a user is, for limits, presence and the devtools; not asked about
+            None. Default: its field ``id``, ``user_id`` or ``userId``. Ids are 1 to 256 characters without control
+            characters, quotes and backslashes, and do not begin with ``__``; otherwise the user counts as anonymous.
         guards: Run before the guard of every module.
         origins: Which pages may connect: ``same-origin``, ``*``, or a list such as
             ``["https://app.example"]``.
         path: Of the WebSocket.
+        auth_path: Of the endpoint for ``authenticate``; without that hook it answers 204.
         limits: See :class:`Limits`; read from the environment when not given.
+        trusted_proxies: Addresses or networks, such as ``10.0.0.0/8``, of proxies in front of the server. From
+            them, and from nobody else, ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are taken.
         inspect: The devtools' door; closed unless enabled. Read from the environment when not given.
+        thresholds: From which on ``server.pressure`` names a reason. Read from the environment when not given.
+        warnings: What development mode warns of. Read from the environment when not given.
         naming: ``camel`` also answers ``sendMessage`` for ``send_message``.
         cluster: Shared state with other processes; in-process when not given.
         clock: Wall time, ids and randomness.
@@ -121,8 +135,12 @@ class LiveServer:
         guards: Sequence[Guard | Callable[[Context[Any]], object]] = (),
         origins: Origins = "same-origin",
         path: str = "/ws",
+        auth_path: str = "/__ws/auth",
         limits: Limits | None = None,
+        trusted_proxies: Sequence[str] = (),
         inspect: Inspect | None = None,
+        thresholds: PressureThresholds | None = None,
+        warnings: DevWarnings | None = None,
         naming: Naming = "snake",
         cluster: Cluster | None = None,
         clock: Clock | None = None,
@@ -130,8 +148,9 @@ class LiveServer:
         dev: bool | None = None,
         fast_path: bool | None = None,
     ) -> None:
-        if not path.startswith("/"):
-            raise ConfigError(f"LiveServer(path=) begins with a slash; {path!r} does not")
+        for name_of, given in (("path", path), ("auth_path", auth_path)):
+            if not given.startswith("/"):
+                raise ConfigError(f"LiveServer({name_of}=) begins with a slash; {given!r} does not")
         self.name = name
         self.path = path
         self.limits = limits or Limits.from_env()
@@ -139,9 +158,10 @@ class LiveServer:
         self.clock = clock or Clock()
         self.telemetry = Telemetry()
         self.counters: Counters = self.telemetry.counters
-        self.registry = Registry(modules, naming=naming)
+        self.registry = Registry(modules, naming=naming, guards=guards)
         self._inspect = inspect or Inspect.from_env()
         self._origins = origins
+        self._proxies = networks(trusted_proxies)
         self.hooks = Hooks(
             on_connect=on_connect,
             on_disconnect=on_disconnect,
@@ -154,18 +174,24 @@ class LiveServer:
             on_json_message=on_json_message,
             identify=identify,
         )
-        self._guards = guards
         self._cluster = cluster or memory_cluster()
         self._fast_path = fast_path
         self._background = Background()
         self._hub = Hub(self.telemetry, self._cluster.bus, self.limits, monotonic=self._monotonic)
-        self._streams = Streams(self._hub, self.telemetry, self._background)
-        self._services = Services(self._hub)
-        self._pipeline = Pipeline(self.registry, self._services, self._streams, self.telemetry)
+        self._streams = Streams(self._hub, self.telemetry, self._background, self.hooks)
+        self._pacing = Pacing(self._hub, self.counters, max_keys=self.limits.paced_keys, failed=self._late_failure)
+        self._gauge = PressureGauge(self._hub, self.counters, thresholds or PressureThresholds.from_env())
+        self._services = Services(self._hub, self._pacing, self._gauge, partial(self.hooks.report, self._background))
+        self._warner = DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry) if self.dev else None
+        self._middlewares: list[Middleware] = []
         self.faults = FaultRules(self._monotonic, self._faults_changed)
         self._inspector: Inspector | None = None
         self._endpoints: dict[str, Endpoint] = {}
+        self._web = Web(auth_path=auth_path, origins=origins, hooks=self.hooks, state=self._state)
+        self._asgi = AsgiApp(self)
+        self._phase: State = "starting"
         self._listener: Listener | None = None
+        self._context = contextvars.copy_context()  # what calls begin with; that of each start
         self._loop: asyncio.AbstractEventLoop | None = None
         if self.registry.unguarded:
             log.warning(
@@ -198,7 +224,31 @@ class LiveServer:
         """As :meth:`publish_nowait`; returns when the event was numbered and handed out."""
         self.publish_nowait(topic, event, data)
 
+    # -- around calls
+
+    def middleware(self, fn: Middleware) -> Middleware:
+        """Run ``async fn(ctx, next)`` around every call and stream request; usable as a decorator.
+
+        It is around guards and handler. ``await next()`` gives the result, which it returns, or another one
+        instead; without ``next()``, nothing behind it runs. Those added first are outermost. To be added before
+        the server starts; docs/handlers.md shows one.
+
+        Raises:
+            DeclarationError: ``fn`` is not async, or does not take ``(ctx, next)``.
+            RuntimeError: The server runs already.
+        """
+        check_middleware(fn)
+        if self._loop is not None:
+            raise RuntimeError("add middlewares before the server starts")
+        self._middlewares.append(fn)
+        return fn
+
     # -- looking
+
+    @property
+    def pressure(self) -> Pressure:
+        """How hard the server works; about a second old at most. The first look starts the measuring."""
+        return self._gauge.read()
 
     @property
     def connections(self) -> list[Connection]:
@@ -222,26 +272,43 @@ class LiveServer:
         if self._loop is not None:
             raise RuntimeError("this LiveServer runs already; make one per event loop")
         self._loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
+        if type(self._loop).time is asyncio.BaseEventLoop.time:
+            self._hub.monotonic = time.monotonic  # what it calls, without the call: it is asked twice per call
+        else:
+            self._hub.monotonic = self._loop.time
+        self._context = contextvars.copy_context()
+        self._pacing.open()
+        if self._warner is not None:
+            self._warner.start()
         try:
+            pipeline = Pipeline(
+                self.registry,
+                self._services,
+                self._streams,
+                self.telemetry,
+                hooks=self.hooks,
+                background=self._background,
+                middlewares=tuple(self._middlewares),
+            )
             self._endpoints = {
                 self.path: LiveEndpoint(
-                    hub=self._hub,
-                    pipeline=self._pipeline,
+                    services=self._services,
+                    pipeline=pipeline,
                     streams=self._streams,
                     telemetry=self.telemetry,
                     background=self._background,
                     limits=self.limits,
                     clock=self.clock,
-                    context=context,
+                    context=self._context,
                     origins=self._origins,
-                    on_connect=self.hooks.on_connect,
+                    hooks=self.hooks,
                     on_disconnect=self._disconnected,
                 )
             }
             await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
             if self._inspect.enabled:
                 self._start_inspector()
+            self._phase = "ready"
             yield {"liverpc": self}
         finally:
             await self._stop()
@@ -261,6 +328,7 @@ class LiveServer:
         self._endpoints[ATTACH_PATH] = self._inspector.endpoint
 
     async def _stop(self) -> None:
+        self._phase = "draining"
         # Unwound from the end; a step that fails or is cancelled does not keep the others from being taken.
         async with AsyncExitStack() as stack:
             stack.callback(self._stopped)
@@ -269,11 +337,20 @@ class LiveServer:
             stack.callback(self.faults.clear)
             if self._listener is not None:
                 stack.push_async_callback(self._listener.aclose)
-                stack.push_async_callback(self._listener.drain)
+                stack.push_async_callback(self._drain, self._listener)
             if self._inspector is not None:
                 stack.push_async_callback(self._inspector.aclose)
+            if self._warner is not None:
+                stack.callback(self._warner.stop)
+            stack.callback(self._gauge.stop)
+            stack.callback(self._pacing.close)  # while there are clients to get it
+
+    async def _drain(self, listener: Listener) -> None:
+        listener.begin_drain()
+        await asyncio.gather(listener.drain(), self._asgi.drain())
 
     def _stopped(self) -> None:
+        self._phase = "starting"
         self._inspector = self._listener = None
         self._endpoints = {}
         self._loop = None
@@ -289,7 +366,8 @@ class LiveServer:
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.lifespan())
-            self._listener = listener = Listener(self, fast=self._fast_path)
+            listener = self.listener
+            assert listener is not None
             try:
                 await listener.listen(host, port, ssl=ssl)
             except OSError as error:
@@ -332,6 +410,19 @@ class LiveServer:
         async with self.serve(host, port):
             await stop.wait()
 
+    # -- behind other servers
+
+    def asgi(self) -> AsgiApp:
+        """This server as an ASGI application, to be served alone or mounted in another one; see docs/deploy.md."""
+        return self._asgi
+
+    @property
+    def listener(self) -> Listener | None:
+        """For doors: the owner of the server's sockets, made when first asked for; None while it does not run."""
+        if self._listener is None and self._phase == "ready":
+            self._listener = Listener(self, fast=self._fast_path, context=self._context, proxies=self._proxies)
+        return self._listener
+
     # -- hub.link.Application
 
     def endpoint(self, path: str) -> Endpoint | None:
@@ -339,14 +430,13 @@ class LiveServer:
         return self._endpoints.get(path)
 
     async def http(self, request: HttpRequest) -> HttpResponse:
-        """Plain HTTP on the same port: ``GET /healthz`` says whether the process lives."""
-        if request.path == "/healthz":
-            if request.method != "GET":
-                return HttpResponse(405, b"method not allowed\n", {"Allow": "GET"})
-            return HttpResponse(200, b'{"status":"ok"}\n', _JSON)
-        return HttpResponse(404, b"not found\n")
+        """Plain HTTP beside the WebSockets (docs/protocol.md section 10)."""
+        return await self._web.answer(request)
 
     # -- inside
+
+    def _state(self) -> State:
+        return "draining" if self._listener is not None and self._listener.draining else self._phase
 
     def _monotonic(self) -> float:
         return self._loop.time() if self._loop is not None else time.monotonic()
@@ -359,6 +449,9 @@ class LiveServer:
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
         if self.hooks.on_disconnect is not None:
             self._background.hook(self.hooks.on_disconnect, connection, code, reason)
+
+    def _late_failure(self, ctx: Context[Any], error: BaseException) -> None:
+        self.hooks.report(self._background, ctx.path, error, ctx)
 
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1

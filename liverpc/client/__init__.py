@@ -8,15 +8,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from liverpc._types import remote
     from liverpc.client.aio import Client, connect
+    from liverpc.client.batch import Batch, Reply
+    from liverpc.client.failure import Failure, FailureClass
     from liverpc.client.handles import StreamHandle
     from liverpc.config import ClientConfig
     from liverpc.errors import RpcError
 
-__all__ = ["Client", "ClientConfig", "RpcError", "StreamHandle", "connect", "remote"]
+__all__ = [
+    "Batch",
+    "Client",
+    "ClientConfig",
+    "Failure",
+    "FailureClass",
+    "Reply",
+    "RpcError",
+    "StreamHandle",
+    "connect",
+    "remote",
+]
 
 _HOME = {
+    "Batch": "liverpc.client.batch",
     "Client": "liverpc.client.aio",
     "ClientConfig": "liverpc.config",
+    "Failure": "liverpc.client.failure",
+    "FailureClass": "liverpc.client.failure",
+    "Reply": "liverpc.client.batch",
     "RpcError": "liverpc.errors",
     "StreamHandle": "liverpc.client.handles",
     "connect": "liverpc.client.aio",

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ssl as ssl_module
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from liverpc._types import P, R, Reachable, Rpc, Stream, T, Topic
+from liverpc._types import P, R, Rpc, Stream, T
+from liverpc.client.batch import Batch
 from liverpc.client.connection import Connection
-from liverpc.client.core import Failure, Status
+from liverpc.client.core import Status
+from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
+from liverpc.client.inbox import Health
+from liverpc.client.opening import opener
+from liverpc.client.options import CallOptions, check_target
+from liverpc.client.push import PushHandler
 from liverpc.client.socket import Connector
 from liverpc.config import ClientConfig
 
@@ -24,9 +31,9 @@ class Client:
     event loop it was made on; it is not thread-safe.
     """
 
-    def __init__(self, connection: Connection, timeout: float | None = None) -> None:
+    def __init__(self, connection: Connection, options: CallOptions | None = None) -> None:
         self._connection = connection
-        self._timeout = timeout
+        self._options = options or CallOptions()
 
     # -- life
 
@@ -53,38 +60,125 @@ class Client:
         """Why the connection was last lost or refused; None while connected and after :meth:`aclose`."""
         return self._connection.core.failure
 
+    @property
+    def health(self) -> Health:
+        """What the server last said of itself on this connection: ``degraded``, otherwise ``healthy``."""
+        return self._connection.core.inbox.health
+
+    @property
+    def quiescent(self) -> bool:
+        """Whether no stream is loading or reconnecting. A stream with an error has settled, too."""
+        return self._connection.core.quiescent
+
+    @property
+    def dropped(self) -> int:
+        """How many calls :meth:`fire` has dropped."""
+        return self._connection.core.dropped
+
+    async def wait_quiescent(self) -> None:
+        """Return when :attr:`quiescent` is true; at once if it is."""
+        await self._connection.wait_quiescent()
+
+    # -- news
+
     def on_status(self, callback: Callable[[Status], object]) -> Callable[[], None]:
         """Call ``callback`` with the new status after each change.
 
         Returns:
             A function that ends it.
         """
-        return self._connection.on_status(callback)
+        return self._connection.on_status.add(callback)
+
+    def on_health(self, callback: Callable[[Health], object]) -> Callable[[], None]:
+        """Call ``callback`` with the new health after each change. Returns a function that ends it."""
+        return self._connection.on_health.add(callback)
+
+    def on_connect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback`` when the connection is back; not for the first one. Returns a function that ends it."""
+        return self._connection.on_transition(callback, back=True)
+
+    def on_disconnect(self, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call ``callback`` when the connection has ended, however. Returns a function that ends it."""
+        return self._connection.on_transition(callback, back=False)
+
+    def on_push(self, event: str, handler: PushHandler) -> Callable[[], None]:
+        """Let ``handler`` answer what the server asks under the name ``event``.
+
+        It gets the question's data, decoded; what it returns, or the coroutine it returns, is the answer.
+        A ``LiveError`` or ``RpcError`` it raises is told to the server, of any other exception only that
+        there was one. An answer takes 8191 bytes at most. 64 handlers run at the same time; further
+        questions are answered with an error. A later handler for the same event replaces this one. Without
+        any handler at all the client answers nothing.
+
+        Returns:
+            A function that removes this handler, and no other.
+        """
+        return self._connection.pushes.on(event, handler)
 
     # -- use
 
-    def using(self, *, timeout: float | None = None) -> Client:
-        """The same connection with other options for calls and streams.
+    def using(
+        self, *, timeout: float | None = None, fresh: bool | None = None, idempotency_key: str | None = None
+    ) -> Client:
+        """The same connection with other options for calls and streams; what is not given stays as it is.
 
         Args:
             timeout: Seconds a call's result, or a stream's first answer, may take. Default: as configured.
+                Calls with a timeout of their own are never shared.
+            fresh: Make a request of its own of each call. Otherwise identical calls of one loop turn share
+                one; see :meth:`call`.
+            idempotency_key: Lets the server recognise a repetition of the call; 1 to 256 characters.
+
+        Raises:
+            ValueError: The timeout or the key cannot be.
         """
-        return Client(self._connection, timeout)
+        return Client(self._connection, self._options.using(timeout, fresh, idempotency_key))
 
     async def call(self, fn: Rpc[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function on the server.
+
+        Identical calls, those of the same function with the same arguments, become one request when they
+        are made in the same turn of the event loop. Each gets a result object of its own. Calls with an
+        idempotency key are identical when path and key are.
 
         While the connection is lost, the call waits for the next one; 1000 calls do so at most. A cancelled
         call is forgotten: the server may still run it if it was sent.
 
         Raises:
             RpcError: The server answered with an error; or ``TIMEOUT``, ``DISCONNECTED`` (the connection was
-                lost meanwhile, the call may have run), ``CONNECTION_CLOSED``, ``INVALID_RESULT``.
+                lost meanwhile, or this device slept; the call may have run), ``CONNECTION_CLOSED``,
+                ``INVALID_RESULT``.
             TypeError: The arguments do not fit the function, or have no JSON form.
         """
-        _check(fn, Rpc)
-        result: R = await self._connection.call(fn.path, fn.bind(args, kwargs), fn.result_type, self._timeout)
+        check_target(fn, Rpc, "call()")
+        result: R = await self._connection.call(fn.path, fn.bind(args, kwargs), fn.result_type, self._options)
         return result
+
+    def batch(self, *, sequential: bool = False) -> Batch:
+        """Several calls in one frame, sent when the block ends: ``async with client.batch() as batch: …``.
+
+        Leaving the block waits for all answers. One call alone is sent as an ordinary call, none not at all,
+        and after an exception in the block nothing is.
+
+        Args:
+            sequential: The server runs one call after the other, and goes on after failures.
+
+        Raises:
+            ValueError: This client has an idempotency key, which belongs to one call.
+        """
+        return Batch(self._connection, self._options, sequential=sequential)
+
+    def fire(self, fn: Rpc[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Call a function and never hear of it again.
+
+        Returns:
+            False when the call was dropped: there is no connection, or more than 4 MiB wait to be sent.
+
+        Raises:
+            TypeError: The arguments do not fit the function, or have no JSON form.
+        """
+        check_target(fn, Rpc, "fire()")
+        return self._connection.fire(fn.path, fn.bind(args, kwargs))
 
     def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
         """A stream of the server, not opened yet: ``async with client.stream(messages) as handle: …``.
@@ -92,23 +186,8 @@ class Client:
         Raises:
             TypeError: The arguments do not fit the stream.
         """
-        _check(fn, Stream)
-        return StreamHandle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._timeout)
-
-
-def _check(target: object, kind: type[Rpc[..., Any] | Stream[..., Any]]) -> None:
-    if isinstance(target, kind):
-        return
-    what = "call()" if kind is Rpc else "stream()"
-    if isinstance(target, str):
-        cure = f"a path is made callable with remote({target!r})"
-    elif isinstance(target, Reachable):
-        cure = f"{target!r} is {'a stream: use stream()' if kind is Rpc else 'a function: use call()'}"
-    elif isinstance(target, Topic):
-        cure = "it is the stream itself that is subscribed to, not its topic"
-    else:
-        cure = f"{target!r} is no declaration: decorate it with @live{'' if kind is Rpc else '.stream'}"
-    raise TypeError(f"{what} takes a live function or remote(...); {cure}")
+        check_target(fn, Stream, "stream()")
+        return StreamHandle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._options.timeout)
 
 
 def connect(
@@ -118,7 +197,9 @@ def connect(
     config: ClientConfig | None = None,
     headers: Mapping[str, str] | None = None,
     ssl: ssl_module.SSLContext | None = None,
+    auth: bool | str = False,
     connector: Connector | None = None,
+    wall: Callable[[], float] = time.time,
 ) -> Client:
     """A client of the server at ``url``: ``async with connect("wss://example.org/ws") as client: …``.
 
@@ -130,22 +211,21 @@ def connect(
         config: Time limits, back-off, sizes.
         headers: Sent with every handshake, such as ``Authorization`` or ``Cookie``.
         ssl: For ``wss://``. Default: the system's certificate authorities.
+        auth: Before each attempt, POST to this path of the same host; True: to ``/__ws/auth``. The cookies
+            it sets are sent with the handshake and later requests. A 4xx answer ends the client, other
+            failures are repeated.
         connector: Opens the sockets instead; ``url``, ``headers`` and ``ssl`` are not used then. Its sockets
             count as lost after ``config.silence_seconds`` without a message.
+        wall: Seconds since the epoch. When it jumps ahead the device has slept, and the client makes a new
+            connection at once.
 
     Raises:
-        ConfigError: The URL is no WebSocket URL, or does not go with ``ssl``.
+        ConfigError: The URL is no WebSocket URL, or does not go with ``ssl``; ``auth`` is no path, or there
+            is a ``connector``.
         RuntimeError: No event loop is running.
 
     Entering raises:
         RpcError: ``CONNECTION_CLOSED`` when the server refuses the client for good, ``TIMEOUT`` when there
             was no connection in time; the text tells the last reason.
     """
-    config = config or ClientConfig()
-    silence: float | None = config.silence_seconds
-    if connector is None:
-        from liverpc.client.websocket import websocket_connector
-
-        connector = websocket_connector(url, config=config, headers=headers, ssl=ssl)
-        silence = None
-    return Client(Connection(connector, config, silence=silence))
+    return Client(opener(url, config=config, headers=headers, ssl=ssl, auth=auth, connector=connector, wall=wall)())

@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
 from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore, Status
-from liverpc.client.socket import Connector, HandshakeRefused, Socket, SocketClosed
-from liverpc.client.subscription import Subscription, guarded
+from liverpc.client.inbox import Health
+from liverpc.client.listeners import Listeners
+from liverpc.client.options import CallOptions
+from liverpc.client.push import PushHandlers
+from liverpc.client.socket import (
+    BulkSocket,
+    Connector,
+    HandshakeRefused,
+    PreflightFailed,
+    Socket,
+    SocketClosed,
+)
+from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.close import CloseCode, of_status
@@ -21,6 +33,8 @@ __all__ = ["Connection"]
 log = logging.getLogger("liverpc.client")
 
 _CLOSE_SECONDS = 5.0  # for saying goodbye to a server that may not listen any more
+_LOOK_SECONDS = 10.0  # between two looks at the wall clock
+_JUMP_SECONDS = 30.0  # by which it must have gone ahead to show that the device slept
 
 
 class Connection:
@@ -28,12 +42,19 @@ class Connection:
 
     Used on one event loop only, which must be running when it is made.
 
+    Attributes:
+        core: The client without I/O.
+        on_status: Told the status after each change.
+        on_health: Told the server's health after each change.
+        pushes: What answers the server's questions.
+
     Args:
         connector: Opens one socket.
         config: Time limits, back-off.
         silence: Seconds without a message after which a socket counts as lost. None: its connector sees
             to that.
         rng: For ids and for the back-off's jitter.
+        wall: Seconds since the epoch, to notice that the device slept. None: nobody looks.
     """
 
     def __init__(
@@ -43,16 +64,27 @@ class Connection:
         *,
         silence: float | None,
         rng: random.Random | None = None,
+        wall: Callable[[], float] | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connector = connector
         self._config = config
         self._silence = silence
-        self.core = ClientCore(config, monotonic=self._loop.time, rng=rng)
+        self._wall = wall
+        self.core = ClientCore(config, monotonic=self._loop.time, wall=wall or time.time, rng=rng)
+        self.pushes = PushHandlers(self.core, self._settle)
+        self.on_status: Listeners[Status] = Listeners()
+        self.on_health: Listeners[Health] = Listeners()
         self._told: Status = self.core.status
-        self._listeners: dict[object, Callable[[Status], object]] = {}
+        self._told_health: Health = self.core.inbox.health
+        self._quiet: set[asyncio.Future[None]] = set()  # who wait for quiescence
         self._wake = asyncio.Event()  # for the writer
+        self._awake = asyncio.Event()  # set when the device has slept
+        self._reading: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None
+        self._look: asyncio.TimerHandle | None = None
+        self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
 
     # -- life
@@ -70,7 +102,7 @@ class Connection:
             raise RuntimeError("a client is opened once; connect() makes another")
         self._task = self._loop.create_task(self._run(), name="liverpc client")
         opened = asyncio.Event()
-        stop = self.on_status(lambda _: opened.set())
+        stop = self.on_status.add(lambda _: opened.set())
         try:
             async with asyncio.timeout(self._config.connect_timeout):
                 await opened.wait()
@@ -78,7 +110,7 @@ class Connection:
                 raise self.core.closed_error()
         except TimeoutError:
             failure = self.core.failure
-            why = f"{failure.code} {failure.reason}".strip() if failure else "the server does not answer"
+            why = str(failure or "the server does not answer")
             await self.close()
             text = f"no connection within {self._config.connect_timeout:g} s: {why}"
             raise RpcError(ErrorCode.TIMEOUT, text) from None
@@ -93,43 +125,90 @@ class Connection:
         self.core.close()
         self._settle()
         task = self._task
-        if task is None or task.done():
-            return
-        task.cancel()
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            task.cancel()  # do not even say goodbye
-            raise
+        if task is not None and not task.done():
+            task.cancel()
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                task.cancel()  # do not even say goodbye
+                raise
 
-    def on_status(self, callback: Callable[[Status], object]) -> Callable[[], None]:
-        """Call back after each change of status. Returns what ends that."""
-        key = object()
-        self._listeners[key] = callback
+    async def wait_quiescent(self) -> None:
+        """Return when no stream is loading or reconnecting; at once if that is so already."""
+        while not self.core.quiescent:
+            waiter = self._loop.create_future()
+            self._quiet.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._quiet.discard(waiter)
 
-        def stop() -> None:
-            self._listeners.pop(key, None)
+    def on_transition(self, callback: Callable[[], object], *, back: bool) -> Callable[[], None]:
+        """Call back whenever the connection is back, or whenever it has ended. Returns what ends that."""
+        was = self.core.status
 
-        return stop
+        def look(status: Status) -> None:
+            nonlocal was
+            before, was = was, status
+            if before == "reconnecting" and status == "connected" if back else before == "connected":
+                callback()
+
+        return self.on_status.add(look)
 
     # -- requests
 
-    async def call(self, path: str, args: list[Any], result_type: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - the core keeps the deadline
+    async def call(self, path: str, args: list[Any], result_type: Any, options: CallOptions) -> Any:
         """One call, from start to result; forgotten when cancelled."""
-        self._check_open()
+        self.check_open()
         answered: asyncio.Future[None] = self._loop.create_future()
 
         def on_done(_: Call) -> None:
             if not answered.done():
                 answered.set_result(None)
 
-        call = self.core.call(path, args, timeout=timeout, on_done=on_done)
+        call = self.core.call(
+            path,
+            args,
+            timeout=options.timeout,
+            idempotency_key=options.idempotency_key,
+            shared=options.shared,
+            on_done=on_done,
+        )
+        if self.core.turn_is_open and self._turn is None:
+            self._turn = self._loop.call_soon(self._end_turn)
         self._settle()
         try:
             await answered
         finally:
             self.core.cancel(call)
         return call.result(result_type)
+
+    async def batch(
+        self,
+        requests: list[tuple[str, list[Any]]],
+        *,
+        sequential: bool,
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> list[Call]:
+        """Several calls in one frame, from start to the last answer; forgotten when cancelled."""
+        self.check_open()
+        answered = asyncio.Event()
+        calls = self.core.batch(requests, sequential=sequential, timeout=timeout, on_done=lambda _: answered.set())
+        self._settle()
+        try:
+            while not all(call.done for call in calls):
+                await answered.wait()
+                answered.clear()
+        finally:
+            for call in calls:
+                self.core.cancel(call)
+        return calls
+
+    def fire(self, path: str, args: list[Any]) -> bool:
+        self.check_open()
+        sent = self.core.fire(path, args)
+        self._settle()
+        return sent
 
     def subscribe(
         self,
@@ -139,7 +218,7 @@ class Connection:
         timeout: float | None,
         on_change: Callable[[Subscription], object],
     ) -> Subscription:
-        self._check_open()
+        self.check_open()
         subscription = self.core.subscribe(path, args, result_type=result_type, timeout=timeout, on_change=on_change)
         self._settle()
         return subscription
@@ -148,7 +227,8 @@ class Connection:
         self.core.unsubscribe(subscription)
         self._settle()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """RuntimeError when it was never opened."""
         if self._task is None and self.core.status != "closed":
             raise RuntimeError("the client is not open: use `async with connect(...) as client:`")
 
@@ -157,10 +237,16 @@ class Connection:
         if self.core.has_outgoing:
             self._wake.set()
         self._set_timer()
+        if self._quiet and self.core.quiescent:
+            for waiter in self._quiet:
+                if not waiter.done():
+                    waiter.set_result(None)
+        if self.core.inbox.health != self._told_health:
+            self._told_health = self.core.inbox.health
+            self.on_health.tell(self._told_health)
         if self.core.status != self._told:
             self._told = self.core.status
-            for callback in tuple(self._listeners.values()):
-                guarded(callback, self._told)
+            self.on_status.tell(self._told)
 
     def _set_timer(self) -> None:
         due = self.core.next_deadline()
@@ -177,26 +263,61 @@ class Connection:
         self.core.tick()
         self._settle()
 
+    def _end_turn(self) -> None:
+        self._turn = None
+        self.core.end_turn()
+
+    def _watch_sleep(self) -> None:
+        """While a device sleeps the wall clock goes on and nothing else does."""
+        assert self._wall is not None
+        now = self._wall()
+        slept = now - self._looked > _LOOK_SECONDS + _JUMP_SECONDS
+        self._looked = now
+        self._look = self._loop.call_later(_LOOK_SECONDS, self._watch_sleep)
+        if slept:
+            self._awake.set()
+            if self._reading is not None:
+                self._reading.reschedule(self._loop.time())
+
     # -- the task
 
     async def _run(self) -> None:
         try:
+            if self._wall is not None:
+                self._looked = self._wall()
+                self._look = self._loop.call_later(_LOOK_SECONDS, self._watch_sleep)
             while True:
+                self._awake.clear()
                 socket = await self._dial()
                 if socket is not None:
                     await self._serve(socket)
                 if self.core.retry_delay is None:
                     return
-                await asyncio.sleep(self.core.retry_delay)
+                await self._wait(self.core.retry_delay)
         finally:
             self.core.close()  # unless it is closed already, and says why
             self._settle()
+            if self._look is not None:
+                self._look.cancel()
+            await self.pushes.close()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the next attempt, which is due at once when the device has slept."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+            self.core.retry_afresh()
+        except TimeoutError:
+            pass
 
     async def _dial(self) -> Socket | None:
         """One attempt; when it fails, the core knows why."""
         try:
             async with asyncio.timeout(self._config.connect_timeout):
                 return await self._connector()
+        except PreflightFailed as failed:
+            self.core.preflight_failed(failed.status, failed.reason)
+            self._settle()
         except HandshakeRefused as refusal:
             self._lost(of_status(refusal.status), f"HTTP {refusal.status} {refusal.text}".strip())
         except TimeoutError:
@@ -210,6 +331,7 @@ class Connection:
 
     async def _serve(self, socket: Socket) -> None:
         """One connection, until it is lost."""
+        self._awake.clear()
         self.core.connection_opened()
         self._settle()
         writer = self._loop.create_task(self._write(socket), name="liverpc client writer")
@@ -227,14 +349,16 @@ class Connection:
         """Hand messages to the core; returns how the connection ended."""
         try:
             while True:
-                async with asyncio.timeout(self._silence):
+                async with asyncio.timeout(self._silence) as self._reading:
                     message = await socket.recv()
                 self.core.receive(message)
                 self._settle()
         except SocketClosed as closed:
             return closed.code, closed.reason
         except TimeoutError:
-            return CloseCode.LOST, f"the server was silent for {self._silence:g} s"
+            # Nobody knows what became of a socket during a sleep.
+            slept = self._awake.is_set()
+            return CloseCode.LOST, "this device slept" if slept else f"the server was silent for {self._silence:g} s"
         except Exception as error:
             log.exception("the socket failed in a way that sockets should not")
             return CloseCode.LOST, repr(error)
@@ -244,11 +368,15 @@ class Connection:
         self._settle()
 
     async def _write(self, socket: Socket) -> None:
+        bulk = socket if isinstance(socket, BulkSocket) else None  # once: it is slow
         try:
             while True:
                 self._wake.clear()
-                for text in self.core.outgoing():
-                    await socket.send(text)
+                if bulk is not None:
+                    await bulk.send_all(self.core.outgoing())
+                else:
+                    for text in self.core.outgoing():
+                        await socket.send(text)
                 await self._wake.wait()
         except SocketClosed:
             pass  # the reader gets the same

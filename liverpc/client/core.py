@@ -18,45 +18,29 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
 
-from liverpc.client.calls import Call, Calls
+from liverpc.client.calls import Batch, Call, Calls
+from liverpc.client.failure import Backoff, Failure, FailureClass
+from liverpc.client.inbox import Inbox, Push
+from liverpc.client.outbox import Outbox
+from liverpc.client.streams import Streams
 from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.close import Advice, advice
-from liverpc.wire.codec import (
-    control_text,
-    decode_batch,
-    decode_reply,
-    decode_server_frame,
-    rpc_error,
-)
-from liverpc.wire.frames import RPC_TOPIC, Denied, EventBatch, EventFrame, Reply
-from liverpc.wire.names import is_reserved
+from liverpc.wire.codec import answer_text, call_text, control_text
+from liverpc.wire.frames import EventFrame
 
-__all__ = ["QUEUE_MAX", "Call", "ClientCore", "Failure", "Status"]
+__all__ = ["QUEUE_MAX", "UNSENT_MAX", "Call", "ClientCore", "Status"]
 
 Status = Literal["connecting", "connected", "reconnecting", "closed"]
 
 QUEUE_MAX = 1000  # requests waiting for a connection; calls beyond fail with DISCONNECTED
-
-_BACKOFF_FACTOR = 2.2
-_BACKOFF_STEPS = 64  # beyond any sensible maximum, and far from overflowing a float
-_THROTTLED_STEP = 5
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """Why the connection was lost, refused or could not be opened."""
-
-    code: int  #: a close code; 1006 without one, 4000 plus the status for a refused handshake
-    reason: str
-    advice: Advice
+UNSENT_MAX = 4 << 20  # characters waiting for the socket; what is fired beyond is dropped
 
 
 class ClientCore:
@@ -71,10 +55,13 @@ class ClientCore:
         failure: Why the connection was last lost; None while connected and after :meth:`close`.
         retry_delay: Seconds to wait before the next attempt, while there shall be one.
         refused: Calls that failed because too many waited for a connection already.
+        dropped: Calls that :meth:`fire` did not send.
+        inbox: What arrives; it has the server's health and passes its questions on.
 
     Args:
         config: Time limits, back-off.
         monotonic: The clock all deadlines refer to.
+        wall: Seconds since the epoch, by a clock that goes on while the device sleeps.
         rng: For ids and for the back-off's jitter.
     """
 
@@ -83,6 +70,7 @@ class ClientCore:
         config: ClientConfig | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         self.config = config or ClientConfig()
@@ -90,19 +78,16 @@ class ClientCore:
         self.failure: Failure | None = None
         self.retry_delay: float | None = None
         self.refused = 0
-        self._random = rng or random.Random()
-        self._step = 0  # of the back-off
-        self._failed_attempts = 0
+        self.dropped = 0
+        rng = rng or random.Random()
+        self._backoff = Backoff(self.config, rng)
         self._why_closed = ""
         # Without a connection, this is also the queue of what will be sent: a call that ended leaves it, and
         # so is never sent late.
-        self._calls = Calls(monotonic, self._random)
-        # Not capped: each frame belongs to a call or stream that somebody holds, and a socket that takes
-        # none is lost before long.
-        self._outbox: deque[str | Call] = deque()
-        self._streams: dict[Subscription, Call | None] = {}  # with the request being answered
-        self._topics: dict[str, list[Subscription]] = {}  # answered on this connection
-        self._unheld: set[str] = set()  # topics to leave
+        self._calls = Calls(monotonic, wall, rng)
+        self._outbox = Outbox(self._calls)
+        self._streams = Streams(self._calls, self._start, self._outbox.put)
+        self.inbox = Inbox(self._calls, self._streams)
 
     # -- the connection
 
@@ -110,18 +95,16 @@ class ClientCore:
         """A socket is open: say hello, request every stream, send the calls that waited."""
         if self.status == "closed":
             return
-        for subscription, request in self._streams.items():
-            if request is None:
-                self._request(subscription)
+        requests = self._streams.reopen()  # before the status says that they may be sent
         self.status = "connected"
         self.failure = None
         self.retry_delay = None
-        self._step = self._failed_attempts = 0
-        requests = [request for request in self._streams.values() if request is not None]
-        self._outbox.append(control_text("hello", caps=["batch"]))
-        self._outbox.extend(requests)
-        streams = set(requests)
-        self._outbox.extend(call for call in self._calls.all() if call not in streams)
+        self.inbox.connection_opened()
+        self._backoff.reset()
+        self._outbox.put(control_text("hello", caps=["batch"]))
+        # Streams first, then everything else in its order; a batch as the one frame it is.
+        for item in dict.fromkeys((*requests, *(call.batch or call for call in self._calls.all()))):
+            self._outbox.put(item)
 
     def connection_lost(self, code: int, reason: str = "") -> None:
         """The socket is closed, or an attempt to open one failed; ``retry_delay`` says what to do now.
@@ -133,27 +116,23 @@ class ClientCore:
             code: The close code; 1006 without one, 4000 plus the status for a refused handshake.
             reason: For people.
         """
-        if self.status == "closed":
-            return
-        was_open = self.status == "connected"
         kind = advice(code)
-        if not was_open:
-            self._failed_attempts += 1
-            if self.config.max_attempts is not None and self._failed_attempts >= self.config.max_attempts:
-                kind = Advice.TERMINAL
-                reason = f"gave up after {self._failed_attempts} failed attempts: {reason or f'code {code}'}"
-        self.failure = Failure(code, reason, kind)
-        told = f"{code} {reason}".strip()
-        if kind is Advice.TERMINAL:
-            self._close(f"the connection is closed for good: {told}")
-            return
-        if kind is Advice.THROTTLE:
-            self._step = max(self._step, _THROTTLED_STEP)
-        delay = min(self.config.backoff_base * _BACKOFF_FACTOR**self._step, self.config.backoff_max)
-        self.retry_delay = delay * self._random.uniform(*self.config.jitter)
-        self._step = min(self._step + 1, _BACKOFF_STEPS)
-        if was_open:
-            self._suspend(told)
+        self._lost(Failure("ws-close", FailureClass(kind), reason, code=code), kind)
+
+    def preflight_failed(self, status: int | None, reason: str = "") -> None:
+        """The auth request before an attempt failed. A 4xx closes the client, everything else is tried again.
+
+        Args:
+            status: The HTTP status; None: there was no answer.
+            reason: For people.
+        """
+        final = status is not None and 400 <= status < 500
+        failure = Failure("auth-preflight", FailureClass.AUTH, reason, status=status)
+        self._lost(failure, Advice.TERMINAL if final else Advice.RETRY)
+
+    def retry_afresh(self) -> None:
+        """The world has changed, and earlier failures say nothing any more: the waits begin anew."""
+        self._backoff.reset()
 
     def close(self) -> None:
         """End the client: unfinished calls, streams and whatever is asked later get ``CONNECTION_CLOSED``."""
@@ -167,17 +146,17 @@ class ClientCore:
         What ended before the iterator reaches it is left out: a shell that waits for the socket between two
         frames never sends a call that failed meanwhile.
         """
-        while self._outbox:
-            item = self._outbox.popleft()
-            if isinstance(item, str):
-                yield item
-            elif not item.done:
-                yield item.text
+        return self._outbox.take()
 
     @property
     def has_outgoing(self) -> bool:
         """Whether :meth:`outgoing` may have something to yield."""
         return bool(self._outbox)
+
+    @property
+    def quiescent(self) -> bool:
+        """Whether no stream is loading or reconnecting. Streams with an error have settled, too."""
+        return self._streams.quiescent
 
     def closed_error(self) -> RpcError:
         """What everything gets once the status is ``closed``; a new one for each, for exceptions collect traces."""
@@ -185,18 +164,8 @@ class ClientCore:
 
     def receive(self, text: str | bytes) -> None:
         """Take one message. What is not understood is ignored."""
-        if self.status != "connected":
-            return
-        frame = decode_server_frame(text)
-        if isinstance(frame, EventFrame):
-            self._event(frame)
-        elif isinstance(frame, EventBatch):
-            for event in decode_batch(frame):
-                self._event(event)
-        elif isinstance(frame, Denied) and isinstance(frame.topic, str):
-            error = RpcError(frame.reason, f"the server refuses the topic {frame.topic!r}")
-            for subscription in tuple(self._topics.get(frame.topic, ())):
-                subscription.fail(error)
+        if self.status == "connected":
+            self.inbox.take(text)
 
     # -- time
 
@@ -205,7 +174,7 @@ class ClientCore:
         return self._calls.next_deadline()
 
     def tick(self) -> None:
-        """End the requests whose time is up with ``TIMEOUT``."""
+        """End the requests whose time is up: with ``TIMEOUT``, or ``DISCONNECTED`` when the device slept."""
         self._calls.expire()
 
     # -- calls
@@ -216,6 +185,8 @@ class ClientCore:
         args: list[Any],
         *,
         timeout: float | None = None,
+        idempotency_key: str | None = None,
+        shared: bool = False,
         on_done: Callable[[Call], object] | None = None,
     ) -> Call:
         """Start a call. Without a connection it waits for one and its time runs.
@@ -224,26 +195,86 @@ class ClientCore:
             path: For example ``chat/send``.
             args: Anything with a JSON form.
             timeout: Seconds until it fails with ``TIMEOUT``; ``math.inf``: never. Default: the configuration's.
+            idempotency_key: Lets the server recognise a repetition.
+            shared: Make one request of this and of the identical shared calls before :meth:`end_turn`: those
+                of the same path with the same key or, without key, the same arguments.
             on_done: Called once when it ends, perhaps before this method returns; not after :meth:`cancel`.
 
         Raises:
             TypeError: An argument has no JSON form.
         """
         timeout = self.config.timeout if timeout is None else timeout
-        call = self._calls.new(path, args, timeout, on_done)
-        if self.status == "closed":
-            call.end(self.closed_error())
-        elif self.status != "connected" and len(self._calls) >= QUEUE_MAX:
-            self.refused += 1
-            why = f"there is no connection, and {QUEUE_MAX} requests wait for one already"
-            call.end(RpcError(ErrorCode.DISCONNECTED, why))
-        else:
+        key = self._calls.shared_key(path, args, idempotency_key) if shared else None
+        if key is not None and (joined := self._calls.join(key, timeout, on_done)) is not None:
+            return joined
+        call = self._calls.new(path, args, timeout, on_done, idempotency_key=idempotency_key)
+        if self._admits([call]):
             self._start(call)
+            if key is not None:
+                self._calls.offer(key, call)
         return call
 
+    def batch(
+        self,
+        requests: list[tuple[str, list[Any]]],
+        *,
+        sequential: bool = False,
+        timeout: float | None = None,
+        on_done: Callable[[Call], object] | None = None,
+    ) -> list[Call]:
+        """Start several calls in one frame (docs/protocol.md section 4); one alone is an ordinary call.
+
+        Args:
+            requests: Path and arguments of each; 50 at most, which whoever collects them sees to.
+            sequential: The server runs one after the other, not all at once.
+            timeout: As for :meth:`call`, of each.
+            on_done: Called for each, as for :meth:`call`.
+
+        Raises:
+            TypeError: An argument has no JSON form. Nothing is sent then.
+        """
+        timeout = self.config.timeout if timeout is None else timeout
+        calls = [self._calls.new(path, args, timeout, on_done) for path, args in requests]
+        if self._admits(calls):
+            item = Batch(calls, sequential=sequential) if len(calls) > 1 else None
+            for call in calls:
+                self._calls.add(call)
+            if self.status == "connected":
+                for each in calls if item is None else (item,):
+                    self._outbox.put(each)
+        return calls
+
+    def fire(self, path: str, args: list[Any]) -> bool:
+        """Send a call nobody waits for.
+
+        Returns:
+            False, and the call is dropped, without a connection or when more than 4 MiB wait for the socket.
+
+        Raises:
+            TypeError: An argument has no JSON form.
+        """
+        text = call_text(path, None, args)
+        if self.status != "connected" or self._outbox.unsent > UNSENT_MAX:
+            self.dropped += 1
+            return False
+        self._outbox.put(text)
+        return True
+
     def cancel(self, call: Call) -> None:
-        """Forget a call: its answer is ignored, and it is not sent if it was not yet."""
+        """Forget a call: its answer is ignored, and it is not sent if it was not yet.
+
+        Others who share the request still get the answer.
+        """
         self._calls.cancel(call)
+
+    @property
+    def turn_is_open(self) -> bool:
+        """Whether :meth:`end_turn` has something to do."""
+        return self._calls.offers
+
+    def end_turn(self) -> None:
+        """Calls made from now on share no request with those made before."""
+        self._calls.end_turn()
 
     # -- streams
 
@@ -282,118 +313,88 @@ class ClientCore:
         if self.status == "closed":
             subscription.fail(self.closed_error())
         else:
-            self._request(subscription)
+            self._streams.add(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop listening. Harmless when done already."""
-        if subscription not in self._streams:
+        self._streams.remove(subscription)
+
+    # -- the server's questions
+
+    def answer(self, push: Push, *, data: Any = None, error: str | None = None) -> None:
+        """Answer a question, unless the connection it came on is gone.
+
+        Args:
+            push: The question.
+            data: The answer. What has no JSON form, or is larger than a control frame may be, becomes an error.
+            error: Why there is none, for people.
+        """
+        if self.status != "connected" or push.connection != self.inbox.connection:
             return
-        request = self._streams.pop(subscription)
-        if request is not None:
-            self._calls.cancel(request)
-        topic = subscription.topic
-        if topic is not None and subscription in self._topics.get(topic, ()):
-            self._topics[topic].remove(subscription)
-            if not self._topics[topic]:
-                del self._topics[topic]
-                self._unheld.add(topic)
-        self._say_goodbyes()
+        self._outbox.put(answer_text(push.request.ref, data, error))
 
     # -- inside: requests
+
+    def _admits(self, calls: list[Call]) -> bool:
+        """Whether there is room for more requests; if not, they have ended."""
+        if self.status == "closed":
+            code, why = ErrorCode.CONNECTION_CLOSED, self._why_closed
+        elif self.status != "connected" and len(self._calls) + len(calls) > QUEUE_MAX:
+            self.refused += len(calls)
+            code, why = ErrorCode.DISCONNECTED, f"there is no connection, and {QUEUE_MAX} requests wait for one already"
+        else:
+            return True
+        for call in calls:
+            call.end(RpcError(code, why))
+        return False
 
     def _start(self, call: Call) -> None:
         self._calls.add(call)
         if self.status == "connected":
-            self._outbox.append(call)
-
-    def _request(self, subscription: Subscription) -> None:
-        self._streams[subscription] = call = self._calls.new(
-            subscription.path,
-            subscription.args,
-            subscription.timeout,
-            partial(self._answered, subscription),
-            stream=True,
-        )
-        self._start(call)
-
-    def _answered(self, subscription: Subscription, call: Call) -> None:
-        self._streams[subscription] = None
-        outcome = call.outcome
-        if isinstance(outcome, Reply):
-            if outcome.topic is not None:
-                self._topics.setdefault(outcome.topic, []).append(subscription)
-                self._unheld.discard(outcome.topic)
-            subscription.load(outcome)
-        elif outcome is not None:
-            subscription.fail(outcome)
-        self._say_goodbyes()
-
-    # -- inside: frames
-
-    def _event(self, frame: EventFrame) -> None:
-        if frame.topic != RPC_TOPIC:
-            for subscription in tuple(self._topics.get(frame.topic, ())):
-                subscription.apply(frame)
-            return
-        call = self._calls.get(frame.event)
-        reply = decode_reply(frame)
-        if call is None:
-            # Nobody waits for it any more; yet if it opened a stream, the server thinks we listen.
-            if reply is not None and reply.topic is not None:
-                self._unheld.add(reply.topic)
-                self._say_goodbyes()
-        elif reply is None:
-            self._calls.finish(call, RpcError(ErrorCode.INVALID_RESULT, f"{call.path}: the reply is not readable"))
-        else:
-            self._calls.finish(call, reply if reply.ok else rpc_error(reply))
-
-    def _say_goodbyes(self) -> None:
-        """Unsubscribe from the topics nobody holds.
-
-        Not while a stream request is being answered: it may be about such a topic, and the server might
-        handle it before the goodbye.
-        """
-        if not self._unheld or any(self._streams.values()):
-            return
-        for topic in sorted(self._unheld):
-            if topic not in self._topics and not is_reserved(topic):
-                self._outbox.append(control_text("unsubscribe", topic=topic))
-        self._unheld.clear()
+            self._outbox.put(call)
 
     # -- inside: losing the connection
+
+    def _lost(self, failure: Failure, what: Advice) -> None:
+        if self.status == "closed":
+            return
+        was_open = self.status == "connected"
+        if not was_open:
+            self._backoff.failed += 1
+            if what is not Advice.TERMINAL and self._backoff.exhausted:
+                what = Advice.TERMINAL
+                reason = f"gave up after {self._backoff.failed} failed attempts: {failure.reason or failure}"
+                failure = msgspec.structs.replace(failure, failure_class=FailureClass.EXHAUSTED, reason=reason)
+        self.failure = failure
+        if what is Advice.TERMINAL:
+            self._close(f"the connection is closed for good: {failure}")
+            return
+        self.retry_delay = self._backoff.delay(what)
+        if was_open:
+            self._suspend(str(failure))
 
     def _suspend(self, told: str) -> None:
         self.status = "reconnecting"
         self._forget_connection()
-        for subscription, request in self._streams.items():
-            # Whoever opened a stream that was never answered still waits, for as long as was agreed.
-            if request is not None and subscription.answered:
-                self._calls.cancel(request)
-                self._streams[subscription] = None
-        opening = set(self._streams.values())
+        opening = self._streams.opening()
         for call in self._calls.all():
             if call not in opening:
-                self._calls.finish(call, RpcError(ErrorCode.DISCONNECTED, f"the connection was lost: {told}"))
-        for subscription in tuple(self._streams):
-            if subscription in self._streams:  # a callback may have left it, or closed the client
-                subscription.suspend()
+                self._calls.answer(call, RpcError(ErrorCode.DISCONNECTED, f"the connection was lost: {told}"))
+        self._streams.suspend()
 
     def _close(self, why: str) -> None:
         self.status = "closed"
         self.retry_delay = None
         self._why_closed = why
         self._forget_connection()
-        streams, self._streams = self._streams, {}
-        for request in streams.values():
-            if request is not None:
-                self._calls.cancel(request)
+        streams = self._streams.drop()
         for call in self._calls.all():
-            self._calls.finish(call, self.closed_error())
+            self._calls.answer(call, self.closed_error())
         for subscription in streams:
             subscription.fail(self.closed_error())
 
     def _forget_connection(self) -> None:
         self._outbox.clear()
-        self._topics.clear()
-        self._unheld.clear()
+        self._streams.forget_connection()
+        self._calls.end_turn()

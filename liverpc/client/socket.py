@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 from liverpc.wire.close import CloseCode
 
-__all__ = ["Connector", "HandshakeRefused", "Socket", "SocketClosed"]
+__all__ = ["BulkSocket", "Connector", "HandshakeRefused", "PreflightFailed", "Socket", "SocketClosed"]
 
 
 class SocketClosed(Exception):
@@ -38,6 +38,20 @@ class HandshakeRefused(Exception):
         super().__init__(status, text)
 
 
+class PreflightFailed(Exception):
+    """The auth request that precedes the handshake did not succeed.
+
+    Attributes:
+        status: The HTTP status; None when there was no answer.
+        reason: The body of the answer, or what went wrong.
+    """
+
+    def __init__(self, status: int | None, reason: str = "") -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(status, reason)
+
+
 class Socket(Protocol):
     """One open connection to a server, as a client sees it."""
 
@@ -62,4 +76,21 @@ class Socket(Protocol):
         ...
 
 
-Connector = Callable[[], Awaitable[Socket]]  # opens one connection; raises HandshakeRefused or OSError
+@runtime_checkable
+class BulkSocket(Protocol):
+    """A socket that can hand many messages to the network at once."""
+
+    async def send_all(self, texts: Iterator[str]) -> None:
+        """Hand text messages to the transport, in order and as few pieces as possible.
+
+        Messages are taken from the iterator when their turn has come: while the transport takes nothing,
+        the rest stays there.
+
+        Raises:
+            SocketClosed: The connection is closed; messages that were taken went nowhere.
+        """
+        ...
+
+
+# Opens one connection; raises PreflightFailed, HandshakeRefused or OSError.
+Connector = Callable[[], Awaitable[Socket]]

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import UNSET
 
 from liverpc.client.convert import read_json, row_converter
+from liverpc.client.listeners import guarded
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.merge import Fold, make_fold
 from liverpc.wire.frames import EventFrame, Reply
 
-__all__ = ["StreamStatus", "Subscription", "guarded"]
-
-log = logging.getLogger("liverpc.client")
+__all__ = ["StreamStatus", "Subscription"]
 
 StreamStatus = Literal["loading", "connected", "reconnecting", "error"]
-
-
-def guarded(callback: Callable[[Any], object], argument: Any) -> None:
-    """Call back; what it raises is logged, for it must not disturb the connection."""
-    try:
-        callback(argument)
-    except Exception:
-        log.exception("a callback raised")
 
 
 class Subscription:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import ssl as ssl_module
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from liverpc.client.preflight import AUTH_PATH, Preflight
 from liverpc.client.socket import Connector, HandshakeRefused, Socket, SocketClosed
 from liverpc.config import ClientConfig
 from liverpc.errors import ConfigError
@@ -20,6 +21,7 @@ __all__ = ["websocket_connector"]
 
 _PING_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
+_CHUNK_BYTES = 65_536  # of frames handed to the transport in one piece
 _REFUSAL_CHARACTERS = 200  # of the body of an HTTP answer; proxies send whole pages
 
 # At DEBUG, websockets writes every header into the log, credentials included.
@@ -33,14 +35,15 @@ def websocket_connector(
     config: ClientConfig,
     headers: Mapping[str, str] | None = None,
     ssl: ssl_module.SSLContext | None = None,
+    auth: bool | str = False,
 ) -> Connector:
-    """What opens a WebSocket to ``url``, once per call.
+    """What opens a WebSocket to ``url``, once per call; with ``auth``, after an auth request to that path.
 
     Its sockets are pinged and count as lost when no pong comes back, within ``config.silence_seconds`` and
     at most 40 seconds: a server that has nothing to say is not taken for a dead one.
 
     Raises:
-        ConfigError: ``url`` is no WebSocket URL, or ``ssl`` is given for one without TLS.
+        ConfigError: ``url`` is no WebSocket URL, ``ssl`` is given for one without TLS, or ``auth`` is no path.
     """
     ping = min(_PING_SECONDS, config.silence_seconds / 2)
     tls: dict[str, Any] = {} if ssl is None else {"ssl": ssl}  # websockets refuses ssl=None for wss://
@@ -49,7 +52,6 @@ def websocket_connector(
         url,
         compression=None,
         proxy=None,
-        additional_headers=headers,
         open_timeout=None,  # the caller's task
         ping_interval=ping,
         ping_timeout=ping,
@@ -65,9 +67,21 @@ def websocket_connector(
     except ValueError as error:
         raise ConfigError(f"connect(): {error}") from None
 
+    preflight = None
+    if auth is not False:
+        path = AUTH_PATH if auth is True else auth
+        if not path.startswith("/"):
+            raise ConfigError(f"connect(auth=...) takes True or a path such as {AUTH_PATH!r}, not {path!r}")
+        # Half of the time for the attempt: if it is the auth request that hangs, the failure can say so.
+        preflight = Preflight(url, path, headers or {}, timeout=config.connect_timeout / 2, ssl=ssl)
+
     async def connector() -> Socket:
+        sent = headers
+        if preflight is not None:
+            await preflight()
+            sent = preflight.handshake_headers()
         try:
-            return _WebSocket(await dial())
+            return _WebSocket(await dial(additional_headers=sent))
         except InvalidStatus as refusal:
             text = (refusal.response.body or b"").decode(errors="replace").strip()
             raise HandshakeRefused(refusal.response.status_code, text[:_REFUSAL_CHARACTERS]) from None
@@ -86,6 +100,21 @@ class _WebSocket:
             await self._connection.send(text)
         except ConnectionClosed as closed:
             raise _closed(closed) from None
+
+    async def send_all(self, texts: Iterator[str]) -> None:
+        connection = self._connection
+        for first in texts:
+            try:
+                # What send() does for one message, with one write for many.
+                async with connection.send_context():
+                    connection.protocol.send_text(first.encode())
+                    size = len(first)
+                    while size < _CHUNK_BYTES and (text := next(texts, None)) is not None:
+                        connection.protocol.send_text(text.encode())
+                        size += len(text)
+                    connection.transport.write(b"".join(connection.protocol.data_to_send()))
+            except ConnectionClosed as closed:
+                raise _closed(closed) from None
 
     async def recv(self) -> str | bytes:
         try:

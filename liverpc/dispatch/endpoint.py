@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from liverpc.clock import Clock
 from liverpc.config import Limits
+from liverpc.declare.context import Services
+from liverpc.declare.hooks import Hooks
+from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.session import LiveSession
 from liverpc.errors import ConfigError, Reject
-from liverpc.hub.connection import Connection
-from liverpc.hub.hub import Hub
+from liverpc.hub.connection import Connection, identify
 from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.hub.tasks import Background, RunningCalls
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
 from liverpc.wire.close import FIRST_APPLICATION_CODE
 from liverpc.wire.codec import encode
+from liverpc.wire.names import topic_fault
 
-__all__ = ["LiveEndpoint", "OnConnect", "Origins"]
+__all__ = ["LiveEndpoint", "OnConnect", "Origins", "origin_fits"]
+
+log = logging.getLogger("liverpc.connections")
 
 OnConnect = Callable[[ConnectRequest], Any]
 Origins = Literal["same-origin", "*"] | Collection[str]
@@ -45,7 +51,7 @@ class LiveEndpoint:
     def __init__(
         self,
         *,
-        hub: Hub,
+        services: Services,
         pipeline: Pipeline,
         streams: Streams,
         telemetry: Telemetry,
@@ -54,12 +60,14 @@ class LiveEndpoint:
         clock: Clock,
         context: contextvars.Context,
         origins: Origins,
-        on_connect: OnConnect | None,
+        hooks: Hooks,
         on_disconnect: Callable[[Connection, int, str], object],
     ) -> None:
         if isinstance(origins, str) and origins not in ("same-origin", "*"):
             raise ConfigError(f"origins takes 'same-origin', '*' or a list of origins, not {origins!r}")
-        self._hub = hub
+        self._hub = services.hub
+        self._report = services.report
+        self._controls = Controls(services, streams, hooks)
         self._pipeline = pipeline
         self._streams = streams
         self._telemetry = telemetry
@@ -68,18 +76,16 @@ class LiveEndpoint:
         self._clock = clock
         self._context = context
         self._origins = origins
-        self._on_connect = on_connect
+        self._on_connect: OnConnect | None = hooks.on_connect
+        self._identify = hooks.identify or identify
+        self._warned = False
         self._on_disconnect = on_disconnect
 
     def refuses(self, request: ConnectRequest) -> Refuse | None:
         origin = request.headers.get("origin")
-        if origin is None or self._origins == "*":
+        if origin is None or origin_fits(self._origins, origin, request.headers.get("host", "")):
             return None
-        if self._origins == "same-origin":
-            accepted = _same_host(origin, request.headers.get("host", ""))
-        else:
-            accepted = origin in self._origins
-        return None if accepted else Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])\n")
+        return Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])\n")
 
     def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
         if self._on_connect is None:
@@ -104,9 +110,10 @@ class LiveEndpoint:
             link=link,
             request=request,
             user=verdict,
+            user_id=self._user_id(verdict),
             request_id=given if _REQUEST_ID.fullmatch(given) else self._clock.new_id(),
-            calls=RunningCalls(self._context),
-            max_calls=self._limits.calls_in_flight,
+            calls=RunningCalls(self._context, link, self._limits.calls_in_flight),
+            requests=hub.requests,
             opened_at=hub.monotonic(),
         )
         hub.connections[connection.id] = connection
@@ -119,11 +126,39 @@ class LiveEndpoint:
             hub=hub,
             pipeline=self._pipeline,
             streams=self._streams,
+            controls=self._controls,
             telemetry=self._telemetry,
             background=self._background,
             limits=self._limits,
             gone=self._on_disconnect,
         )
+
+    def _user_id(self, user: Any) -> str | None:
+        if user is None:
+            return None
+        try:
+            user_id: Any = self._identify(user)
+        except Exception as error:
+            log.exception("identify failed; the user counts as anonymous")
+            self._report("__identify__", error, None)
+            return None
+        # The rules of topics: there will be topics for single users.
+        if user_id is not None and topic_fault(user_id) is not None:
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "a user counts as anonymous (said once): a user's id is a string of 1 to 256 characters without "
+                    "control characters, quotes and backslashes, and does not begin with __"
+                )
+            return None
+        return cast("str | None", user_id)
+
+
+def origin_fits(origins: Origins, origin: str, host: str) -> bool:
+    """Whether pages from ``origin`` may use a server that is asked as ``host`` (docs/protocol.md section 1)."""
+    if origins == "*":
+        return True
+    return _same_host(origin, host) if origins == "same-origin" else origin in origins
 
 
 def _refusal(reject: Reject) -> Refuse:

@@ -29,7 +29,7 @@ from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import Background
-from liverpc.streams.subscribe import Streams
+from liverpc.streams.subscribe import Opening, Streams
 from liverpc.telemetry import Telemetry
 from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
@@ -202,7 +202,7 @@ class Pipeline:
 
     def _answering(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw, Waiting], Coroutine[Any, Any, None]]:
         """What a call's task does: the rest of its guard, all further steps, the answer."""
-        execute, is_call, largest = self._steps(entry), entry.kind == "rpc", self._largest
+        execute, largest = self._steps(entry), self._largest
         failed, finished = self._outcomes.failed, self._outcomes.finished
 
         async def run(ctx: Context[Any], args: msgspec.Raw, waiting: Waiting) -> None:
@@ -210,7 +210,10 @@ class Pipeline:
                 if waiting is not None:
                     await waiting
                 result = await execute(ctx, args)
-                if is_call:
+                if isinstance(result, Opening):
+                    result.answer(largest)
+                    result = result.value
+                else:
                     encoded = encode(result)
                     if len(encoded) > largest:
                         check_size(encoded, largest)
@@ -238,7 +241,7 @@ class Pipeline:
         if not self._short:
             return partial(self._execute_all, entry)
         if entry.kind != "rpc":
-            return partial(self._streams.subscribe, entry)
+            return partial(self._streams.open, entry)
         if not declaration.is_async or declaration.access is not None:
             return partial(self._execute, entry)
         handler, signature = declaration.handler, declaration.signature
@@ -265,7 +268,7 @@ class Pipeline:
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
         if entry.kind != "rpc":
-            return await self._streams.subscribe(entry, ctx, args)
+            return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
         if declaration.access is not None:
             allowed = declaration.access(ctx, *arguments)
@@ -281,17 +284,32 @@ class Pipeline:
 
     async def _execute_all(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         """With middleware and ``before_execute`` in their places."""
+        opening: Opening | None = None
 
         async def core(ctx: Context[Any]) -> Any:
+            nonlocal opening
             if entry.guard is not None and (waiting := entry.guard.check(ctx)) is not None:
                 await waiting
             if self._hooks.before_execute is not None:
                 verdict = self._hooks.before_execute(ctx, entry.path, decode_args(args))
                 if isawaitable(verdict):
                     await verdict
-            return await self._execute(entry, ctx, args)
+            result = await self._execute(entry, ctx, args)
+            if isinstance(result, Opening):
+                opening = result
+                return opening.value
+            return result
 
-        return await compose(self._middlewares, core)(ctx)
+        try:
+            result = await compose(self._middlewares, core)(ctx)
+        except BaseException as error:
+            if opening is not None:
+                opening.abandon(error)
+            raise
+        if opening is None:
+            return result
+        opening.value = result
+        return opening
 
 
 def _nothing_there(frame: CallFrame) -> LiveError:

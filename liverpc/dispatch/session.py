@@ -21,8 +21,8 @@ from liverpc.wire.codec import (
     decode_batch_calls,
     decode_call,
     decode_call_carefully,
-    decode_control,
 )
+from liverpc.wire.control import decode_control
 from liverpc.wire.frames import NO_BATCH
 
 __all__ = ["LiveSession"]

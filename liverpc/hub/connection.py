@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.link import ConnectRequest, Link
+from liverpc.hub.requests import Requests
 from liverpc.hub.tasks import RunningCalls
+from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
+from liverpc.wire.names import topic_fault
 
 if TYPE_CHECKING:
     from liverpc.hub.topic import Subscription
@@ -36,19 +40,20 @@ class Connection:
     Attributes:
         id: Unique among all connections ever; the ``sessionId`` the client was welcomed with.
         user: What ``on_connect`` returned, exactly; None for anonymous.
-        user_id: Who that is, for people and devtools; None for anonymous.
+        user_id: Who that is, for limits, presence, people and devtools; None for anonymous.
         request_id: The request's ``X-Request-ID`` when that is printable and short, else made up.
         request: The handshake.
         state: The application's own data on this connection.
         subscriptions: Live and loading ones, by topic.
-        streams: How many streams they serve.
-        calls: Unfinished handlers.
+        streams: How many streams they serve, a bare subscription counting as one.
+        batches: The client reads several events in one frame.
+        calls: Unfinished handlers, and hooks that wait.
         closed: The socket is gone; nothing may be attached to it any more.
     """
 
     __slots__ = (
-        "_holding",
-        "_max_calls",
+        "_requests",
+        "batches",
         "calls",
         "calls_total",
         "closed",
@@ -72,48 +77,76 @@ class Connection:
         link: Link,
         request: ConnectRequest,
         user: Any,
+        user_id: str | None,
         request_id: str,
         calls: RunningCalls[Any],
-        max_calls: int,
+        requests: Requests,
         opened_at: float,
     ) -> None:
         self.id = id
         self.link = link
         self.request = request
         self.user = user
-        self.user_id = identify(user)
+        self.user_id = user_id
         self.request_id = request_id
         self.state: dict[str, Any] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.streams = 0
+        self.batches = False
         self.closed = False
         self.calls = calls
+        self._requests = requests
         self.opened_at = opened_at  # loop time
         self.frames_in = 0
         self.calls_total = 0
-        self._max_calls = max_calls
-        self._holding = False  # reading is stopped because too many calls run
 
     def send(self, payload: bytes) -> bool:
         """Send one frame to this client alone; False when the socket is gone."""
         return self.link.send(text_frame(payload))
 
+    def send_event(self, topic: str, event: str, data: Any, seq: int | None = None) -> bool:
+        """Send an event to this client alone, whether or not it listens to the topic.
+
+        Args:
+            topic: Any, reserved ones included, such as ``__replay:rows``.
+            event: Its name.
+            data: Anything with a JSON form.
+            seq: A number that the client remembers for the topic, for its ``resume``; None: it has none.
+
+        Returns:
+            False when the socket is gone.
+
+        Raises:
+            LiveError: ``INVALID_TOPIC``: a name is malformed.
+            TypeError: ``data`` has no JSON form.
+        """
+        for what, name in (("topic", topic), ("event", event)):
+            if (fault := topic_fault(name, reserved=True)) is not None:
+                raise LiveError(ErrorCode.INVALID_TOPIC, f"the {what} {name!r} {fault}")
+        return self.send(event_payload(event_head(event_prefix(topic), event), encode(data), seq))
+
+    async def ask(self, event: str, data: Any = None, *, timeout: float = 5.0) -> Any:  # noqa: ASYNC109
+        """Ask this client something, and wait for what it answers.
+
+        Args:
+            event: Which of the client's handlers is asked.
+            data: For it; anything with a JSON form.
+            timeout: Seconds to wait for the answer.
+
+        Returns:
+            The answer as plain JSON values, unchecked; None when the client's handler returned nothing.
+
+        Raises:
+            PushFailed: The client answered with an error, whose text this is, or is gone.
+            LiveError: ``TIMEOUT``: no answer in time. ``OVERLOADED``: ``limits.requests_in_flight`` of this
+                connection are unanswered.
+            TypeError: ``data`` has no JSON form.
+        """
+        return await self._requests.ask(self, event, data, timeout)
+
     def close(self, code: int, reason: str = "") -> None:
         """Close the socket after what is queued was sent."""
         self.link.close(code, reason)
-
-    def call_started(self) -> None:
-        """Stop reading when too many calls of this client are unfinished."""
-        if len(self.calls.of) >= self._max_calls and not self._holding:
-            self._holding = True
-            self.link.hold()
-
-    def call_finished(self) -> None:
-        """The counterpart: read again when half of them are done."""
-        self.calls.finished()
-        if self._holding and len(self.calls.of) <= self._max_calls // 2:
-            self._holding = False
-            self.link.release()
 
     def __repr__(self) -> str:
         return f"<Connection {self.id[:8]} of {self.user_id or 'anonymous'}>"

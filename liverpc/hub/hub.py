@@ -7,14 +7,19 @@ anything but the bytes in its own outbox.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from liverpc.backends.ports import Bus, Frame
 from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.batch import Numbered, send_together
 from liverpc.hub.connection import Connection
+from liverpc.hub.requests import Requests
 from liverpc.hub.topic import Subscription, TopicState
 from liverpc.telemetry import Published, Telemetry, Unsubscribed
 from liverpc.wire.codec import encode, event_payload
@@ -22,6 +27,12 @@ from liverpc.wire.framing import text_frame
 from liverpc.wire.names import topic_fault
 
 __all__ = ["FaultGate", "Hub"]
+
+log = logging.getLogger("liverpc.hub")
+
+
+# A publish that can go ahead: topic, its name, event, data, encoded data, slot, internal.
+_Prepared: TypeAlias = tuple[TopicState | None, str, str, Any, bytes, object, bool]
 
 
 class FaultGate(Protocol):
@@ -37,6 +48,7 @@ class Hub:
 
     Attributes:
         connections: Open ones by id.
+        requests: Unanswered ones of the server to its clients.
         topics: Those with subscribers, by name.
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
@@ -58,7 +70,8 @@ class Hub:
         self._telemetry = telemetry
         self._counters = telemetry.counters
         self._bus = bus
-        self._limits = limits
+        self.limits = limits
+        self.requests = Requests(limits.requests_in_flight, telemetry.counters)
         self._numbers = 0
 
     # -- publish
@@ -76,6 +89,25 @@ class Hub:
             LiveError: ``INVALID_TOPIC``: the topic is reserved, or its name or the event's is malformed.
             TypeError: ``data`` has no JSON form.
         """
+        self._publish(self._prepared(name, event, data, internal), None)
+
+    def publish_batch(self, messages: Iterable[tuple[str, str, Any]]) -> None:
+        """Publish several ``(topic, event, data)``, in order. Clients that can read it get one frame.
+
+        Each counts, is numbered and may be lost to a fault as if it were published by itself.
+
+        Raises:
+            LiveError: As for :meth:`publish`, and TypeError likewise; then none of them was published.
+        """
+        prepared = [self._prepared(name, event, data, False) for name, event, data in messages]
+        together: list[Numbered] = []
+        for each in prepared:
+            self._publish(each, together)
+        if together:
+            self._counters.delivered_bytes += send_together(together)
+
+    def _prepared(self, name: str, event: str, data: Any, internal: bool) -> _Prepared:
+        """Everything that can go wrong with a publish."""
         topic = self.topics.get(name)
         if topic is None or name[:2] == "__":
             fault = topic_fault(name, reserved=internal)
@@ -87,9 +119,14 @@ class Hub:
             encoded = encode(data)
         except TypeError as error:
             raise TypeError(f"what was published on {name!r} as {event!r} has no JSON form: {error}") from None
+        slot = None if topic is None or topic.coalesce_by is None else _slot(name, topic.coalesce_by(data))
+        return topic, name, event, data, encoded, slot, internal
+
+    def _publish(self, prepared: _Prepared, together: list[Numbered] | None) -> None:
+        topic, name, event, data, encoded, slot, internal = prepared
         self._counters.published += 1
         dropped = self.faults is not None and not internal and self.faults.drops(name)
-        self._distribute(name, topic, event, data, encoded, dropped=dropped, remote=False)
+        self._distribute(name, topic, event, data, encoded, slot, dropped, False, together)
         if not dropped:
             self._bus.publish(Frame(name, event, encoded))
 
@@ -98,8 +135,10 @@ class Hub:
         for frame in frames:
             topic = self.topics.get(frame.topic)
             if topic is not None:
-                self._distribute(frame.topic, topic, frame.event, None, frame.data, dropped=False, remote=True)
+                slot = None if topic.coalesce_by is None else _remote_slot(topic.coalesce_by, frame)
+                self._distribute(frame.topic, topic, frame.event, None, frame.data, slot, False, True, None)
 
+    # Positional: it is called for every publish, and keywords cost.
     def _distribute(
         self,
         name: str,
@@ -107,14 +146,21 @@ class Hub:
         event: str,
         data: Any,
         encoded: bytes,
-        *,
+        slot: object,
         dropped: bool,
         remote: bool,
+        together: list[Numbered] | None,
     ) -> None:
+        """Number an event and hand it out, or into ``together``, to be handed out with others.
+
+        ``slot`` is None on topics that are not coalesced; ``dropped`` says that a fault is to lose the event.
+        """
         receivers = 0
         seq: int | None = None
+        counters = self._counters
         if topic is not None:
-            topic.seq = seq = topic.seq + 1
+            if slot is None and not topic.volatile:
+                topic.seq = seq = topic.seq + 1
             topic.published += 1
             topic.bytes += len(encoded)
             topic.last_event = event
@@ -126,65 +172,106 @@ class Hub:
             else:
                 head = topic.head(event) or topic.new_head(event)
                 frame = text_frame(event_payload(head, encoded, seq))
-                # A copy: a receiver that overflows is closed, and must be free to leave the table.
-                everyone = list(topic.receivers.values())
-                for receive in everyone:
-                    receive(frame)
-                receivers = len(everyone)
+                receivers = len(topic.receivers)
                 topic.delivered += receivers
-                self._counters.deliveries += receivers
-                self._counters.delivered_bytes += receivers * len(frame)
+                counters.deliveries += receivers
+                if together is not None:
+                    together.append((topic, frame, slot))
+                else:
+                    counters.delivered_bytes += receivers * len(frame)
+                    # No receiver leaves the table meanwhile: a link never calls back while it is handed a frame.
+                    if slot is None:
+                        for receive in topic.receivers.values():
+                            receive(frame)
+                    else:
+                        for receive in topic.receivers.values():
+                            receive(slot, frame)
         if dropped:
-            self._counters.fault_drops += 1
+            counters.fault_drops += 1
         if self._telemetry.published:
             self._telemetry.published.emit(Published(name, event, data, len(encoded), receivers, seq, dropped, remote))
 
     # -- subscriptions
 
-    def attach(self, connection: Connection, name: str, stream: Any, *, merge: str, path: str) -> Subscription:
+    def attach(
+        self,
+        connection: Connection,
+        name: str,
+        stream: Any,
+        *,
+        merge: str,
+        path: str,
+        volatile: bool = False,
+        coalesce_by: Callable[[Any], object] | None = None,
+    ) -> Subscription:
         """Subscribe a stream of a connection; the topic's events are held back until ``release``.
 
+        Args:
+            connection: The subscriber.
+            name: A usable topic.
+            stream: The caller's own record of the stream.
+            merge: Of the stream, for people.
+            path: Of the stream, for people.
+            volatile: How it wants the topic's events delivered, to everybody; see :class:`TopicState`.
+            coalesce_by: Likewise.
+
         Raises:
-            LiveError: ``INVALID_REQUEST`` for a malformed or reserved topic, ``OVERLOADED`` when the
-                connection has as many streams as it may.
+            LiveError: ``OVERLOADED``: the connection has as many streams as it may.
         """
-        if connection.streams >= self._limits.streams_per_connection:
+        subscription = self._subscription(connection, name, merge, path)
+        subscription.topic.deliver(volatile=volatile, coalesce_by=coalesce_by)
+        subscription.streams.append(stream)
+        subscription.hold()
+        return subscription
+
+    def attach_bare(self, connection: Connection, name: str) -> None:
+        """Let a connection listen to a topic without a stream, from now on; a second time changes nothing.
+
+        Raises:
+            LiveError: ``OVERLOADED``, as for :meth:`attach`.
+        """
+        subscription = connection.subscriptions.get(name)
+        if subscription is None or not subscription.bare:
+            subscription = self._subscription(connection, name, "", "")
+            subscription.bare = True
+            subscription.route()
+
+    def _subscription(self, connection: Connection, name: str, merge: str, path: str) -> Subscription:
+        """A connection's share in a topic, for one more purpose."""
+        if connection.streams >= self.limits.streams_per_connection:
             self._counters.streams_refused += 1
             raise LiveError(
                 ErrorCode.OVERLOADED,
-                f"this connection has {self._limits.streams_per_connection} streams open, the limit; leave one first",
+                f"this connection has {self.limits.streams_per_connection} streams open, the limit; leave one first",
             )
         subscription = connection.subscriptions.get(name)
         if subscription is None:
-            if (fault := topic_fault(name)) is not None:
-                raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
             topic = self.topics.get(name)
             if topic is None:
                 self._numbers += 1
                 topic = self.topics[name] = TopicState(name, self._numbers, merge=merge, path=path)
-            subscription = Subscription(connection, topic, self._limits.held_bytes)
+            subscription = Subscription(connection, topic, self.limits.held_bytes)
             connection.subscriptions[name] = topic.subscriptions[connection] = subscription
-        subscription.streams.append(stream)
         connection.streams += 1
-        subscription.hold()
         return subscription
 
     def detach(self, subscription: Subscription, stream: Any) -> None:
-        """Undo :meth:`attach` for one stream whose loader failed. Other streams on the topic stay live."""
+        """Undo :meth:`attach` for one stream whose loader failed. What else the connection has there stays live."""
         if stream in subscription.streams:
             subscription.streams.remove(stream)
             subscription.connection.streams -= 1
-        if not subscription.streams:
+        if not (subscription.streams or subscription.bare):
             self._remove(subscription)  # first: what was held for a refused stream must not be sent
         subscription.release()
 
     def unsubscribe(self, connection: Connection, name: str) -> list[Any]:
-        """End all streams of a connection on a topic; returns them. Unknown topics are no error."""
+        """End all a connection has on a topic; returns its streams. Unknown topics are no error."""
         subscription = connection.subscriptions.get(name)
         if subscription is None:
             return []
         streams, subscription.streams = subscription.streams, []
-        connection.streams -= len(streams)
+        connection.streams -= len(streams) + subscription.bare
+        subscription.bare = False
         self._remove(subscription)
         return streams
 
@@ -205,3 +292,23 @@ class Hub:
         """Connections subscribed to a topic."""
         topic = self.topics.get(name)
         return len(topic.subscriptions) if topic is not None else 0
+
+
+def _slot(name: str, key: object) -> object:
+    """Where an event waits for a full socket: the next one with an equal slot takes its place.
+
+    Raises:
+        TypeError: The key cannot be compared, being a list or the like.
+    """
+    slot = (name, key)
+    hash(slot)
+    return slot
+
+
+def _remote_slot(coalesce_by: Callable[[Any], object], frame: Frame) -> object:
+    """The same for another node's event, of which only the JSON is known."""
+    try:
+        return _slot(frame.topic, coalesce_by(msgspec.json.decode(frame.data)))
+    except Exception:
+        log.debug("coalesce_by of %r failed with another node's event", frame.topic, exc_info=True)
+        return object()  # a slot of its own: it displaces nothing

@@ -62,12 +62,7 @@ class ConnectRequest:
     def cookies(self) -> Mapping[str, str]:
         """Cookies by name; unreadable ones are left out."""
         if self._cookies is None:
-            jar: SimpleCookie = SimpleCookie()
-            try:
-                jar.load(self.headers.get("cookie", ""))
-            except CookieError:
-                jar.clear()
-            self._cookies = {name: morsel.value for name, morsel in jar.items()}
+            self._cookies = _cookies(self.headers)
         return self._cookies
 
     def __repr__(self) -> str:
@@ -93,6 +88,11 @@ class HttpRequest(msgspec.Struct, frozen=True):
     body: bytes
     address: str
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """Cookies by name; unreadable ones are left out."""
+        return _cookies(self.headers)
+
 
 class HttpResponse(msgspec.Struct, frozen=True):
     """The answer to one; ``Content-Length``, ``Date`` and ``Connection`` are the transport's business."""
@@ -100,6 +100,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: dict[str, str] = {}
+    cookies: tuple[str, ...] = ()  #: the value of one ``Set-Cookie`` header each, such as ``"sid=1; HttpOnly"``
 
 
 class Link(Protocol):
@@ -108,19 +109,25 @@ class Link(Protocol):
     def send(self, frame: bytes) -> bool:
         """Queue a finished frame (``wire.framing.text_frame``); it leaves with the others of this loop turn.
 
-        False when the socket is closing or closed: the frame went nowhere. If the outbox would exceed
-        ``Limits.outbox_bytes`` the connection is closed with 1013 and counted. Never calls back into the
-        session before it returned.
+        False when the socket is closing or closed: the frame went nowhere. While the socket is full, at most
+        ``Limits.outbox_bytes`` and ``Limits.outbox_frames`` wait for it: with more the connection is closed
+        with 1013 and counted. A socket that is not full takes a frame of any size. Never calls back into
+        the session before it returned.
         """
         ...
 
     def send_volatile(self, frame: bytes) -> bool:
-        """As :meth:`send`, for a frame nobody misses: dropped and counted while the socket is full."""
+        """As :meth:`send`, for a frame nobody misses: dropped and counted while the socket is full.
+
+        True for a dropped frame, too: the connection lives.
+        """
         ...
 
     def send_latest(self, key: object, frame: bytes) -> bool:
         """As :meth:`send`; while the socket is full, only the newest frame of each key waits, in place of its
         predecessor. Replaced frames are counted.
+
+        Frames that wait by key leave in the order in which their keys came, behind those of :meth:`send`.
         """
         ...
 
@@ -190,3 +197,12 @@ class Application(Protocol):
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Answers everything that is not an upgrade; an exception becomes a bare 500."""
         ...
+
+
+def _cookies(headers: Mapping[str, str]) -> dict[str, str]:
+    jar: SimpleCookie = SimpleCookie()
+    try:
+        jar.load(headers.get("cookie", ""))
+    except CookieError:
+        jar.clear()
+    return {name: morsel.value for name, morsel in jar.items()}

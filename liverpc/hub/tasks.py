@@ -11,13 +11,16 @@ from typing import Any, Generic, TypeVar
 
 from liverpc.hub.link import Link
 
-__all__ = ["EAGER", "Background", "RunningCalls"]
+__all__ = ["EAGER", "EXITS", "Background", "RunningCalls"]
 
 log = logging.getLogger("liverpc.tasks")
 
 K = TypeVar("K")
 
 EAGER = sys.version_info >= (3, 12)  # tasks may run their first step at once
+
+
+EXITS = (SystemExit, KeyboardInterrupt)  # what goes through when everything else a function may raise is caught
 
 
 class RunningCalls(Generic[K]):
@@ -110,7 +113,7 @@ class Background:
         name = f"hook {getattr(function, '__qualname__', function)!r}"
         try:
             result = function(*args)
-        except (SystemExit, KeyboardInterrupt):
+        except EXITS:
             raise
         except BaseException as error:  # such as the panics of extensions: the caller's own work must go on
             log.exception("%s failed", name)

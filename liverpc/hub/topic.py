@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liverpc.hub.connection import Connection
+from liverpc.hub.link import Link
 from liverpc.wire.codec import event_head, event_prefix
 
 __all__ = ["Subscription", "TopicState"]
@@ -18,15 +19,20 @@ class TopicState:
 
     Attributes:
         number: Small id, unique in this server.
-        merge, path: Of the stream that was subscribed to first.
+        merge, path: Of the stream that was subscribed to first; empty when that was a bare subscription.
         seq: Number of the last event; counts from 1 per process for topics without a log.
-        receivers: Where an event goes for each connection: its link, or its buffer while a loader runs.
+        volatile: Events have no number, and a client whose socket is full misses them.
+        coalesce_by: Events have no number, and of those for which it gives the same key a client whose socket
+            is full gets the last one only.
+        receivers: Where an event goes for each connection: its link, or its buffer while a loader runs. Called
+            with the frame; on a coalesced topic with the event's slot before it.
     """
 
     __slots__ = (
         "_heads",
         "_prefix",
         "bytes",
+        "coalesce_by",
         "delivered",
         "dropped",
         "last_at",
@@ -40,6 +46,7 @@ class TopicState:
         "receivers",
         "seq",
         "subscriptions",
+        "volatile",
     )
 
     def __init__(self, name: str, number: int, *, merge: str, path: str) -> None:
@@ -48,7 +55,9 @@ class TopicState:
         self.merge = merge
         self.path = path
         self.seq = 0
-        self.receivers: dict[Connection, Callable[[bytes], object]] = {}
+        self.volatile = False
+        self.coalesce_by: Callable[[Any], object] | None = None
+        self.receivers: dict[Connection, Callable[..., object]] = {}
         self.subscriptions: dict[Connection, Subscription] = {}
         self.published = 0
         self.delivered = 0
@@ -71,6 +80,20 @@ class TopicState:
         head = self._heads[event] = event_head(self._prefix, event)
         return head
 
+    def deliver(self, *, volatile: bool, coalesce_by: Callable[[Any], object] | None) -> None:
+        """Deliver from now on as a stream wants it; the first that wants anything but the ordinary decides."""
+        if not (volatile or coalesce_by) or self.volatile or self.coalesce_by:
+            return
+        self.volatile, self.coalesce_by = volatile, coalesce_by
+        for subscription in self.subscriptions.values():
+            subscription.route()
+
+    def sender(self, link: Link) -> Callable[..., object]:
+        """How events reach a client that is ready for them."""
+        if self.coalesce_by is not None:
+            return link.send_latest
+        return link.send_volatile if self.volatile else link.send
+
 
 class Subscription:
     """One connection's share in one topic: the streams that want it, and what is held back.
@@ -81,20 +104,34 @@ class Subscription:
 
     Attributes:
         streams: The streams layer's own record of each stream, loading or live.
+        bare: The client subscribed to the topic itself, too.
         overflows: How often more was published during a load than may be kept. A load during which this
             number changed has lost events and must fail.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_limit", "_loading", "connection", "overflows", "streams", "topic")
+    __slots__ = (
+        "_held",
+        "_held_bytes",
+        "_limit",
+        "_loading",
+        "_spilled",
+        "bare",
+        "connection",
+        "overflows",
+        "streams",
+        "topic",
+    )
 
     def __init__(self, connection: Connection, topic: TopicState, limit: int) -> None:
         self.connection = connection
         self.topic = topic
         self.streams: list[Any] = []
+        self.bare = False
         self.overflows = 0
         self._limit = limit
         self._loading = 0
-        self._held: list[bytes] = []
+        self._spilled = False  # the running loads have lost events
+        self._held: dict[object, bytes] = {}  # by slot
         self._held_bytes = 0
 
     @property
@@ -102,10 +139,16 @@ class Subscription:
         """Events waiting for a loader."""
         return len(self._held)
 
+    @property
+    def live(self) -> bool:
+        """Whether the client listens to the topic already."""
+        return self.bare or len(self.streams) > self._loading
+
     def hold(self) -> None:
         """A loader begins: keep events from now on."""
         self._loading += 1
-        self.topic.receivers[self.connection] = self._keep
+        self._spilled = False
+        self.route()
 
     def release(self) -> None:
         """A loader's answer was sent: let the events follow, unless another loader still runs."""
@@ -113,25 +156,45 @@ class Subscription:
         # After an unsubscribe and a new subscribe the table's entry belongs to another object.
         if not self._loading and self.topic.subscriptions.get(self.connection) is self:
             self._flush()
+            self.route()
+
+    def route(self) -> None:
+        """Enter into the topic's table where its events go now."""
+        topic = self.topic
+        receive: Callable[..., object]
+        if not self._loading or (self._spilled and self.live):
+            receive = topic.sender(self.connection.link)
+        elif self._spilled:
+            receive = _discard
+        else:
+            receive = self._keep if topic.coalesce_by is None else self._keep_latest
+        topic.receivers[self.connection] = receive
 
     def _flush(self) -> None:
-        send = self.connection.link.send
-        held, self._held, self._held_bytes = self._held, [], 0
-        self.topic.receivers[self.connection] = send
-        for frame in held:
-            send(frame)
+        send = self.topic.sender(self.connection.link)
+        held, self._held, self._held_bytes = self._held, {}, 0
+        if self.topic.coalesce_by is None:
+            for frame in held.values():
+                send(frame)
+        else:
+            for slot, frame in held.items():
+                send(slot, frame)
 
     def _keep(self, frame: bytes) -> None:
-        self._held.append(frame)
-        self._held_bytes += len(frame)
+        self._keep_latest(object(), frame)
+
+    def _keep_latest(self, slot: object, frame: bytes) -> None:
+        self._held_bytes += len(frame) - len(self._held.get(slot, b""))
+        self._held[slot] = frame
         if self._held_bytes > self._limit:
             self.overflows += 1
-            if len(self.streams) > self._loading:  # streams that are live already lose nothing
+            self._spilled = True
+            if self.live:  # what listens already loses nothing
                 self._flush()
             else:
-                self._held, self._held_bytes = [], 0
-                self.topic.receivers[self.connection] = _discard
+                self._held, self._held_bytes = {}, 0
+            self.route()
 
 
-def _discard(frame: bytes) -> None:
+def _discard(*event: object) -> None:
     """Where events go for a load that is bound to fail."""

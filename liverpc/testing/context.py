@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import time
 from typing import Any
 
 import msgspec
 
 from liverpc.backends.memory import memory_cluster
 from liverpc.clock import SeededClock
-from liverpc.config import Limits
+from liverpc.config import Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
 from liverpc.errors import ErrorCode, LiveError
-from liverpc.hub.connection import Connection
+from liverpc.hub.connection import Connection, identify
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import ConnectRequest
 from liverpc.hub.tasks import RunningCalls
+from liverpc.policies.pacing import Pacing
+from liverpc.policies.pressure import PressureGauge
 from liverpc.telemetry import Published, Telemetry
 
 __all__ = ["TestContext", "create_test_context", "expect_guard_rejects"]
@@ -54,6 +58,17 @@ class TestContext(Context[Any]):
     events: list[tuple[str, str, Any]] = msgspec.field(default_factory=list)
 
 
+def _now() -> float:
+    try:
+        return asyncio.get_running_loop().time()  # of the virtual loop, if it is one
+    except RuntimeError:
+        return time.monotonic()
+
+
+def _ignore(*args: object) -> None:
+    """Where errors go that the server would report to its application: they are logged already."""
+
+
 def create_test_context(
     *, user: Any = None, path: str = "test/call", headers: dict[str, str] | None = None
 ) -> TestContext:
@@ -64,18 +79,26 @@ def create_test_context(
     telemetry = Telemetry()
     clock = SeededClock()
     limits = Limits()
-    hub = Hub(telemetry, memory_cluster().bus, limits)
+    hub = Hub(telemetry, memory_cluster().bus, limits, monotonic=_now)
+    services = Services(
+        hub,
+        Pacing(hub, telemetry.counters, max_keys=limits.paced_keys, failed=_ignore),
+        PressureGauge(hub, telemetry.counters, PressureThresholds()),
+        report=_ignore,
+    )
+    link = _NoLink()
     connection = Connection(
         clock.new_id(),
-        link=_NoLink(),
+        link=link,
         request=ConnectRequest("/ws", headers=headers),
         user=user,
+        user_id=identify(user),
         request_id=clock.new_id(),
-        calls=RunningCalls(contextvars.copy_context()),
-        max_calls=limits.calls_in_flight,
+        calls=RunningCalls(contextvars.copy_context(), link, limits.calls_in_flight),
+        requests=hub.requests,
         opened_at=0.0,
     )
-    ctx = TestContext(Services(hub), connection, path)
+    ctx = TestContext(services, connection, path)
 
     def keep(published: Published) -> None:
         ctx.events.append((published.topic, published.event, published.data))

@@ -17,7 +17,6 @@ from liverpc.errors import ErrorCode, Issue, LiveError, RpcError
 from liverpc.wire.frames import (
     CONTROL_MAX_BYTES,
     CallFrame,
-    ControlFrame,
     Denied,
     EventBatch,
     EventFrame,
@@ -41,8 +40,6 @@ __all__ = [
     "decode_batch_reply",
     "decode_call",
     "decode_call_carefully",
-    "decode_control",
-    "decode_object",
     "decode_reply",
     "decode_server_frame",
     "encode",
@@ -64,9 +61,7 @@ _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """A value as compact JSON. Raises TypeError for what has no JSON form."""
 
-_decode_control = msgspec.json.Decoder(ControlFrame).decode
 _decode_list = msgspec.json.Decoder(list[Any]).decode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_event = msgspec.json.Decoder(EventFrame).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
@@ -139,31 +134,6 @@ def decode_call_carefully(payload: bytes, depth: int, text: bool) -> CallFrame:
         answerable = frame.rpc is not UNSET or bytes(frame.batch)[:1] == b"["
         raise Ignored("too_deep", frame if answerable else None)
     return frame
-
-
-def decode_control(payload: bytes, text: bool) -> ControlFrame:
-    """The control frame in ``payload``.
-
-    Raises:
-        Ignored: It is none.
-    """
-    try:
-        frame = _decode_control(payload)
-    except UNREADABLE:
-        raise Ignored("malformed") from None
-    if frame.type is UNSET or not text or len(payload) > CONTROL_MAX_BYTES:
-        raise Ignored("not_ours")
-    return frame
-
-
-def decode_object(payload: bytes, depth: int) -> dict[str, Any] | None:
-    """Any JSON object, whoever it is for; None for what is none or nests too deep."""
-    if json_depth_exceeds(payload, depth):
-        return None
-    try:
-        return _decode_object(payload)
-    except UNREADABLE:
-        return None
 
 
 def decode_batch_calls(batch: Raw) -> list[CallFrame]:

@@ -120,10 +120,10 @@ async def hang() -> Socket:
     raise AssertionError
 
 
-def client_of(script: Script, **settings: Any) -> Client:
+def client_of(script: Script, wall: Callable[[], float] | None = None, **settings: Any) -> Client:
     given: dict[str, Any] = {"jitter": (1.0, 1.0), "silence_seconds": 1e6} | settings
     config = ClientConfig(**given)
-    return connect("ws://scripted/ws", config=config, connector=script)
+    return connect("ws://scripted/ws", config=config, connector=script, wall=wall or (lambda: 0.0))
 
 
 async def until(condition: Callable[[], object]) -> None:

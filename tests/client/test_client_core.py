@@ -4,60 +4,21 @@ import json
 import math
 import random
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import pytest
 
 from liverpc.client.calls import Call
-from liverpc.client.core import QUEUE_MAX, ClientCore, Failure
-from liverpc.config import ClientConfig
+from liverpc.client.core import QUEUE_MAX, ClientCore
+from liverpc.client.failure import Failure, FailureClass
 from liverpc.errors import Issue, RpcError
-from liverpc.wire.close import Advice
+from tests.client.core_kit import Now, failed, make, opened, reply, sent, status_of
 
 
 class Message(msgspec.Struct):
     id: int
     text: str = ""
-
-
-class Now:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def make(now: Now | None = None, **settings: Any) -> ClientCore:
-    given: dict[str, Any] = {"jitter": (1.0, 1.0)} | settings
-    return ClientCore(ClientConfig(**given), monotonic=now or Now(), rng=random.Random(1))
-
-
-def opened(now: Now | None = None, **settings: Any) -> ClientCore:
-    core = make(now, **settings)
-    core.connection_opened()
-    sent(core)
-    return core
-
-
-def status_of(core: ClientCore) -> str:
-    return core.status  # a call, for type checkers believe that an attribute once compared stays so
-
-
-def sent(core: ClientCore) -> list[Any]:
-    return [json.loads(text) for text in core.outgoing()]
-
-
-def reply(call: Call, data: Any = None, **members: Any) -> str:
-    body = {"id": call.id, "ok": True, "data": data} | members
-    return json.dumps({"topic": "__rpc", "event": call.id, "data": body})
-
-
-def failed(call: Call) -> RpcError:
-    with pytest.raises(RpcError) as caught:
-        call.result()
-    return caught.value
 
 
 # -- opening
@@ -317,7 +278,7 @@ def test_losing_the_connection_fails_what_was_called_on_it() -> None:
     call = core.call("a/b", [])
     core.connection_lost(1006, "gone")
     assert status_of(core) == "reconnecting"
-    assert core.failure == Failure(1006, "gone", Advice.RETRY)
+    assert core.failure == Failure("ws-close", FailureClass.RETRY, "gone", code=1006)
     assert failed(call).code == "DISCONNECTED"
     core.connection_opened()
     assert [frame.get("rpc") for frame in sent(core)] == [None]
@@ -396,7 +357,7 @@ def test_the_waits_are_spread_by_the_jitter() -> None:
 def test_a_throttled_client_waits_as_after_five_failed_attempts_and_longer_each_time() -> None:
     core = opened()
     core.connection_lost(4429, "slow down")
-    assert core.failure == Failure(4429, "slow down", Advice.THROTTLE)
+    assert core.failure == Failure("ws-close", FailureClass.THROTTLE, "slow down", code=4429)
     assert core.retry_delay == pytest.approx(154.6, abs=0.1)
     core.connection_lost(4429)
     assert core.retry_delay == 300.0
@@ -408,7 +369,7 @@ def test_a_final_refusal_ends_everything(code: int) -> None:
     call = core.call("a/b", [])
     core.connection_lost(code, "not you")
     assert (status_of(core), core.retry_delay) == ("closed", None)
-    assert core.failure == Failure(code, "not you", Advice.TERMINAL)
+    assert core.failure == Failure("ws-close", FailureClass.TERMINAL, "not you", code=code)
     assert failed(call).code == "CONNECTION_CLOSED"
     later = core.call("a/b", [])
     assert failed(later).code == "CONNECTION_CLOSED"

@@ -56,7 +56,7 @@ async def test_a_refused_stream_raises_when_entered_and_leaves() -> None:
         with pytest.raises(RpcError, match="FORBIDDEN"):
             await opening
         assert status_of(handle) == "error"
-        assert not client._connection.core._streams
+        assert not client._connection.core._streams._requests
 
 
 @pytest.mark.parametrize("how", ["cancel", "close", "timeout"])
@@ -76,7 +76,7 @@ async def test_an_unanswered_stream_can_be_given_up(how: str) -> None:
         else:
             assert isinstance(opening.exception(), RpcError)
         assert now() == (5.0 if how == "timeout" else 0.0)
-        assert not client._connection.core._streams
+        assert not client._connection.core._streams._requests
 
 
 async def open_stream(client: Client, pipe: Pipe, data: Any = ()) -> Any:

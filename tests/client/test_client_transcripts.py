@@ -48,21 +48,29 @@ class Tab:
         if frame.get("topic") != "__rpc" or "event" not in frame:
             self.core.receive(json.dumps(frame))
             return
-        # Ours sends no batches, so what answers one is taken apart.
+        bodies = [self._ours(body, frame["event"]) for body in frame["data"].get("batch", [frame["data"]])]
+        if "batch" in frame["data"]:
+            self.core.receive(json.dumps(frame | {"data": {"batch": bodies}}))
+        else:
+            (body,) = bodies
+            self.core.receive(json.dumps(frame | {"event": body["id"], "data": body}))
         for body in frame["data"].get("batch", [frame["data"]]):
             recorded = body.get("id", frame["event"])
             if recorded in self.calls:
-                self._answer(self.calls[recorded].id, body)
                 self._check_call(self.calls[recorded], body)
             elif recorded in self.streams:
-                stream = self.streams[recorded]
-                request = self.core._streams[stream]
-                assert request is not None
-                self._answer(request.id, body)
-                self._check_stream(stream, body)
+                self._check_stream(self.streams[recorded], body)
 
-    def _answer(self, name: str, body: Any) -> None:
-        self.core.receive(json.dumps({"topic": "__rpc", "event": name, "data": body | {"id": name}}))
+    def _ours(self, body: Any, event: str) -> Any:
+        """The recorded answer, to the request that ours made in place of the recorded one."""
+        recorded = body.get("id", event)
+        if recorded in self.calls:
+            return body | {"id": self.calls[recorded].id}
+        if recorded in self.streams:
+            request = self.core._streams._requests[self.streams[recorded]]
+            assert request is not None
+            return body | {"id": request.id}
+        return body | {"id": recorded}
 
     def _check_call(self, call: Call, body: Any) -> None:
         if body["ok"]:

@@ -20,7 +20,10 @@ from websockets.http11 import Request, Response
 
 from liverpc._types import remote
 from liverpc.client import Client, ClientConfig, RpcError, connect
+from liverpc.client.socket import SocketClosed
+from liverpc.client.websocket import websocket_connector
 from liverpc.errors import ConfigError
+from liverpc.wire.codec import call_text
 
 pytestmark = pytest.mark.realtime
 
@@ -98,6 +101,36 @@ async def test_calls_and_streams_against_a_server_of_the_protocol() -> None:
             {"type": "hello", "caps": ["batch"]},
             {"type": "unsubscribe", "topic": "rows"},
         ]
+
+
+async def test_frames_of_one_turn_leave_in_one_piece_and_in_order() -> None:
+    demo = Demo()
+    async with serving(demo) as (_, url):
+        socket: Any = await websocket_connector(url, config=QUICK)()
+        pieces: list[bytes] = []
+        write = socket._connection.transport.write
+
+        def counted(data: bytes) -> None:
+            pieces.append(data)
+            write(data)
+
+        socket._connection.transport.write = counted
+        await socket.send_all(iter([call_text("demo/echo", str(number), [number]) for number in range(20)]))
+        assert len(pieces) == 1
+        assert "welcome" in await socket.recv()
+        answers = [json.loads(await socket.recv()) for _ in range(20)]
+        assert [answer["data"]["data"] for answer in answers] == [[number] for number in range(20)]
+        await socket.close()
+        with pytest.raises(SocketClosed):
+            await socket.send_all(iter(["{}"]))
+
+
+async def test_far_more_than_the_network_takes_at_once_arrives_in_order() -> None:
+    demo = Demo()
+    async with serving(demo) as (_, url), connect(url, config=QUICK) as client:
+        text = "x" * 20_000
+        calls = [asyncio.create_task(client.call(remote("demo/echo"), number, text)) for number in range(100)]
+        assert [first for first, _ in await asyncio.gather(*calls)] == list(range(100))
 
 
 async def test_a_lost_connection_comes_back_with_its_streams() -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from liverpc import ConnectRequest, Context, LiveError, LiveServer, Reject, live, public
-from liverpc.client import Client, ClientConfig, RpcError, StreamHandle, connect
+from liverpc.client import Client, ClientConfig, Reply, RpcError, StreamHandle, connect
 from liverpc.transports.memory import MemorySocket, MemoryTransport
 
 
@@ -167,3 +167,38 @@ async def test_a_rejected_client_is_told_why_and_stops(chat: Chat, before_upgrad
         assert client.failure is not None
         assert client.failure.code == 4401
         assert len(world.sockets) == (0 if before_upgrade else 1)
+
+
+async def test_a_batch_is_answered_call_by_call(chat: Chat) -> None:  # acceptance 206
+    async with running(chat) as world, world.client() as client:
+        async with client.stream(chat.listing) as notes:
+            async with client.batch(sequential=True) as batch:
+                first, refused, last = (batch.call(chat.send, text) for text in ("one", "", "two"))
+            assert_type(first, Reply[Note])
+            assert (await first, last.result()) == (Note(0, "one"), Note(1, "two"))
+            with pytest.raises(RpcError, match="EMPTY: say something"):
+                await refused
+            assert notes.value == [Note(0, "one"), Note(1, "two")]
+        wrong: Any = 3
+        async with client.batch() as batch:
+            batch.call(chat.send, "three")
+            invalid = batch.call(chat.send, wrong)
+        with pytest.raises(RpcError, match="VALIDATION") as caught:
+            await invalid
+        assert [issue.path for issue in caught.value.issues] == [["text"]]
+
+
+async def test_identical_calls_run_once_and_fresh_ones_each(chat: Chat) -> None:  # acceptance 204
+    async with running(chat) as world, world.client() as client:
+        same = await asyncio.gather(*(client.call(chat.send, "hi") for _ in range(3)))
+        assert same == [Note(0, "hi")] * 3
+        assert same[0] is not same[1]
+        fresh = client.using(fresh=True)
+        notes = await asyncio.gather(*(fresh.call(chat.send, "hi") for _ in range(3)))
+        assert sorted(note.id for note in notes) == [1, 2, 3]
+
+
+async def test_what_is_fired_runs(chat: Chat) -> None:
+    async with running(chat) as world, world.client() as client, client.stream(chat.listing) as notes:
+        assert client.fire(chat.send, "hi")
+        assert await notes.wait_for(lambda rows: len(rows) == 1) == [Note(0, "hi")]

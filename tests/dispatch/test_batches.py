@@ -55,7 +55,11 @@ class Shop:
         async def closed(ctx: Context[Any]) -> list[Any]:
             return []
 
-        functions = (plain, slow, taken, nothing, big, news, closed)
+        @live.stream("heavy")
+        async def heavy(ctx: Context[Any]) -> list[str]:
+            return ["x" * (1 << 20)]
+
+        functions = (plain, slow, taken, nothing, big, news, closed, heavy)
         return SimpleNamespace(**{f.__name__: f for f in functions}, _guard=public())
 
 
@@ -122,7 +126,8 @@ async def test_each_call_fails_for_itself(live_env: TestEnv) -> None:
 
 async def test_what_is_no_call_is_answered_in_its_place(live_env: TestEnv) -> None:
     answers = await ask(live_env, [7, {"id": "k1"}, {"rpc": "shop/plain", "args": ["x"]}, call(3, "plain", "ok")])
-    assert [(answer["id"], answer["ok"]) for answer in answers] == [("", False), ("k1", False), ("", False), ("k3", True)]
+    assert [answer["id"] for answer in answers] == ["", "k1", "", "k3"]
+    assert [answer["ok"] for answer in answers] == [False, False, False, True]
     assert {answer.get("code") for answer in answers[:3]} == {"INVALID_REQUEST"}
 
 
@@ -188,9 +193,9 @@ async def test_a_client_that_leaves_ends_its_batch_and_nothing_more_of_it_begins
 async def test_a_batch_that_nests_too_deep_is_answered_for_each_of_its_calls(live_env: TestEnv, shop: Shop) -> None:
     socket = await opened(live_env)
     deep = "[" * 62 + "]" * 62  # in the argument list of a call in the list of the frame
-    await socket.send('{"batch":[{"rpc":"shop/plain","id":"k0","args":%s},{"rpc":"shop/plain","id":"k1"}]}' % deep)
+    await socket.send(f'{{"batch":[{{"rpc":"shop/plain","id":"k0","args":{deep}}},{{"rpc":"shop/plain","id":"k1"}}]}}')
     answers = (await frame(socket))["data"]["batch"]
-    assert [(answer["id"], answer["code"]) for answer in answers] == [("k0", "INVALID_REQUEST"), ("k1", "INVALID_REQUEST")]
+    assert [(answer["id"], answer["code"]) for answer in answers] == [(k, "INVALID_REQUEST") for k in ("k0", "k1")]
     assert shop.log == []
     await socket.close()
 
@@ -203,4 +208,12 @@ async def test_a_result_that_browsers_would_drop_is_an_error(
     await socket.send(json.dumps(call(0, "big", characters)))  # two more for the quotation marks
     reply = await frame(socket)
     assert reply["data"].get("code") == code
+    await socket.close()
+
+
+async def test_a_stream_that_browsers_could_not_take_is_refused_and_not_subscribed(live_env: TestEnv) -> None:
+    socket = await opened(live_env)
+    await socket.send(json.dumps(call(0, "heavy", stream=True)))
+    assert (await frame(socket))["data"]["code"] == "PAYLOAD_TOO_LARGE"
+    assert live_env.server.subscribers("heavy") == 0
     await socket.close()

@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import enum
-import json
 from types import SimpleNamespace
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from liverpc import Context, Limits, LiveError, LiveServer, RpcError, live, public, remote
 from liverpc.testing import TestEnv
-from liverpc.transports.memory import MemorySocket
+from tests.streams.raw_client import Raw
 
 RoomName = Annotated[str, msgspec.Meta(pattern="^[a-z]+$")]
 ANN = {"id": "ann", "admin": False}
@@ -108,31 +107,6 @@ def live_server(app: App) -> LiveServer:
     return LiveServer({"demo": app.module()}, limits=Limits(held_bytes=1000, streams_per_connection=3))
 
 
-class Raw:
-    """A client that sends frames as they are."""
-
-    def __init__(self, socket: MemorySocket) -> None:
-        self.socket = socket
-
-    @classmethod
-    async def open(cls, env: TestEnv) -> "Raw":
-        raw = cls(await env.transport.connect("/ws"))
-        await raw.socket.recv()
-        return raw
-
-    async def send(self, **frame: Any) -> None:
-        await self.socket.send(json.dumps(frame))
-
-    async def recv(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), 5))
-        return frame
-
-    async def subscribe(self, path: str, *args: Any) -> dict[str, Any]:
-        await self.send(rpc=path, id="s", args=list(args), stream=True)
-        data: dict[str, Any] = (await self.recv())["data"]
-        return data
-
-
 async def test_34_subscribing_gives_data_topic_merge_and_key_then_events(live_env: TestEnv) -> None:
     raw = await Raw.open(live_env)
     reply = await raw.subscribe("demo/rows")
@@ -224,7 +198,7 @@ async def test_a_failing_loader_does_not_end_another_stream_on_its_topic(live_en
     await live_env.server.publish("slow", "created", {"id": 9})
     app.rows = []
     [connection] = live_env.server.connections
-    for task in list(connection.calls.of):
+    for task in list(connection.calls.of.values()):
         task.cancel()
     assert (await raw.recv())["data"] == {"id": 9}
     assert live_env.server.subscribers("slow") == 1

@@ -11,7 +11,7 @@ from typing import Any, assert_type
 import msgspec
 
 from liverpc import Context, Topic, guard, live, remote
-from liverpc.client import Client, StreamHandle
+from liverpc.client import Client, Reply, StreamHandle, sync
 from liverpc.testing import TestEnv
 
 
@@ -103,6 +103,38 @@ async def calls(client: Client) -> None:
     await client.call(send, "hi", urgnt=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.call(messages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     await client.call("chat/send", "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def batches(client: Client) -> None:
+    async with client.batch(sequential=True) as batch:
+        first = batch.call(send, "hi", urgent=True)
+        batch.call(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        batch.call(messages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert_type(first, Reply[Message])
+    assert_type(await first, Message)
+    assert_type(first.result(), Message)
+    assert_type(client.fire(send, "hi"), bool)
+    client.fire(send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(await client.using(fresh=True, idempotency_key="k").call(send, "hi"), Message)
+
+
+def blocking_client(client: sync.Client) -> None:
+    assert_type(client.call(send, "hi", urgent=True), Message)
+    assert_type(client.using(timeout=5.0).call(remote("a/b", returns=Message)), Message)
+    client.call(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.call(messages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    with client.batch() as batch:
+        first = batch.call(send, "hi")
+        batch.call(send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(first.result(), Message)
+    with client.stream(room, "r1") as handle:
+        assert_type(handle, sync.StreamHandle[list[Message]])
+        assert_type(handle.value, list[Message])
+        assert_type(handle.get(), list[Message] | None)
+        assert_type(handle.wait_for(len), list[Message])
+        for value in handle.values(timeout=1.0):
+            assert_type(value, list[Message])
+    client.stream(room, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def streams(client: Client) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from liverpc.wire.codec import decode_call_carefully, decode_control
+from liverpc.wire.codec import decode_call_carefully
+from liverpc.wire.control import decode_control
 from liverpc.wire.frames import NO_BATCH
 
 

@@ -15,8 +15,9 @@ from gevent.event import Event
 from liverpc._types import Rpc, Stream
 from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore
+from liverpc.client.listeners import guarded
 from liverpc.client.socket import HandshakeRefused, SocketClosed
-from liverpc.client.subscription import Subscription, guarded
+from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
 from liverpc.contrib.locust.target import live_url

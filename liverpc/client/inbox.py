@@ -1,0 +1,97 @@
+"""What arrives at a client, and whom it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from liverpc.client.calls import Calls
+from liverpc.client.streams import Streams
+from liverpc.errors import ErrorCode, RpcError
+from liverpc.wire.codec import decode_batch, decode_batch_reply, decode_reply, decode_server_frame, rpc_error
+from liverpc.wire.frames import (
+    BATCH_REPLY,
+    HEALTH_TOPIC,
+    RPC_TOPIC,
+    Denied,
+    EventBatch,
+    EventFrame,
+    Reply,
+    ServerRequest,
+)
+
+__all__ = ["Health", "Inbox", "Push"]
+
+Health = Literal["healthy", "degraded"]
+
+_HEALTH: dict[str, Health] = {"degraded": "degraded", "recovered": "healthy"}
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A question of the server, and the connection it came on; answered with :meth:`ClientCore.answer`."""
+
+    request: ServerRequest
+    connection: int
+
+
+class Inbox:
+    """Takes the messages of one connection after the other.
+
+    Attributes:
+        connection: How many there were.
+        health: What the server last said of itself on this one; ``healthy`` when it said nothing.
+        on_push: Gets each question of the server, when set; they go unanswered otherwise.
+    """
+
+    def __init__(self, calls: Calls, streams: Streams) -> None:
+        self._calls = calls
+        self._streams = streams
+        self.connection = 0
+        self.health: Health = "healthy"
+        self.on_push: Callable[[Push], object] | None = None
+
+    def connection_opened(self) -> None:
+        self.connection += 1
+        self.health = "healthy"
+
+    def take(self, text: str | bytes) -> None:
+        """Take one message. What is not understood is ignored."""
+        frame = decode_server_frame(text)
+        if isinstance(frame, EventFrame):
+            self._event(frame)
+        elif isinstance(frame, EventBatch):
+            for event in decode_batch(frame):
+                self._event(event)
+        elif isinstance(frame, ServerRequest):
+            if self.on_push is not None:
+                self.on_push(Push(frame, self.connection))
+        elif isinstance(frame, Denied) and isinstance(frame.topic, str):
+            self._streams.denied(frame.topic, frame.reason)
+
+    def _event(self, frame: EventFrame) -> None:
+        if frame.topic == RPC_TOPIC:
+            self._answer(frame)
+        elif frame.topic == HEALTH_TOPIC:
+            self.health = _HEALTH.get(frame.event, self.health)
+        else:
+            self._streams.event(frame)
+
+    def _answer(self, frame: EventFrame) -> None:
+        if frame.event == BATCH_REPLY:
+            replies = decode_batch_reply(frame)
+            self._calls.answer_batch((name, _outcome("a call", reply)) for name, reply in replies)
+            return
+        call = self._calls.get(frame.event)
+        reply = decode_reply(frame)
+        if call is not None:
+            self._calls.answer(call, _outcome(call.path, reply))
+        elif reply is not None and reply.topic is not None:
+            self._streams.unexpected(reply.topic)
+
+
+def _outcome(path: str, reply: Reply | None) -> Reply | RpcError:
+    if reply is None:
+        return RpcError(ErrorCode.INVALID_RESULT, f"{path}: the reply is not readable")
+    return reply if reply.ok else rpc_error(reply)

@@ -1,0 +1,91 @@
+"""An event loop on a thread of its own, for programs that block."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from liverpc.errors import ErrorCode, RpcError
+
+__all__ = ["Portal"]
+
+V = TypeVar("V")
+
+_WORKERS = 8
+
+
+class Portal:
+    """Runs coroutines on its loop for any thread but its own. Works in programs that have a running loop, too.
+
+    The thread ends with :meth:`stop`, and with the program.
+
+    Attributes:
+        workers: Threads for work that may block.
+    """
+
+    def __init__(self) -> None:
+        self.workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="liverpc worker")
+        self._lock = threading.Lock()  # between those who hand in work and who stops
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="liverpc client", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """Make a coroutine, run it on the loop and wait for its result; cancelled by ``KeyboardInterrupt``.
+
+        Raises:
+            RpcError: ``CONNECTION_CLOSED``: the portal has stopped or stops meanwhile.
+            RuntimeError: It is called on the portal's own thread, which would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a callback of a blocking client must not wait for that client: hand it to a thread")
+        with self._lock:
+            if self._loop is None:
+                raise _stopped()
+            future: Future[V] = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        try:
+            return future.result()
+        except CancelledError:
+            raise _stopped() from None
+        finally:
+            future.cancel()  # nothing, unless the waiting was interrupted
+
+    def do(self, work: Callable[[], V]) -> V:
+        """Call a function on the loop's thread; here, when that is over or this one."""
+        if threading.current_thread() is self._thread:
+            return work()
+
+        async def call() -> V:
+            return work()
+
+        try:
+            return self.run(call)
+        except RpcError:
+            if self._loop is not None:
+                raise
+            self._thread.join()  # nothing else runs then
+            return work()
+
+    def stop(self) -> None:
+        """Cancel what runs and end the thread. Harmless when stopped."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                loop.call_soon_threadsafe(loop.stop)
+        self.workers.shutdown(wait=False, cancel_futures=True)
+        self._thread.join()
+
+    def _main(self) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._ready.set()
+            self._loop.run_forever()
+
+
+def _stopped() -> RpcError:
+    return RpcError(ErrorCode.CONNECTION_CLOSED, "the client was closed")

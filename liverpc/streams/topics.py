@@ -1,0 +1,193 @@
+"""Who may listen to which topic, and topics that a client listens to without a stream.
+
+``on_topic`` decides both. Without that hook only streams open topics, and a bare subscription to any other is
+withheld without an answer: it would bypass the checks of the streams on that topic, and a denial would put an
+error on healthy streams, whose clients ask for their topics before they ask for the streams again after a reconnect.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from inspect import isawaitable
+from typing import Any
+
+from liverpc.declare.context import Context
+from liverpc.declare.hooks import Hooks
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.tasks import EXITS
+from liverpc.telemetry import Subscribed, Telemetry
+from liverpc.wire.codec import encode
+from liverpc.wire.names import topic_fault
+
+__all__ = ["BareTopics", "check_topic"]
+
+log = logging.getLogger("liverpc.topics")
+
+
+async def check_topic(hooks: Hooks, ctx: Context[Any], topic: str) -> None:
+    """Ask ``on_topic`` about a stream.
+
+    Raises:
+        LiveError: It said no, and with which code.
+        Exception: It failed.
+    """
+    if hooks.on_topic is not None:
+        verdict = hooks.on_topic(ctx, topic)
+        if isawaitable(verdict):
+            verdict = await verdict
+        if (code := _denial(verdict)) is not None:
+            raise LiveError(code, "you may not listen to this topic")
+
+
+def _denial(verdict: object) -> str | None:
+    """The code a verdict denies with. Whatever is not True denies, lest a forgotten ``return`` opens a topic."""
+    if verdict is True:
+        return None
+    return verdict if isinstance(verdict, str) and verdict else str(ErrorCode.FORBIDDEN)
+
+
+class _Request:
+    """One subscribe frame of a client."""
+
+    __slots__ = ("ctx", "left", "ref", "topics")
+
+    def __init__(self, ctx: Context[Any], topics: list[str], ref: Any) -> None:
+        self.ctx = ctx
+        self.topics = deque(topics)  # those not decided yet
+        self.ref = ref
+        self.left: set[str] = set()  # what the client unsubscribed from in the meantime
+
+
+class BareTopics:
+    """Answers the subscribe frames of a server's clients (docs/protocol.md section 4)."""
+
+    def __init__(self, hub: Hub, telemetry: Telemetry, hooks: Hooks) -> None:
+        self._hub = hub
+        self._telemetry = telemetry
+        self._hooks = hooks
+        self._waiting: dict[Connection, list[_Request]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def subscribe(self, ctx: Context[Any], topics: Sequence[Any], ref: Any) -> None:
+        """Decide about the topics of one frame, in order; first those refused are answered whose names are malformed.
+
+        A decision that waits is a task of the connection, as a call is.
+
+        Args:
+            ctx: For the hook.
+            topics: As the client sent them.
+            ref: Of the answers; without a string or number there are none.
+        """
+        connection = ctx.connection
+        usable: list[str] = []
+        for topic in topics:
+            if self._is_usable(connection, topic):
+                usable.append(topic)
+            else:
+                _answer(connection, topic, ref, str(ErrorCode.INVALID_TOPIC))
+        if self._hooks.on_topic is None:
+            for topic in usable:
+                if topic in connection.subscriptions:
+                    _answer(connection, topic, ref, None)
+            return
+        request = _Request(ctx, usable, ref)
+        waiting = self._until_one_waits(request)
+        if waiting is not None:
+            self._waiting.setdefault(connection, []).append(request)
+            connection.calls.start(ctx, self._rest(request, waiting))
+
+    def left(self, connection: Connection, topic: str) -> None:
+        """The client wants a topic no more, whatever is decided about it later."""
+        for request in self._waiting.get(connection, ()):
+            request.left.add(topic)
+
+    def closed(self, connection: Connection) -> None:
+        """The client is gone; its decisions are cancelled with its calls."""
+        self._waiting.pop(connection, None)
+
+    # -- deciding
+
+    def _is_usable(self, connection: Connection, topic: Any) -> bool:
+        # A topic the connection holds already is fine whatever characters its stream gave it.
+        if isinstance(topic, str) and topic in connection.subscriptions:
+            return True
+        return topic_fault(topic) is None and topic.isascii() and "\x7f" not in topic
+
+    def _until_one_waits(self, request: _Request) -> Awaitable[Any] | None:
+        while request.topics:
+            topic = request.topics[0]
+            verdict: Any = True
+            if not self._listens(request.ctx.connection, topic):
+                assert self._hooks.on_topic is not None
+                try:
+                    verdict = self._hooks.on_topic(request.ctx, topic)
+                except EXITS:
+                    raise
+                except BaseException as error:  # such as the panics of extensions
+                    verdict = _failed(request.ctx, topic, error)
+                if isawaitable(verdict):
+                    return verdict
+            self._decided(request, verdict)
+        return None
+
+    async def _rest(self, request: _Request, waiting: Awaitable[Any] | None) -> None:
+        ctx = request.ctx
+        try:
+            while waiting is not None:
+                try:
+                    verdict = await waiting
+                except Exception as error:
+                    verdict = _failed(ctx, request.topics[0], error)
+                self._decided(request, verdict)
+                waiting = self._until_one_waits(request)
+        finally:
+            requests = self._waiting.get(ctx.connection)
+            if requests is not None:
+                requests.remove(request)
+                if not requests:
+                    del self._waiting[ctx.connection]
+            ctx.connection.calls.finished(ctx)
+
+    def _decided(self, request: _Request, verdict: object) -> None:
+        topic = request.topics.popleft()
+        connection = request.ctx.connection
+        if connection.closed or topic in request.left:
+            return
+        code = _denial(verdict)
+        if code is None and not self._listens(connection, topic):
+            try:
+                self._hub.attach_bare(connection, topic)
+            except LiveError as error:
+                code = error.code
+            else:
+                if self._telemetry.subscribed:
+                    self._telemetry.subscribed.emit(Subscribed(topic, "", connection.id))
+        _answer(connection, topic, request.ref, code)
+
+    def _listens(self, connection: Connection, topic: str) -> bool:
+        """Whether the connection was let through to this topic before. A stream that loads may still fail."""
+        subscription = connection.subscriptions.get(topic)
+        return subscription is not None and subscription.live
+
+
+def _failed(ctx: Context[Any], topic: str, error: BaseException) -> str:
+    if isinstance(error, LiveError):
+        return error.code
+    log.error("on_topic failed about %r; the client is denied", topic, exc_info=error)
+    ctx.services.report(ctx.path, error, ctx)
+    return str(ErrorCode.INTERNAL_ERROR)
+
+
+def _answer(connection: Connection, topic: Any, ref: Any, denial: str | None) -> None:
+    if not isinstance(ref, str | int | float) or isinstance(ref, bool):
+        return
+    if denial is None:
+        connection.send(encode({"type": "subscribed", "topic": topic, "ref": ref}))
+    else:
+        connection.send(encode({"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": denial}))
