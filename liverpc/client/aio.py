@@ -220,8 +220,8 @@ def connect(
             connection at once.
 
     Raises:
-        ConfigError: The URL is no WebSocket URL, or does not go with ``ssl``; ``auth`` is no path, or there
-            is a ``connector``.
+        ConfigError: The URL is no WebSocket URL, or does not go with ``ssl``; a header cannot be sent;
+            ``auth`` is no path, or there is a ``connector``.
         RuntimeError: No event loop is running.
 
     Entering raises:

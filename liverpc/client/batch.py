@@ -22,8 +22,9 @@ class Reply(Generic[R]):
     Nothing is reported when it is an error that nobody asks for.
     """
 
-    def __init__(self, path: str, result_type: Any) -> None:
+    def __init__(self, path: str, args: list[Any], result_type: Any) -> None:
         self._path = path
+        self._args = args
         self._result_type = result_type
         self._call: Call | None = None
 
@@ -53,7 +54,6 @@ class Batch:
         self._connection = connection
         self._options = options
         self._sequential = sequential
-        self._requests: list[tuple[str, list[Any]]] = []
         self._replies: list[Reply[Any]] = []
         self._ended = False
 
@@ -68,11 +68,10 @@ class Batch:
         check_target(fn, Rpc, "call()")
         if self._ended:
             raise RuntimeError("the batch was sent already: client.batch() makes another")
-        if len(self._requests) == BATCH_MAX:
+        if len(self._replies) >= BATCH_MAX:
             text = f"a batch takes {BATCH_MAX} calls at most: spread them over several; nothing was sent"
             raise RpcError(ErrorCode.INVALID_REQUEST, text)
-        self._requests.append((fn.path, fn.bind(args, kwargs)))
-        reply: Reply[R] = Reply(fn.path, fn.result_type)
+        reply: Reply[R] = Reply(fn.path, fn.bind(args, kwargs), fn.result_type)
         self._replies.append(reply)
         return reply
 
@@ -88,9 +87,9 @@ class Batch:
             TypeError: An argument has no JSON form; nothing was sent.
         """
         self._ended = True
-        if error is None and self._requests:
-            calls = await self._connection.batch(
-                self._requests, sequential=self._sequential, timeout=self._options.timeout
-            )
-            for reply, call in zip(self._replies, calls, strict=True):
+        replies = tuple(self._replies)
+        if error is None and replies:
+            requests = [(reply._path, reply._args) for reply in replies]
+            calls = await self._connection.batch(requests, sequential=self._sequential, timeout=self._options.timeout)
+            for reply, call in zip(replies, calls, strict=True):
                 reply._call = call

@@ -86,6 +86,7 @@ class Connection:
         self._look: asyncio.TimerHandle | None = None
         self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._leaving = False
 
     # -- life
 
@@ -126,7 +127,9 @@ class Connection:
         self._settle()
         task = self._task
         if task is not None and not task.done():
-            task.cancel()
+            if not self._leaving:  # a second one waits with the first, and does not cut its goodbye short
+                self._leaving = True
+                task.cancel()
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError:
@@ -362,6 +365,8 @@ class Connection:
         except Exception as error:
             log.exception("the socket failed in a way that sockets should not")
             return CloseCode.LOST, repr(error)
+        finally:
+            self._reading = None  # a timeout that is over cannot be rescheduled
 
     def _lost(self, code: int, reason: str) -> None:
         self.core.connection_lost(code, reason)

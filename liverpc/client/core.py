@@ -40,7 +40,7 @@ __all__ = ["QUEUE_MAX", "UNSENT_MAX", "Call", "ClientCore", "Status"]
 Status = Literal["connecting", "connected", "reconnecting", "closed"]
 
 QUEUE_MAX = 1000  # requests waiting for a connection; calls beyond fail with DISCONNECTED
-UNSENT_MAX = 4 << 20  # characters waiting for the socket; what is fired beyond is dropped
+UNSENT_MAX = 4 << 20  # characters waiting for the socket; what is fired or answered beyond is dropped
 
 
 class ClientCore:
@@ -56,6 +56,7 @@ class ClientCore:
         retry_delay: Seconds to wait before the next attempt, while there shall be one.
         refused: Calls that failed because too many waited for a connection already.
         dropped: Calls that :meth:`fire` did not send.
+        unanswered: Questions whose answer :meth:`answer` did not send.
         inbox: What arrives; it has the server's health and passes its questions on.
 
     Args:
@@ -79,6 +80,7 @@ class ClientCore:
         self.retry_delay: float | None = None
         self.refused = 0
         self.dropped = 0
+        self.unanswered = 0
         rng = rng or random.Random()
         self._backoff = Backoff(self.config, rng)
         self._why_closed = ""
@@ -323,14 +325,16 @@ class ClientCore:
     # -- the server's questions
 
     def answer(self, push: Push, *, data: Any = None, error: str | None = None) -> None:
-        """Answer a question, unless the connection it came on is gone.
+        """Answer a question, unless the connection it came on is gone or more than 4 MiB wait for the socket.
 
         Args:
             push: The question.
             data: The answer. What has no JSON form, or is larger than a control frame may be, becomes an error.
             error: Why there is none, for people.
         """
-        if self.status != "connected" or push.connection != self.inbox.connection:
+        gone = self.status != "connected" or push.connection != self.inbox.connection
+        if gone or self._outbox.unsent > UNSENT_MAX:
+            self.unanswered += 1
             return
         self._outbox.put(answer_text(push.request.ref, data, error))
 

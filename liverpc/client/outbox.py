@@ -14,7 +14,7 @@ class Outbox:
     """The frames of one connection that the socket has not taken yet.
 
     Not capped: each frame belongs to a call or stream that somebody holds, or was let in by
-    :meth:`ClientCore.fire`, and a socket that takes none is lost before long.
+    :meth:`ClientCore.fire` or :meth:`ClientCore.answer`, and a socket that takes none is lost before long.
 
     Attributes:
         unsent: Characters of all frames in it.

@@ -42,8 +42,7 @@ class Portal:
             RpcError: ``CONNECTION_CLOSED``: the portal has stopped or stops meanwhile.
             RuntimeError: It is called on the portal's own thread, which would wait for itself.
         """
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("a callback of a blocking client must not wait for that client: hand it to a thread")
+        self._check_thread()
         with self._lock:
             if self._loop is None:
                 raise _stopped()
@@ -72,13 +71,22 @@ class Portal:
             return work()
 
     def stop(self) -> None:
-        """Cancel what runs and end the thread. Harmless when stopped."""
+        """Cancel what runs and end the thread. Harmless when stopped.
+
+        Raises:
+            RuntimeError: As :meth:`run`; nothing has happened then.
+        """
+        self._check_thread()
         with self._lock:
             loop, self._loop = self._loop, None
             if loop is not None:
                 loop.call_soon_threadsafe(loop.stop)
         self.workers.shutdown(wait=False, cancel_futures=True)
         self._thread.join()
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a callback of a blocking client must not wait for that client: hand it to a thread")
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:

@@ -18,7 +18,7 @@ __all__ = ["AUTH_PATH", "CookieJar", "Preflight"]
 AUTH_PATH = "/__ws/auth"
 
 _COOKIES_MAX = 50  # the oldest go first
-_COOKIE_BYTES = 4096  # larger ones are not kept
+_COOKIE_BYTES = 4096  # larger ones are not kept, nor those with control characters
 _READ_BYTES = 65_536
 _REASON_CHARACTERS = 200  # of the answer's body; proxies send whole pages
 _SCRIPT = "svelte-adapter-uws"  # what browser clients call themselves
@@ -34,7 +34,7 @@ class CookieJar:
         """Keep or remove a cookie, as the value of a ``Set-Cookie`` header says."""
         pair, *attributes = set_cookie.split(";")
         name, found, value = (part.strip() for part in pair.partition("="))
-        if not found or not name or len(pair) > _COOKIE_BYTES:
+        if not found or not name or len(pair) > _COOKIE_BYTES or not pair.isprintable():
             return
         self._cookies.pop(name, None)
         if not _expired(attributes):

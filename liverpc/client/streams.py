@@ -110,9 +110,8 @@ class Streams:
             subscription.apply(frame)
 
     def denied(self, topic: str, reason: str) -> None:
-        error = RpcError(reason, f"the server refuses the topic {topic!r}")
         for subscription in tuple(self._topics.get(topic, ())):
-            subscription.fail(error)
+            subscription.fail(RpcError(reason, f"the server refuses the topic {topic!r}"))
 
     def unexpected(self, topic: str) -> None:
         """A request nobody waits for any more was answered: for the server, we listen to this topic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl as ssl_module
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -24,6 +25,9 @@ _CLOSE_SECONDS = 2.0
 _CHUNK_BYTES = 65_536  # of frames handed to the transport in one piece
 _REFUSAL_CHARACTERS = 200  # of the body of an HTTP answer; proxies send whole pages
 
+_HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
+
 # At DEBUG, websockets writes every header into the log, credentials included.
 _quiet = logging.getLogger("liverpc.client.websocket")
 _quiet.setLevel(logging.INFO)
@@ -43,12 +47,20 @@ def websocket_connector(
     at most 40 seconds: a server that has nothing to say is not taken for a dead one.
 
     Raises:
-        ConfigError: ``url`` is no WebSocket URL, ``ssl`` is given for one without TLS, or ``auth`` is no path.
+        ConfigError: ``url`` is no WebSocket URL, ``ssl`` is given for one without TLS, ``auth`` is no path, or
+            a header cannot be sent.
     """
+    for name, value in (headers or {}).items():
+        # Found by those who send them, it would be in an error with the value, which is often a secret.
+        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            raise ConfigError(
+                f"connect(headers=...): {name!r} cannot be sent: names are tokens, and values are Latin-1 text "
+                "without line breaks, control characters and spaces around it"
+            )
     ping = min(_PING_SECONDS, config.silence_seconds / 2)
     tls: dict[str, Any] = {} if ssl is None else {"ssl": ssl}  # websockets refuses ssl=None for wss://
     dial = partial(
-        connect,
+        _Dial,
         url,
         compression=None,
         proxy=None,
@@ -89,6 +101,13 @@ def websocket_connector(
             raise ConnectionError(f"the server does not speak WebSocket: {error}") from error
 
     return connector
+
+
+class _Dial(connect):
+    """Follows no redirects: what ``headers`` hold is for the host the program named."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 class _WebSocket:

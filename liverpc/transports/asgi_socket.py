@@ -12,6 +12,7 @@ from liverpc.hub.link import ConnectRequest, Endpoint, HttpResponse, Refuse, Ses
 from liverpc.transports.handshake import clip, verdict_of
 from liverpc.transports.http import start_of
 from liverpc.transports.listener import Listener
+from liverpc.transports.wheel import Holder
 from liverpc.wire.close import FIRST_CLOSE_CODE, CloseCode
 from liverpc.wire.framing import payload_of
 
@@ -32,8 +33,9 @@ _GONE = (OSError, RuntimeError)  # what servers raise when a peer has left
 class AsgiSocket:
     """The server's end; a :class:`~liverpc.hub.link.Link` and a :class:`~.drain.Guest`.
 
-    The task that the ASGI server made for the connection reads; a task of ours writes, so that nobody who
-    sends waits for a peer. To the link a socket is full while the ASGI server has not taken the last frame.
+    The task that the ASGI server made for the connection reads; a task of ours writes, so that nobody who sends waits
+    for a peer, and so that the answers to all messages that are at hand are written in a row: their client then wakes
+    up once. To the link a socket is full while the ASGI server has not taken the last frame.
     """
 
     def __init__(self, listener: Listener, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +59,8 @@ class AsgiSocket:
         self._room = asyncio.Event()  # something was written, or a hold is gone
         self._held = False
         self._winding_up = False
+        self.bucket: set[Holder] | None = None
+        self._texted = 0  # the wheel's turn in which the last frame was begun
 
     async def run(self, request: ConnectRequest) -> None:
         """The whole life of the connection; returns when it is over."""
@@ -88,8 +92,9 @@ class AsgiSocket:
         """See :meth:`liverpc.hub.link.Link.send`."""
         if self._goodbye is not None:
             return False
-        self._out.append(payload_of(frame))
-        return self._queued(len(self._out[-1]))
+        payload = payload_of(frame)
+        self._out.append(payload)
+        return self._queued(len(payload))
 
     def send_volatile(self, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_volatile`."""
@@ -201,6 +206,8 @@ class AsgiSocket:
     # Reading
 
     async def _converse(self) -> None:
+        self._texted = self._listener.wheel.now
+        self._look_again()
         writing = self._listener.loop.create_task(self._write(), context=self._listener.context.copy())
         try:
             async with asyncio.timeout(self.limits.close_seconds if self._goodbye else None) as self._deadline:
@@ -210,16 +217,16 @@ class AsgiSocket:
             self._counters.deadline_aborts += 1
         finally:
             self._deadline = None
+            self._listener.wheel.clear(self)
             writing.cancel()
             await asyncio.wait({writing})
 
     async def _read(self) -> tuple[int, str]:
         """Hand the peer's messages to the session until it is gone; returns its goodbye."""
-        budget = self.limits.frames_per_turn
+        budget, largest = self.limits.frames_per_turn, self.limits.message_bytes
         while True:
-            while self._goodbye is None and (self._held or self._winding_up or self._out_bytes > _HIGH_WATER):
-                self._room.clear()
-                await self._room.wait()
+            if self._held or self._winding_up or self._out_bytes > _HIGH_WATER:
+                await self._until_wanted()
             if self._early:
                 message = self._early.popleft()
             elif self._reading is not None:
@@ -229,21 +236,25 @@ class AsgiSocket:
             if message["type"] == "websocket.disconnect":
                 return _goodbye_in(message)
             if self._goodbye is None and not self._winding_up:  # either may have come while we waited
-                self._message(message)
+                payload, is_text = _payload(message)
+                if len(payload) > largest:
+                    self.close(CloseCode.TOO_BIG, "message too big")
+                else:
+                    self._message(payload, is_text)
             budget -= 1
             if not budget:
                 budget = self.limits.frames_per_turn
                 await asyncio.sleep(0)  # a server that has messages at hand does not let others run
 
-    def _message(self, message: Message) -> None:
-        payload, is_text = _payload(message)
-        if len(payload) > self.limits.message_bytes:
-            self.close(CloseCode.TOO_BIG, "message too big")
-            return
+    async def _until_wanted(self) -> None:
+        while self._goodbye is None and (self._held or self._winding_up or self._out_bytes > _HIGH_WATER):
+            self._room.clear()
+            await self._room.wait()
+
+    def _message(self, payload: bytes, is_text: bool) -> None:
         assert self._session is not None
         try:
-            # What a plain handler does to context variables ends with its call.
-            self._listener.context.copy().run(self._session.receive, payload, is_text)
+            self._session.receive(payload, is_text)
         except Exception:
             log.exception("a session failed at a message")
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
@@ -251,24 +262,23 @@ class AsgiSocket:
     # Writing
 
     async def _write(self) -> None:
+        wheel = self._listener.wheel
         try:
             while True:
                 while self._out or self._latest:
-                    await self._write_one(self._out.popleft() if self._out else self._first_of_latest())
+                    payload = self._out.popleft() if self._out else self._latest.pop(next(iter(self._latest)))
+                    self._full = True  # nobody sees it unless the server suspends us
+                    self._texted = wheel.now
+                    await self._send({"type": "websocket.send", "text": payload.decode()})
+                    self._full = False
+                    self._out_bytes -= len(payload)
+                self._room.set()
                 if self._goodbye is not None:
                     code, reason = self._goodbye
                     await self._send({"type": "websocket.close", "code": code, "reason": reason})
                     return
                 self._news.clear()
-                try:
-                    async with asyncio.timeout(self.limits.idle_text_seconds):
-                        await self._news.wait()
-                except TimeoutError:
-                    self._out.append(_IDLE_TEXT)
-                    self._out_bytes += len(_IDLE_TEXT)
-        except TimeoutError:  # the peer takes nothing
-            self._lost()
-            self._give_up_in(0)
+                await self._news.wait()
         except _GONE:
             self._lost()
         except Exception:
@@ -277,25 +287,37 @@ class AsgiSocket:
 
     def _lost(self) -> None:
         """Nothing can be sent any more; the ASGI server is about to say that the peer has left."""
+        self._out.clear()
+        self._latest.clear()
         self._goodbye = self._goodbye or (CloseCode.LOST, "")
         self._room.set()
         self._give_up_in(self.limits.close_seconds)
 
-    async def _write_one(self, payload: bytes) -> None:
-        self._full = True  # nobody sees it unless the server suspends us
-        async with asyncio.timeout(self.limits.pong_seconds):
-            await self._send({"type": "websocket.send", "text": payload.decode()})
-        self._full = False
-        self._out_bytes -= len(payload)
-        self._room.set()
+    def on_deadline(self) -> None:
+        """Give up on a peer that takes nothing, and keep idle browser pages from reconnecting."""
+        now, listener = self._listener.wheel.now, self._listener
+        if self._full and now >= self._texted + listener.pong_turns:
+            self._lost()
+            self._give_up_in(0)
+            return
+        if not self._full and now >= self._texted + listener.idle_turns:
+            self._texted = now
+            self._out.append(_IDLE_TEXT)
+            self._queued(len(_IDLE_TEXT))
+        self._look_again()
 
-    def _first_of_latest(self) -> bytes:
-        return self._latest.pop(next(iter(self._latest)))
+    def _look_again(self) -> None:
+        wheel, listener = self._listener.wheel, self._listener
+        if self._full:
+            wheel.at(self, self._texted + listener.pong_turns)
+        else:
+            wheel.at(self, min(wheel.now + listener.pong_turns, self._texted + listener.idle_turns))
 
     def _queued(self, size: int) -> bool:
         """Whether the outbox is within its limits; else close."""
         self._out_bytes += size
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
         if not self._full:
             return True
         if self._out_bytes > self.limits.outbox_bytes:

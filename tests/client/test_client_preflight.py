@@ -234,6 +234,7 @@ async def test_a_connector_makes_no_auth_requests() -> None:
         ("a=1; Expires=whenever", {"Cookie": "a=1"}),
         ("nonsense", {}),
         ("=1", {}),
+        ("a=1\x01", {}),
         ("", {}),
         ("a=" + "x" * 4094, {"Cookie": "a=" + "x" * 4094}),
         ("a=" + "x" * 4095, {}),

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from liverpc.client import Client, RpcError
+from liverpc.client.core import UNSENT_MAX
+from liverpc.client.inbox import Push
 from liverpc.client.push import PUSHES_MAX
 from liverpc.errors import LiveError
 from liverpc.wire.frames import CONTROL_MAX_BYTES
 from tests.client.client_kit import Pipe, Script, client_of, status_of, until
+from tests.client.core_kit import opened, sent
 
 
 def ask(pipe: Pipe, event: str = "confirm", data: Any = None, ref: Any = 1) -> None:
@@ -114,6 +117,18 @@ async def test_an_answer_fits_a_control_frame_or_is_an_error(over: int) -> None:
         ask(script.pipes[0])
         (answer,) = await answers(script.pipes[0])
         assert ("error" if over > 0 else "data") in answer
+
+
+@pytest.mark.parametrize(("over", "sends"), [(-1, True), (0, True), (1, False)])
+def test_more_than_four_mebibytes_unsent_drop_answers(over: int, sends: bool) -> None:
+    core = opened()
+    questions: list[Push] = []
+    core.inbox.on_push = questions.append
+    core.receive('{"type":"request","ref":1,"event":"confirm"}')
+    core.fire("a/b", ["x" * (UNSENT_MAX + over - len('{"rpc":"a/b","args":[""]}'))])
+    core.answer(questions[0], data="yes")
+    assert core.unanswered == (not sends)
+    assert [frame.get("type") for frame in sent(core)][1:] == ["reply"] * sends
 
 
 async def test_an_answer_without_json_form_is_an_error() -> None:

@@ -130,6 +130,21 @@ async def test_a_server_that_does_not_answer_the_goodbye_delays_closing_by_five_
     assert now() == 5.0
 
 
+async def test_a_second_close_waits_for_the_goodbye_of_the_first() -> None:
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        pipe.answers_close.clear()
+        closing = [asyncio.create_task(client.aclose())]
+        await asyncio.sleep(1.0)
+        closing.append(asyncio.create_task(client.aclose()))
+        await asyncio.sleep(1.0)
+        assert not any(task.done() for task in closing)
+        pipe.answers_close.set()
+        await asyncio.gather(*closing)
+        assert now() == 2.0
+
+
 async def test_a_cancelled_close_says_no_goodbye_and_leaves_nothing() -> None:
     script = Script()
     client = client_of(script)

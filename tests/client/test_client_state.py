@@ -234,7 +234,7 @@ async def test_after_a_sleep_the_client_connects_anew_at_once() -> None:
         assert script.times == [0.0, 30.0]
 
 
-async def test_after_a_sleep_the_next_attempt_does_not_wait() -> None:
+async def test_after_a_sleep_the_next_attempt_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     first = Pipe()
     script, wall = Script(accept(first), *[refuse(OSError("no"))] * 6, accept(Pipe())), Sleeper()
     async with client_of(script, wall) as client:
@@ -245,6 +245,7 @@ async def test_after_a_sleep_the_next_attempt_does_not_wait() -> None:
         wall.slept = 600.0
         await asyncio.sleep(10.0)
         assert (status_of(client), len(script.times)) == ("connected", attempts + 1)
+    assert "Exception in callback" not in caplog.text
 
 
 @pytest.mark.parametrize(("jump", "attempts"), [(30.0, 1), (30.5, 2), (-1e6, 1)])

@@ -211,6 +211,7 @@ def test_a_denied_topic_is_an_error_with_the_reason_as_code(peer: Peer) -> None:
     assert [stream.status for stream in streams] == ["error", "error", "connected"]
     assert streams[0].error is not None
     assert streams[0].error.code == "EXPIRED"
+    assert streams[1].error is not streams[0].error  # they collect the traces of those who raise them
     assert streams[0].value == [{"id": 1}]
 
 

@@ -250,6 +250,24 @@ def test_a_callback_that_waits_for_its_client_is_told_so(
     assert "must not wait for that client" in caplog.text
 
 
+def test_a_callback_cannot_close_its_client_and_breaks_nothing_by_trying(
+    client: sync.Client, demo: Demo, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = threading.Event()
+
+    def wrong(_: Any) -> None:
+        try:
+            client.close()
+        finally:
+            tried.set()
+
+    client.on_health(wrong)
+    demo.say(topic="__realtime", event="degraded")
+    assert tried.wait(5.0)
+    assert client.call(ECHO, 1) == [1]
+    assert "must not wait for that client" in caplog.text
+
+
 def test_an_interrupted_wait_leaves_the_client_in_order(client: sync.Client, demo: Demo) -> None:
     def interrupt() -> None:
         demo.wait(lambda frame: frame.get("rpc") == "demo/hang")

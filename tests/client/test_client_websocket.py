@@ -291,6 +291,55 @@ async def test_a_wrong_url_is_refused_at_once_without_repeating_it(url: str) -> 
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("auth", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Authorization", "Bearer s3cret\n"),
+        ("Authorization", "Bearer s3cret\r\nX: y"),
+        ("Authorization", "Bearer s3cret €"),
+        ("Authorization", " Bearer s3cret"),
+        ("X Token", "s3cret"),
+        ("", "s3cret"),
+    ],
+)
+async def test_a_header_that_cannot_be_sent_is_refused_at_once_without_its_value(
+    name: str, value: str, auth: bool
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name!r} cannot be sent") as caught:
+        connect("ws://example.org/ws", headers={name: value}, auth=auth)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "x", "Bearer a.b", "a\tb", "ä"])
+async def test_headers_arrive_as_they_were_given(value: str) -> None:
+    seen: list[str] = []
+
+    def look(connection: ServerConnection, request: Request) -> Response | None:
+        seen.append(request.headers["X-Token"])
+        return None
+
+    async with serving(Demo(), process_request=look) as (_, url), connect(url, headers={"X-Token": value}):
+        assert seen == [value]
+
+
+@pytest.mark.parametrize("scheme", ["ws", "https"])
+async def test_redirects_are_refusals(scheme: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(Demo()) as (_, other):
+
+        def redirect(connection: ServerConnection, request: Request) -> Response | None:
+            response = connection.respond(HTTPStatus.FOUND, "elsewhere")
+            response.headers["Location"] = other.replace("ws", scheme, 1)
+            return response
+
+        config = ClientConfig(connect_timeout=0.3, backoff_base=0.05)
+        async with serving(Demo(), process_request=redirect) as (_, url):
+            with pytest.raises(RpcError, match="TIMEOUT: .*4302 HTTP 302 elsewhere"):
+                async with connect(url, config=config):
+                    pass
+    assert "connectors should not" not in caplog.text
+
+
 async def test_a_certificate_store_for_an_unencrypted_url_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="ssl"):
         connect("ws://example.org/ws", ssl=ssl.create_default_context())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import Context, LiveError, LiveServer, live, public
+from liverpc import Context, Limits, LiveError, LiveServer, live, public
 from liverpc.testing import TestEnv
 from liverpc.transports.memory import MemorySocket
 
@@ -216,4 +216,73 @@ async def test_a_stream_that_browsers_could_not_take_is_refused_and_not_subscrib
     await socket.send(json.dumps(call(0, "heavy", stream=True)))
     assert (await frame(socket))["data"]["code"] == "PAYLOAD_TOO_LARGE"
     assert live_env.server.subscribers("heavy") == 0
+    await socket.close()
+
+
+async def test_nothing_more_of_a_sequential_batch_begins_when_the_client_left_between_two_calls(shop: Shop) -> None:
+    module = shop.module()
+    sockets: list[MemorySocket] = []
+
+    @live
+    def hang_up(ctx: Context[Any]) -> None:
+        sockets[0].cut()
+
+    module.hang_up = hang_up
+    async with TestEnv(LiveServer({"shop": module})) as env:
+        sockets.append(await opened(env))
+        calls = [call(0, "hang_up"), call(1, "slow", "a", 1.0)]
+        await sockets[0].send(json.dumps({"batch": calls, "sequential": True}))
+        await asyncio.sleep(5.0)
+        assert shop.log == []
+
+
+async def test_a_shutdown_waits_for_a_sequential_batch_that_is_between_two_calls(shop: Shop) -> None:
+    module = shop.module()
+    drains: list[asyncio.Task[None]] = []
+
+    @live
+    def end(ctx: Context[Any]) -> None:
+        drains.append(asyncio.ensure_future(env.transport.drain()))
+
+    module.end = end
+    async with TestEnv(LiveServer({"shop": module})) as env:
+        socket = await opened(env)
+        calls = [call(0, "end"), call(1, "plain", "a"), call(2, "slow", "b", 1.0)]
+        await socket.send(json.dumps({"batch": calls, "sequential": True}))
+        answers = (await frame(socket))["data"]["batch"]
+        assert [answer["ok"] for answer in answers] == [True, True, True]
+        await socket.close()
+        await drains[0]
+
+
+@pytest.mark.parametrize(("events", "code"), [(2, None), (3, "OVERLOADED")])
+async def test_a_stream_that_loses_events_while_its_batch_waits_fails(
+    shop: Shop, events: int, code: str | None
+) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=Limits(held_bytes=300))) as env:
+        socket = await opened(env)
+        await socket.send(json.dumps({"batch": [call(0, "news", stream=True), call(1, "slow", "a", 5.0)]}))
+        await asyncio.sleep(3.0)  # the stream has loaded, its answer waits for the other call
+        for _ in range(events):
+            env.server.publish_nowait("news", "set", "x" * 90)
+        answers = (await frame(socket))["data"]["batch"]
+        assert [answer.get("code") for answer in answers] == [code, None]
+        assert answers[0]["id"] == "k0"
+        assert env.server.subscribers("news") == (0 if code else 1)
+        assert env.server.counters.held_overflows == (1 if code else 0)
+        for _ in range(events if code is None else 0):
+            assert (await frame(socket))["topic"] == "news"
+        await socket.close()
+
+
+@pytest.mark.parametrize(("size", "answered"), [(50, 50), (51, 1), (100_000, 1)])
+async def test_a_batch_that_nests_too_deep_is_not_answered_for_more_calls_than_it_may_have(
+    live_env: TestEnv, size: int, answered: int
+) -> None:
+    socket = await opened(live_env)
+    deep = "[" * 70 + "]" * 70
+    await socket.send('{"batch":[' + ",".join([deep, *["{}"] * (size - 1)]) + "]}")
+    answers = (await frame(socket))["data"]["batch"]
+    assert len(answers) == answered
+    assert {answer["code"] for answer in answers} == {"INVALID_REQUEST"}
     await socket.close()

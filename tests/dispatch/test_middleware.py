@@ -1,6 +1,7 @@
 """Middleware around calls and streams. Numbers in names are acceptance cases."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import SimpleNamespace
@@ -210,3 +211,53 @@ async def test_33_before_execute_sees_path_and_raw_arguments_after_the_guard(liv
         with pytest.raises(RpcError, match="RATE_LIMITED"):
             await client.call(remote("demo/call"), "too often")
     assert live_order.ran.count("handler") == 1
+
+
+async def stream_reply(env: TestEnv) -> dict[str, Any]:
+    socket = await env.transport.connect("/ws")
+    await socket.recv()  # the welcome
+    await socket.send('{"rpc":"demo/rows","id":"k","args":[],"stream":true}')
+    reply: dict[str, Any] = json.loads(await socket.recv())["data"]
+    await socket.close()
+    return reply
+
+
+async def test_25_a_stream_whose_middleware_answers_itself_is_answered_and_not_subscribed(live_order: Order) -> None:
+    server = live_order.server()
+
+    @server.middleware
+    async def instead(ctx: Context[Any], next: Next) -> Any:  # noqa: A002
+        return ["instead"]
+
+    async with TestEnv(server) as env:
+        assert await stream_reply(env) == {"id": "k", "ok": True, "data": ["instead"]}
+        assert env.server.subscribers("rows") == 0
+    assert live_order.ran == []
+
+
+async def test_a_middleware_that_refuses_after_the_loader_leaves_nothing_subscribed(live_order: Order) -> None:
+    server = live_order.server()
+
+    @server.middleware
+    async def second_thoughts(ctx: Context[Any], next: Next) -> Any:  # noqa: A002
+        await next()
+        assert ctx.services.hub.subscribers("rows") == 1
+        raise LiveError("FORBIDDEN", "not these rows")
+
+    async with TestEnv(server) as env:
+        assert (await stream_reply(env))["code"] == "FORBIDDEN"
+        assert env.server.subscribers("rows") == 0
+    assert live_order.ran == ["guard", "loader"]
+
+
+async def test_a_middleware_may_change_what_a_stream_loaded(live_order: Order) -> None:
+    server = live_order.server()
+
+    @server.middleware
+    async def more(ctx: Context[Any], next: Next) -> Any:  # noqa: A002
+        return [*await next(), {"id": 7}]
+
+    async with TestEnv(server) as env:
+        handle = await env.connect().subscribe(remote("demo/rows"))
+        assert handle.value == [{"id": 7}]
+        assert env.server.subscribers("rows") == 1

@@ -13,7 +13,6 @@ from liverpc.config import Limits
 from liverpc.hub.link import ConnectRequest, Refuse
 from liverpc.wire.framing import text_frame
 from tests.transports.asgi_kit import HostedEcho, Visit, settle
-from tests.transports.transport_kit import EchoSession
 
 LIMITS = Limits(
     message_bytes=1000,
@@ -326,26 +325,6 @@ async def test_what_a_message_does_to_context_variables_ends_with_it(app: Hosted
     await visit.over()
 
 
-async def test_what_a_plain_handler_does_to_context_variables_ends_with_it(app: HostedEcho) -> None:
-    user = contextvars.ContextVar("user", default="nobody")
-    seen: list[str] = []
-
-    def on_open(session: EchoSession) -> None:
-        def receive(payload: bytes, text: bool) -> None:
-            seen.append(user.get())
-            user.set("somebody")
-
-        session.receive = receive  # type: ignore[method-assign]
-
-    app.echo.on_open = on_open
-    visit = await opened(app)
-    visit.say("a", "b")
-    await settle()
-    assert seen == ["nobody"] * 2
-    visit.leave()
-    await visit.over()
-
-
 # -- a peer that does not read
 
 
@@ -451,7 +430,7 @@ async def test_one_that_takes_nothing_for_too_long_is_dropped(app: HostedEcho) -
     passed = elapsed()
     app.sessions[0].link.send(text_frame(b"a"))
     await visit.over()
-    assert passed() == pytest.approx(11, abs=0.01)
+    assert 11 <= passed() <= 11.5  # the wheel is up to two ticks late
     assert app.counters.deadline_aborts == 1
     assert app.sessions[0].ended == [(1006, "")]
 

@@ -6,11 +6,12 @@ caught fails the check.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, assert_type
 
 import msgspec
 
-from liverpc import Context, Topic, guard, live, remote
+from liverpc import Connection, Context, LiveServer, Pressure, Topic, access, guard, live, remote
 from liverpc.client import Client, Reply, StreamHandle, sync
 from liverpc.testing import TestEnv
 
@@ -75,12 +76,65 @@ def typing(ctx: Context[User], room_id: str) -> str:
     return f"typing:{room_id}"
 
 
+async def may_rename(ctx: Context[User], user_id: str) -> bool:
+    return ctx.user.id == user_id
+
+
+@live
+@live.scoped(may_rename)
+async def rename(ctx: Context[User], user_id: str) -> User:
+    return User(user_id)
+
+
+@live.scoped(access.any(access.user(field="id"), access.role({"admin": True, "editor": may_rename})))
+@live
+def remove(ctx: Context[User], user_id: str) -> int:
+    return 1
+
+
+@live.stream("org:{org_id}", access=access.all(access.org(), access.owner()))
+async def org(ctx: Context[User], org_id: str) -> list[Message]:
+    return []
+
+
+async def publishing(ctx: Context[User]) -> None:
+    ctx.throttle(messages.topic(), "created", Message(1, "hi"), 0.05)
+    ctx.debounce(room.topic("r1"), "created", Message(1, "hi"), 1)
+    ctx.throttle("anything", "goes", {"any": 1}, 0.05)
+    ctx.batch([(messages.topic(), "created", Message(1, "hi")), ("anything", "goes", 3)])
+    assert_type(ctx.skip("key", 60.0), bool)
+    assert_type(ctx.pressure, Pressure)
+    ctx.throttle(messages.topic(), "created", "text", 0.05)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    ctx.debounce(messages.topic(), "created", Message(1, "hi"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ctx.batch([("topic", "event")])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+def around_calls(server: LiveServer) -> None:
+    @server.middleware
+    async def timed(ctx: Context[Any], next: Callable[[], Awaitable[Any]]) -> Any:  # noqa: A002
+        return await next()
+
+    @server.middleware  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    def not_async(ctx: Context[Any], next: Callable[[], Awaitable[Any]]) -> int:  # noqa: A002
+        return 1
+
+    @server.middleware  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async def without_next(ctx: Context[Any]) -> Any: ...
+
+
+async def asking(connection: Connection) -> None:
+    assert_type(await connection.ask("confirm", {"any": 1}, timeout=1.0), Any)
+
+
 async def handlers_stay_callable(ctx: Context[User]) -> None:
     assert_type(await send(ctx, "hi"), Message)
     assert_type(await send(ctx, text="hi", urgent=True), Message)
     assert_type(count(ctx, 1, 2), int)
     assert_type(messages.topic(), Topic[Message])
     assert_type(room.topic("r1"), Topic[Message])
+    assert_type(await rename(ctx, "u1"), User)
+    assert_type(remove(ctx, "u1"), int)
+    assert_type(org.topic("o1"), Topic[Message])
     await send(ctx, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -97,6 +151,9 @@ async def calls(client: Client) -> None:
     assert_type(await client.using(timeout=5.0).call(send, "hi"), Message)
     assert_type(await client.call(remote("a/b", returns=Message), 1), Message)
     assert_type(await client.call(remote("a/b"), 1), Any)
+    assert_type(await client.call(rename, "u1"), User)
+    assert_type(await client.call(remove, user_id="u1"), int)
+    await client.call(rename, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.call(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await client.call(send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.call(send, "hi", True, 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -115,12 +172,31 @@ async def batches(client: Client) -> None:
     assert_type(first.result(), Message)
     assert_type(client.fire(send, "hi"), bool)
     client.fire(send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert_type(client.using(fresh=True, idempotency_key="k"), Client)
     assert_type(await client.using(fresh=True, idempotency_key="k").call(send, "hi"), Message)
+    client.using(retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def answer(data: Any) -> str:
+    return str(data)
+
+
+def news(client: Client, blocking: sync.Client) -> None:
+    assert_type(client.on_push("confirm", answer), Callable[[], None])
+    assert_type(client.on_push("confirm", lambda data: data), Callable[[], None])
+    assert_type(blocking.on_push("confirm", lambda data: data), Callable[[], None])
+    client.on_push("confirm", lambda: None)  # type: ignore[arg-type, misc]  # pyright: ignore[reportArgumentType]
+    client.on_connect(answer)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.on_status(lambda status: status == "connected")
+    client.on_health(lambda health: health == "degraded")
 
 
 def blocking_client(client: sync.Client) -> None:
     assert_type(client.call(send, "hi", urgent=True), Message)
     assert_type(client.using(timeout=5.0).call(remote("a/b", returns=Message)), Message)
+    assert_type(client.fire(send, "hi"), bool)
+    client.fire(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.using(fresh=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.call(send, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.call(messages)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     with client.batch() as batch:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 from types import SimpleNamespace
 
-from liverpc import ConnectRequest, Context, LiveError, LiveServer, Reject, guard, live
-from tests.wire import fixture_demo
-from tests.wire.fixture_world import Caller, World
+from liverpc import ConnectRequest, Context, HttpRequest, HttpResponse, LiveError, LiveServer, Reject, guard, live
+from tests.wire import fixture_demo, fixture_push
+from tests.wire.fixture_world import REPLAYED, Caller, World
+
+demo = SimpleNamespace(**vars(fixture_demo) | vars(fixture_push))
+
 
 # -- module admin: for one role
 
@@ -63,12 +66,45 @@ def caller(request: ConnectRequest, world: World) -> Caller:
             raise Reject("UNAUTHENTICATED", "unknown token", before_upgrade=True)
 
 
-def make_server(*, fast_path: bool | None = None) -> LiveServer:
-    """A new server with a world of its own."""
+def may_listen(ctx: Context[Caller], topic: str) -> bool | str:
+    """Every topic is open but two kinds, with and without a stream."""
+    if topic.startswith("locked:"):
+        return "NO_ENTRY"
+    return not topic.startswith("forbidden:")
+
+
+def resend(ctx: Context[Caller], session_id: str, seqs: dict[str, int]) -> None:
+    """Send a client that came back what it missed of ``demo:replayed``."""
+    if (seen := seqs.get(REPLAYED)) is None:
+        return
+    kept = ctx.user.world.replay
+    for message in kept:
+        if message["seq"] > seen:
+            ctx.connection.send_event(f"__replay:{REPLAYED}", "msg", message)
+    whole = not kept or kept[0]["seq"] <= seen + 1
+    ctx.connection.send_event(f"__replay:{REPLAYED}", "end", None if whole else {"truncated": True})
+
+
+def authenticate(request: HttpRequest) -> bool | HttpResponse:
+    """Sets a cookie, unless the query wants it to go wrong."""
+    match request.query:
+        case "deny=1":
+            return False
+        case "broken=1":
+            raise RuntimeError("the session store is away")
+        case _:
+            return HttpResponse(204, cookies=("sid=fixture",))
+
+
+def make_server(*, fast_path: bool | None = None, with_on_topic: bool = True) -> LiveServer:
+    """A new server with a world of its own; without ``on_topic`` it is not that of the contract."""
     world = World()
     server = LiveServer(
-        {"demo": fixture_demo, "admin": admin, "members": members},
+        {"demo": demo, "admin": admin, "members": members},
         on_connect=lambda request: caller(request, world),
+        on_topic=may_listen if with_on_topic else None,
+        on_resume=resend,
+        authenticate=authenticate,
         naming="camel",
         name="fixture",
         fast_path=fast_path,

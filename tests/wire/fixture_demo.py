@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from liverpc import Context, LiveError, live, public
-from tests.wire.fixture_world import Caller, Row, State
+from tests.wire.fixture_world import REPLAYED, Caller, Row, State
 
 _guard = public()
 
@@ -154,9 +154,10 @@ def add_todo(ctx: Context[Caller], todo: Row) -> Row:
 @live(path="demo/addTodos")
 def add_todos(ctx: Context[Caller], rows: list[Row]) -> int:
     """Several events from one call."""
-    for row in rows:
-        add_todo(ctx, row)
-    return len(rows)
+    added: list[Row] = [{"done": False, **row} for row in rows]
+    state(ctx).todos.extend(added)
+    ctx.batch((todos.topic(), "created", row) for row in added)
+    return len(added)
 
 
 @live
@@ -251,6 +252,47 @@ def pointers_event(ctx: Context[Caller], event: str, data: Any) -> bool:
     return True
 
 
+@live.stream("demo:prices", merge="crud", key="id", coalesce_by=lambda row: row["id"])
+def prices(ctx: Context[Caller]) -> list[Row]:
+    """Of each id, slow clients get the last price only."""
+    return []
+
+
+@live
+def price(ctx: Context[Caller], row: Row) -> bool:
+    ctx.publish(prices.topic(), "created", row)
+    return True
+
+
+# -- streams whose clients may want what they missed
+
+
+@live.stream(REPLAYED)
+def replayed(ctx: Context[Caller]) -> list[Row]:
+    return list(state(ctx).replayed)
+
+
+@live
+def push_replayed(ctx: Context[Caller], row: Row) -> int:
+    state(ctx).replayed.append(row)
+    kept = ctx.user.world.replay
+    kept.append({"seq": kept[-1]["seq"] + 1 if kept else 1, "event": "created", "data": row})
+    ctx.publish(replayed.topic(), "created", row)
+    return len(state(ctx).replayed)
+
+
+@live.stream("demo:replayed-feed", merge="latest", max=10)
+def replayed_feed(ctx: Context[Caller]) -> list[Row]:
+    return state(ctx).replayed_feed[-10:]
+
+
+@live
+def push_replayed_feed(ctx: Context[Caller], row: Row) -> int:
+    state(ctx).replayed_feed.append(row)
+    ctx.publish(replayed_feed.topic(), "item", row)
+    return len(state(ctx).replayed_feed)
+
+
 # -- topics that depend on arguments, and channels: streams without a loader
 
 
@@ -295,6 +337,12 @@ def announce(ctx: Context[Caller], text: str) -> bool:
 
 @live.stream("demo:secret", access=lambda ctx: ctx.user.role == "admin")
 def secret_stream(ctx: Context[Caller]) -> list[Row]:
+    return [{"id": 1}]
+
+
+@live.stream("locked:stream")
+def denied_by_hook(ctx: Context[Caller]) -> list[Row]:
+    """A stream on a topic that ``on_topic`` refuses."""
     return [{"id": 1}]
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websocket
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from liverpc.client.socket import SocketClosed
 from liverpc.transports.memory import MemorySocket, MemoryTransport
-from tests.wire.recording import Expect, Leave, Message, Open, Send, Step, closing, normalised, slot
+from tests.wire.recording import Expect, Leave, Message, Open, Send, Step, closing, counted, normalised, slot
 
 MARK = "~"  # begins the ids of the player's own calls
 
@@ -103,6 +103,7 @@ class Tab:
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         self.received: list[Message] = []
+        self.asked: list[Any] = []  # refs of the server's requests
         self._marks = 0
         self._news = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
@@ -110,7 +111,8 @@ class Tab:
     async def _read(self) -> None:
         while True:
             got = await self.pipe.receive()
-            self.received += normalised(got) if isinstance(got, str) else [got]
+            messages = normalised(got) if isinstance(got, str) else [got]
+            self.received += [counted(message, self.asked) for message in messages]
             self._news.set()
             if not isinstance(got, str):
                 return
@@ -162,12 +164,14 @@ async def replay(steps: Sequence[Step], dial: Dial, *, patience: float = 5.0) ->
             match step:
                 case Open(conn, path, query):
                     tabs[conn] = Tab(await dial(path, query))
-                case Send(conn, payload):
+                case Send(conn):
                     if speaker is not None and speaker != conn:
                         # Nothing else orders the frames of two connections.
                         await asyncio.wait_for(tabs[speaker].settle(), patience)
                     speaker = conn
-                    await tabs[conn].pipe.send(payload)
+                    asked = tabs[conn].asked
+                    answer = step.answering(asked[step.frame["ref"] - 1]) if step.answers else step
+                    await tabs[conn].pipe.send(answer.payload)
                 case Expect(conn, message):
                     expected[conn].append(message)
                     about = slot(message)
@@ -207,7 +211,10 @@ def differing(expected: Sequence[Message], received: Sequence[Message]) -> list[
 
 
 def misplaced(messages: Sequence[Message]) -> list[str]:
-    """Breaches of order that need no recording: the welcome is first, and a topic begins with its stream's reply."""
+    """Breaches of order that need no recording.
+
+    The welcome is first, and a topic begins with its stream's reply or with the answer to a subscribe frame.
+    """
     faults: list[str] = []
     begun: set[str] = set()
     for position, message in enumerate(messages):
@@ -216,8 +223,10 @@ def misplaced(messages: Sequence[Message]) -> list[str]:
             faults.append("the welcome is not the first message")
         if about.startswith("the reply") and isinstance(topic := message["data"].get("topic"), str):
             begun.add(topic)
+        if message.get("type") == "subscribed":
+            begun.add(message["topic"])
         if about.startswith("an event") and not message["topic"].startswith("__") and message["topic"] not in begun:
-            faults.append(f"{about} came before its stream's reply: {message}")
+            faults.append(f"{about} came before its topic began: {message}")
     return faults
 
 

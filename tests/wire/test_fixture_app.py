@@ -14,6 +14,7 @@ from websockets.typing import Origin
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.transports.memory import MemorySocket, MemoryTransport
 from tests.wire.fixture_app import make_server
+from tests.wire.fixture_world import KEPT, REPLAYED
 
 
 class Caller:
@@ -23,16 +24,25 @@ class Caller:
         self.socket = socket
         self.events: list[tuple[str, str, Any]] = []
 
-    async def ask(self, path: str, *args: Any, stream: bool = False) -> dict[str, Any]:
-        """The reply; events on the way are kept."""
-        await self.socket.send(json.dumps({"rpc": path, "id": "k", "args": args, "stream": stream}))
+    async def say(self, frame: dict[str, Any]) -> None:
+        await self.socket.send(json.dumps(frame))
+
+    async def hear(self, kind: str | None = None) -> dict[str, Any]:
+        """The next reply or other frame, or the next of this type; events on the way are kept."""
         while True:
-            frame = json.loads(await self.socket.recv())
-            if frame.get("topic") == "__rpc":
-                reply: dict[str, Any] = frame["data"]
-                return reply
-            if "event" in frame:
+            frame: dict[str, Any] = json.loads(await self.socket.recv())
+            if "topic" in frame and "event" in frame and frame["topic"] != "__rpc":
                 self.events.append((frame["topic"], frame["event"], frame["data"]))
+            elif frame.get("type") != "welcome" and kind in (None, frame.get("type")):
+                return frame
+
+    async def ask(self, path: str, *args: Any, stream: bool = False) -> dict[str, Any]:
+        """The reply."""
+        await self.say({"rpc": path, "id": "k", "args": args, "stream": stream})
+        while (frame := await self.hear()).get("topic") != "__rpc":
+            pass
+        reply: dict[str, Any] = frame["data"]
+        return reply
 
     async def subscribe(self, path: str, *args: Any) -> dict[str, Any]:
         return await self.ask(path, *args, stream=True)
@@ -143,6 +153,113 @@ async def test_pointers_and_refreshes_are_published_as_given(fixture_transport: 
         ("demo:todos", "refreshed", [{"id": "only"}]),
     ]
     assert (await caller.ask("demo/updateTodo", {"id": "gone"}))["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("with_stream", [True, False])
+async def test_locked_and_forbidden_topics_are_refused(with_stream: bool, fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    if with_stream:
+        assert (await caller.subscribe("demo/deniedByHook"))["code"] == "NO_ENTRY"
+        return
+    topics = ["free", "locked:stream", "forbidden:x"]
+    await caller.say({"type": "subscribe-batch", "topics": topics, "ref": 1})
+    heard = [await caller.hear() for _ in topics]
+    assert [(frame["type"], frame.get("reason")) for frame in heard] == [
+        ("subscribed", None),
+        ("subscribe-denied", "NO_ENTRY"),
+        ("subscribe-denied", "FORBIDDEN"),
+    ]
+    assert (await caller.ask("demo/subscriberCount", "free"))["data"] == 1
+
+
+async def test_a_user_is_asked_on_the_latest_connection(fixture_transport: MemoryTransport) -> None:
+    caller, older, newer = [await sign_in(fixture_transport, name) for name in ("alice", "bob", "bob")]
+    await caller.say({"rpc": "demo/pushUser", "id": "p", "args": ["bob", 1]})
+    request = await newer.hear("request")
+    assert (request["event"], request["data"]) == ("confirm", 1)
+    await newer.say({"type": "reply", "ref": request["ref"], "data": "yes"})
+    assert (await caller.hear())["data"]["data"] == "yes"
+    assert (await older.ask("demo/echo", 1))["data"] == 1
+    assert older.events == []
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "data"),
+    [("demo/pushMe", [1], {"code": "NOT_FOUND"}), ("demo/notifyMe", [1], True), ("demo/signalMe", [1], True)],
+)
+async def test_nobody_asks_anonymous_callers(
+    path: str, args: list[Any], data: Any, fixture_transport: MemoryTransport
+) -> None:
+    caller, other = [Caller(await fixture_transport.connect()) for _ in range(2)]
+    answer = (await caller.ask(path, *args))["data"]
+    assert (answer if data is True else {"code": answer["code"]}) == data
+    assert (await other.ask("demo/echo", 1))["data"] == 1
+    assert (caller.events, other.events) == ([], [])
+
+
+async def test_signals_reach_every_connection_of_the_user(fixture_transport: MemoryTransport) -> None:
+    first, second, stranger = [await sign_in(fixture_transport, name) for name in ("alice", "alice", "bob")]
+    for number in (1, 2):
+        await first.ask("demo/signalMe", {"n": number})
+    for caller in (first, second, stranger):
+        await caller.ask("demo/echo")
+    signals = [("__signal:alice", "ping", {"n": 1}), ("__signal:alice", "ping", {"n": 2})]
+    assert (first.events, second.events, stranger.events) == (signals, signals, [])
+
+
+async def resumed(caller: Caller, seqs: dict[str, int]) -> list[tuple[str, str, Any]]:
+    """What a client gets that has seen this much."""
+    caller.events.clear()
+    await caller.say({"type": "resume", "sessionId": "before", "lastSeenSeqs": seqs})
+    await caller.hear("resumed")
+    return caller.events
+
+
+async def test_resuming_brings_what_was_missed(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    for number in range(3):
+        await caller.ask("demo/pushReplayed", {"id": f"x{number}"})
+    await caller.ask("demo/reset")
+    topic = "__replay:demo:replayed"
+    assert await resumed(caller, {"demo:replayed": 1, "demo:todos": 7}) == [
+        (topic, "msg", {"seq": 2, "event": "created", "data": {"id": "x1"}}),
+        (topic, "msg", {"seq": 3, "event": "created", "data": {"id": "x2"}}),
+        (topic, "end", None),
+    ]
+    assert await resumed(caller, {"demo:replayed": 3}) == [(topic, "end", None)]
+    assert await resumed(caller, {"demo:todos": 7}) == []
+
+
+@pytest.mark.parametrize(("seen", "end"), [(1, None), (0, {"truncated": True})])
+async def test_a_gap_that_is_not_kept_any_more_is_said(seen: int, end: Any, fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    for number in range(KEPT + 1):
+        await caller.ask("demo/pushReplayed", {"id": number})
+    events = await resumed(caller, {REPLAYED: seen})
+    assert len(events) == KEPT + 1
+    assert events[-1] == (f"__replay:{REPLAYED}", "end", end)
+
+
+async def test_numbers_that_start_over_on_the_wire_lose_nothing_on_resuming(
+    fixture_transport: MemoryTransport,
+) -> None:
+    caller = await sign_in(fixture_transport)
+    await caller.ask("demo/pushReplayed", {"id": "before"})
+    await caller.subscribe("demo/replayed")
+    await caller.ask("demo/pushReplayed", {"id": "seen"})  # the first on the wire, the second here
+    await caller.ask("demo/pushReplayed", {"id": "missed"})
+    events = await resumed(caller, {REPLAYED: 1})
+    assert [data["data"]["id"] for _, event, data in events if event == "msg"] == ["seen", "missed"]
+
+
+async def test_the_replayed_streams_have_their_values_and_events(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    assert (await caller.subscribe("demo/replayed"))["data"] == [{"id": "r0"}]
+    assert (await caller.subscribe("demo/replayedFeed"))["data"] == []
+    assert (await caller.ask("demo/pushReplayed", {"id": "x"}))["data"] == 2
+    assert (await caller.ask("demo/pushReplayedFeed", {"n": 1}))["data"] == 1
+    assert caller.events == [(REPLAYED, "created", {"id": "x"}), ("demo:replayed-feed", "item", {"n": 1})]
+    assert (await caller.subscribe("demo/replayedFeed"))["data"] == [{"n": 1}]
 
 
 async def test_reset_restores_the_beginning(fixture_transport: MemoryTransport) -> None:

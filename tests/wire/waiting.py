@@ -2,10 +2,7 @@
 
 WAITING = {
     "idempotent": "idempotent calls",
-    "notify": "requests from server to client",
     "pagination": "pages of a stream",
-    "push-errors": "requests from server to client",
-    "push-other-user": "requests from server to client",
     "rate-limit": "rate limits",
     "reconnect-delta-diff": "delta streams",
     "reconnect-delta-unchanged": "delta streams",
@@ -13,17 +10,10 @@ WAITING = {
     "reconnect-schema": "schema versions of streams",
     "room": "rooms",
     "schema-migration": "schema versions of streams",
-    "session-resume": "resuming a session",
-    "signal": "signals to a user",
-    "stream-coalesced": "coalesced events",
-    "stream-denied-by-hook": "the hook that decides on topics",
+    "session-resume": "replay of missed events",
     "stream-derived": "derived streams",
     "stream-gated": "gated streams",
     "stream-resume-grace": "delta streams",
-    "topic-denials": "the hook that decides on topics",
     "upload-cancel": "uploads",
     "upload-disconnect": "uploads",
 }
-
-# Connections of waiting transcripts whose own part needs nothing that is missing.
-READY = {"signal": "raw#1", "topic-denials": "raw#1"}
