@@ -334,7 +334,7 @@ async def test_redirects_are_refusals(scheme: str, caplog: pytest.LogCaptureFixt
 
         config = ClientConfig(connect_timeout=0.3, backoff_base=0.05)
         async with serving(Demo(), process_request=redirect) as (_, url):
-            with pytest.raises(RpcError, match="TIMEOUT: .*4302 HTTP 302 elsewhere"):
+            with pytest.raises(RpcError, match=r"TIMEOUT: .*4302 HTTP 302 elsewhere"):
                 async with connect(url, config=config):
                     pass
     assert "connectors should not" not in caplog.text

@@ -66,7 +66,7 @@ async def test_what_the_handler_says_of_its_failure_is_raised(
 
 
 async def test_a_question_without_a_handler_is_told_so_or_times_out(client: Client, connection: Connection) -> None:
-    with pytest.raises(LiveError, match="TIMEOUT: .*'confirm' within 0.05 s"):
+    with pytest.raises(LiveError, match=r"TIMEOUT: .*'confirm' within 0\.05 s"):
         await connection.ask("confirm", timeout=0.05)
     client.on_push("other", lambda _: None)
     with pytest.raises(PushFailed, match="no handler for 'confirm'"):

@@ -16,7 +16,7 @@ from tests.wire.waiting import WAITING
 pytestmark = pytest.mark.realtime
 
 PAGE = {"x-requested-with": "svelte-adapter-uws", "sec-fetch-site": "same-origin"}  # what a page's client sends
-COOKIE = ["sid=fixture"]
+COOKIE = ["sid=fixture; Path=/"]
 
 
 @pytest.mark.parametrize("door", [UVICORN, ASGI], ids=repr)

@@ -86,14 +86,17 @@ def resend(ctx: Context[Caller], session_id: str, seqs: dict[str, int]) -> None:
 
 
 def authenticate(request: HttpRequest) -> bool | HttpResponse:
-    """Sets a cookie, unless the query wants it to go wrong."""
+    """Sets a cookie, unless the query wants it to go wrong.
+
+    Without ``Path=/`` browsers would keep it for ``/__ws`` and not send it with the handshake on ``/ws``.
+    """
     match request.query:
         case "deny=1":
             return False
         case "broken=1":
             raise RuntimeError("the session store is away")
         case _:
-            return HttpResponse(204, cookies=("sid=fixture",))
+            return HttpResponse(204, cookies=("sid=fixture; Path=/",))
 
 
 def make_server(*, fast_path: bool | None = None, with_on_topic: bool = True) -> LiveServer:
