@@ -28,7 +28,7 @@ from liverpc.declare.hooks import Hooks
 from liverpc.declare.middleware import Middleware, check_middleware
 from liverpc.declare.registry import Modules, Naming, Registry
 from liverpc.dispatch.devwarnings import DevWarner
-from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins
+from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins, check_origins
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.web import State, Web
 from liverpc.errors import ConfigError
@@ -86,7 +86,9 @@ class LiveServer:
             ``raise Reject(...)`` answers 401, 403 or 429.
         before_execute: ``(ctx, path, args)``, sync or async, after the guard of every call and stream request;
             ``args`` is the list as sent. Raise a ``LiveError`` to refuse.
-        on_error: ``(path, error, ctx)``: told of every exception that is no ``LiveError``.
+        on_error: ``(path, error, ctx)``, sync or async: told of every exception that is no ``LiveError`` in what
+            clients ask for: functions, guards, streams and their hooks, ``on_topic``, ``on_resume``, ``on_unhandled``,
+            ``on_json_message`` and, with None for ``ctx``, ``identify``. What else goes wrong is logged.
         on_unhandled: ``(connection, data)``: told of every message that is no frame of ours.
         on_json_message: ``(connection, obj)``: gets messages that are JSON but no frames of ours, instead of
             ``on_unhandled``.
@@ -151,6 +153,7 @@ class LiveServer:
         for name_of, given in (("path", path), ("auth_path", auth_path)):
             if not given.startswith("/"):
                 raise ConfigError(f"LiveServer({name_of}=) begins with a slash; {given!r} does not")
+        check_origins(origins)
         self.name = name
         self.path = path
         self.limits = limits or Limits.from_env()
@@ -287,7 +290,6 @@ class LiveServer:
                 self._streams,
                 self.telemetry,
                 hooks=self.hooks,
-                background=self._background,
                 middlewares=tuple(self._middlewares),
             )
             self._endpoints = {
@@ -451,7 +453,7 @@ class LiveServer:
             self._background.hook(self.hooks.on_disconnect, connection, code, reason)
 
     def _late_failure(self, ctx: Context[Any], error: BaseException) -> None:
-        self.hooks.report(self._background, ctx.path, error, ctx)
+        self._services.report(ctx.path, error, ctx)
 
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1

@@ -98,15 +98,15 @@ class Published(msgspec.Struct, frozen=True, gc=False):
 
 
 class Subscribed(msgspec.Struct, frozen=True, gc=False):
-    """A stream of a connection went live."""
+    """A stream of a connection went live, or a bare subscription began."""
 
     topic: str
-    path: str
+    path: str  #: of the stream; empty for a bare subscription
     connection: str
 
 
 class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
-    """The last stream of a connection on a topic ended."""
+    """A connection has neither a stream nor a bare subscription on a topic any more."""
 
     topic: str
     connection: str

@@ -106,8 +106,8 @@ class Client:
 
         It gets the question's data, decoded; what it returns, or the coroutine it returns, is the answer.
         A ``LiveError`` or ``RpcError`` it raises is told to the server, of any other exception only that
-        there was one. An answer takes 8191 bytes at most. 64 handlers run at the same time; further
-        questions are answered with an error. A later handler for the same event replaces this one. Without
+        there was one. The frame with the answer has 8191 bytes at most. 64 handlers run at the same time;
+        further questions are answered with an error. A later handler for the same event replaces this one. Without
         any handler at all the client answers nothing.
 
         Returns:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from liverpc.declare.context import Context
 from liverpc.errors import DeclarationError
 
-__all__ = ["Access", "access"]
+__all__ = ["Access", "access", "holds"]
 
 Verdict: TypeAlias = bool | Awaitable[bool]
 
@@ -86,7 +86,7 @@ class Access:
 
         async def check(ctx: Context[Any], *args: Any) -> bool:
             for part in parts:
-                if await _holds(part, ctx, args):
+                if await holds(part, ctx, args):
                     return True
             return False
 
@@ -98,7 +98,7 @@ class Access:
 
         async def check(ctx: Context[Any], *args: Any) -> bool:
             for part in parts:
-                if not await _holds(part, ctx, args):
+                if not await holds(part, ctx, args):
                     return False
             return True
 
@@ -121,7 +121,8 @@ def _equals(from_: Any, field: str) -> Callable[..., bool]:
     return check
 
 
-async def _holds(predicate: Callable[..., Verdict], ctx: Context[Any], args: tuple[Any, ...]) -> bool:
+async def holds(predicate: Callable[..., Verdict], ctx: Context[Any], args: Sequence[Any]) -> bool:
+    """Whether a predicate, sync or async, lets a caller pass."""
     verdict = predicate(ctx, *args)
     if isinstance(verdict, Awaitable):  # always true: to be awaited before its truth is tested
         verdict = await verdict

@@ -192,7 +192,8 @@ class Live:
             max: Rows clients keep; 0: no limit (``latest``: 50).
             access: ``(ctx, *arguments) -> bool``, sync or async. False refuses with ``FORBIDDEN``, or
                 ``UNAUTHENTICATED`` when there is no user, before anything was loaded or subscribed.
-            on_subscribe: ``(ctx, topic)``, after the first answer was sent. Its errors are logged only.
+            on_subscribe: ``(ctx, topic)``, after the first answer was sent. Its errors are logged, and
+                ``LiveServer(on_error=)`` is told of them, as of those of the next two.
             on_unsubscribe: ``(ctx, topic, remaining)`` when the client leaves or is gone; ``remaining``
                 counts the other connections on the topic.
             on_error: ``(error, ctx, topic)`` when the value could not be loaded, whatever the reason. The

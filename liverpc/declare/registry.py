@@ -80,9 +80,7 @@ class Registry:
         ConfigError: ``modules`` is of the wrong shape.
     """
 
-    def __init__(
-        self, modules: Modules, *, naming: Naming = "snake", guards: Sequence[Check | Guard] = ()
-    ) -> None:
+    def __init__(self, modules: Modules, *, naming: Naming = "snake", guards: Sequence[Check | Guard] = ()) -> None:
         if naming not in ("snake", "camel"):
             raise ConfigError(f"naming takes 'snake' or 'camel', not {naming!r}")
         self.entries: list[Entry] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -12,7 +12,19 @@ from liverpc.wire.codec import batch_reply, reply
 if TYPE_CHECKING:
     from liverpc.declare.context import Context
 
-__all__ = ["BatchReplies", "BatchSlot", "answer", "check_size"]
+__all__ = ["BatchReplies", "BatchSlot", "Follower", "answer", "check_size"]
+
+
+class Follower(Protocol):
+    """What comes directly behind an answer, such as a stream's events."""
+
+    def instead(self) -> bytes | None:
+        """The answer has waited for others of its batch: what takes its place; None when it still holds."""
+        ...
+
+    def follow(self) -> None:
+        """The answer was sent, and nothing took its place."""
+        ...
 
 
 class BatchReplies:
@@ -24,32 +36,39 @@ class BatchReplies:
         then: Called after each answer but the last.
     """
 
-    __slots__ = ("_after", "_bodies", "_connection", "_missing", "_then")
+    __slots__ = ("_bodies", "_connection", "_followers", "_missing", "_then")
 
     def __init__(self, connection: Connection, size: int, then: Callable[[], object] | None = None) -> None:
         self._then = then
         self._connection = connection
         self._bodies = [b""] * size
         self._missing = size
-        self._after: list[Callable[[], object]] = []
+        self._followers: list[tuple[int, Follower]] = []
         if not size:
             self._send()
 
-    def put(self, position: int, body: bytes, after: Callable[[], object] | None) -> None:
-        """The answer to one call; ``after`` runs when it was sent, which is not before the last one came."""
+    def put(self, position: int, body: bytes, follower: Follower | None) -> None:
+        """The answer to one call; it is sent, and ``follower`` behind it, when the last one came."""
         self._bodies[position] = body
         self._missing -= 1
-        if after is not None:
-            self._after.append(after)
+        if follower is not None:
+            self._followers.append((position, follower))
         if not self._missing:
             self._send()
         elif self._then is not None:
             self._then()
 
     def _send(self) -> None:
+        following: list[Follower] = []
+        for position, follower in self._followers:
+            body = follower.instead()
+            if body is None:
+                following.append(follower)
+            else:
+                self._bodies[position] = body
         self._connection.send(batch_reply(self._bodies))
-        for after in self._after:
-            after()
+        for follower in following:
+            follower.follow()
 
 
 class BatchSlot:
@@ -62,21 +81,21 @@ class BatchSlot:
         self.position = position
 
 
-def answer(ctx: Context[Any], body: bytes, after: Callable[[], object] | None = None) -> None:
+def answer(ctx: Context[Any], body: bytes, follower: Follower | None = None) -> None:
     """Send a call's answer.
 
     Args:
         ctx: Of the call. Without an id nobody waits, and nothing is sent.
         body: From ``wire.codec.ok_body`` or ``error_body``.
-        after: Runs directly behind the answer, for what must follow it.
+        follower: What must come directly behind the answer.
     """
     if ctx.slot is not None:
-        ctx.slot.replies.put(ctx.slot.position, body, after)
+        ctx.slot.replies.put(ctx.slot.position, body, follower)
         return
     if ctx.call is not None:
         ctx.connection.send(reply(ctx.call, body))
-    if after is not None:
-        after()
+    if follower is not None:
+        follower.follow()
 
 
 def check_size(result: bytes, largest: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
@@ -109,7 +110,9 @@ class Controls:
     async def _wait(self, ctx: Context[Any], waiting: Awaitable[Any], then: Callable[[], object]) -> None:
         try:
             await waiting
-        except Exception as error:
+        except (*EXITS, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # as above
             _failed(ctx, error)
         finally:
             then()

@@ -27,13 +27,14 @@ from liverpc.wire.close import FIRST_APPLICATION_CODE
 from liverpc.wire.codec import encode
 from liverpc.wire.names import topic_fault
 
-__all__ = ["LiveEndpoint", "OnConnect", "Origins", "origin_fits"]
+__all__ = ["LiveEndpoint", "OnConnect", "Origins", "check_origins", "origin_fits"]
 
 log = logging.getLogger("liverpc.connections")
 
 OnConnect = Callable[[ConnectRequest], Any]
 Origins = Literal["same-origin", "*"] | Collection[str]
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -63,8 +64,6 @@ class LiveEndpoint:
         hooks: Hooks,
         on_disconnect: Callable[[Connection, int, str], object],
     ) -> None:
-        if isinstance(origins, str) and origins not in ("same-origin", "*"):
-            raise ConfigError(f"origins takes 'same-origin', '*' or a list of origins, not {origins!r}")
         self._hub = services.hub
         self._report = services.report
         self._controls = Controls(services, streams, hooks)
@@ -85,7 +84,7 @@ class LiveEndpoint:
         origin = request.headers.get("origin")
         if origin is None or origin_fits(self._origins, origin, request.headers.get("host", "")):
             return None
-        return Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])\n")
+        return Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])")
 
     def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
         if self._on_connect is None:
@@ -154,6 +153,21 @@ class LiveEndpoint:
         return cast("str | None", user_id)
 
 
+def check_origins(origins: Origins) -> None:
+    """Refuse origins that would never fit any page.
+
+    Raises:
+        ConfigError: Neither ``same-origin`` nor ``*`` nor a collection of origins as browsers write them.
+    """
+    if isinstance(origins, str):
+        if origins not in ("same-origin", "*"):
+            raise ConfigError(f"origins takes 'same-origin', '*' or a list of origins, not {origins!r}")
+        return
+    for origin in origins:
+        if origin != "null" and not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"an origin is scheme://host or scheme://host:port in lower case, not {origin!r}")
+
+
 def origin_fits(origins: Origins, origin: str, host: str) -> bool:
     """Whether pages from ``origin`` may use a server that is asked as ``host`` (docs/protocol.md section 1)."""
     if origins == "*":
@@ -163,7 +177,7 @@ def origin_fits(origins: Origins, origin: str, host: str) -> bool:
 
 def _refusal(reject: Reject) -> Refuse:
     if reject.before_upgrade:
-        return Refuse(reject.close_code - FIRST_APPLICATION_CODE, f"{reject.reason or reject.code}\n")
+        return Refuse(reject.close_code - FIRST_APPLICATION_CODE, reject.reason or reject.code)
     return Refuse(reject.close_code, reject.reason)
 
 

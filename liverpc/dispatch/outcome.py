@@ -9,11 +9,9 @@ from typing import Any
 import msgspec
 
 from liverpc.declare.context import Context
-from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Entry
 from liverpc.declare.replies import answer
 from liverpc.errors import ErrorCode, Issue, LiveError
-from liverpc.hub.tasks import Background
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
 from liverpc.wire.codec import error_body
 
@@ -27,15 +25,11 @@ _INTERNAL = LiveError(ErrorCode.INTERNAL_ERROR, "Internal server error")
 class Outcomes:
     """The end of every call of a server."""
 
-    __slots__ = ("_background", "_counters", "_hooks", "_now", "_telemetry")
+    __slots__ = ("_counters", "_now", "_telemetry")
 
-    def __init__(
-        self, telemetry: Telemetry, hooks: Hooks, background: Background, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
         self._telemetry = telemetry
         self._counters = telemetry.counters
-        self._hooks = hooks
-        self._background = background
         self._now = monotonic
 
     def failed(self, entry: Entry | None, ctx: Context[Any], args: msgspec.Raw | bytes, error: BaseException) -> None:
@@ -46,7 +40,7 @@ class Outcomes:
             where = (ctx.path, ctx.connection.id, ctx.request_id)
             log.error("%s failed (connection %s, request %s)", *where, exc_info=error)
             sent = _INTERNAL
-            self._hooks.report(self._background, ctx.path, error, ctx)
+            ctx.services.report(ctx.path, error, ctx)
         try:
             body = error_body(ctx.call or "", sent)
         except Exception:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from liverpc.declare.access import holds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
@@ -28,7 +29,7 @@ from liverpc.declare.replies import BatchReplies, BatchSlot, answer, check_size
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
-from liverpc.hub.tasks import Background
+from liverpc.hub.tasks import EXITS, is_cancelled
 from liverpc.streams.subscribe import Opening, Streams
 from liverpc.telemetry import Telemetry
 from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
@@ -43,7 +44,9 @@ INVALID_PATH = "__invalid__"
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, BatchSlot | None], None]
 _ENVELOPE = 1024  # what a reply holds besides the result
-_EXITS = (SystemExit, KeyboardInterrupt)
+_TOO_MANY = LiveError(
+    ErrorCode.INVALID_REQUEST, f"a batch has at most {BATCH_MAX} calls, this one more; send several batches"
+)
 
 
 def _in_thread(handler: Any, *args: Any) -> Any:
@@ -64,7 +67,6 @@ class Pipeline:
         telemetry: Telemetry,
         *,
         hooks: Hooks,
-        background: Background,
         middlewares: Sequence[Middleware] = (),
     ) -> None:
         self._services = services
@@ -72,7 +74,7 @@ class Pipeline:
         self._hooks = hooks
         self._middlewares = middlewares
         self._now = services.hub.monotonic
-        self._outcomes = Outcomes(telemetry, hooks, background, self._now)
+        self._outcomes = Outcomes(telemetry, self._now)
         self._largest = services.hub.limits.reply_bytes - _ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
@@ -98,23 +100,22 @@ class Pipeline:
             sequential: Each begins when the one before was answered, be it with an error.
         """
         if len(calls) > BATCH_MAX:
-            text = f"a batch has at most {BATCH_MAX} calls, this one {len(calls)}; send several batches"
-            slot = BatchSlot(BatchReplies(connection, 1), 0)
-            self.refuse(connection, CallFrame(), LiveError(ErrorCode.INVALID_REQUEST, text), slot)
-        elif sequential:
+            self.refuse_batch(connection, calls, _TOO_MANY)
+        elif sequential and calls:
             waiting = deque(enumerate(calls))
-            replies = BatchReplies(connection, len(calls), then=lambda: self._next(connection, waiting, replies))
-            self._next(connection, waiting, replies)
+
+            def proceed() -> None:
+                if not connection.closed:
+                    position, call = waiting.popleft()
+                    self.call(connection, call, BatchSlot(replies, position))
+
+            # Not within the answer of the call before.
+            replies = BatchReplies(connection, len(calls), then=lambda: connection.calls.call_soon(proceed))
+            proceed()
         else:
             replies = BatchReplies(connection, len(calls))
             for position, call in enumerate(calls):
                 self.call(connection, call, BatchSlot(replies, position))
-
-    def _next(self, connection: Connection, waiting: deque[tuple[int, CallFrame]], replies: BatchReplies) -> None:
-        if waiting and not connection.closed:
-            position, call = waiting.popleft()
-            # Not within its predecessor's answer.
-            connection.calls.call_soon(partial(self.call, connection, call, BatchSlot(replies, position)))
 
     def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: BatchSlot | None = None) -> None:
         """Answer a call that cannot even begin, if it has an id to answer to."""
@@ -125,7 +126,9 @@ class Pipeline:
         self._outcomes.failed(None, ctx, frame.args, error)
 
     def refuse_batch(self, connection: Connection, calls: Sequence[CallFrame], error: LiveError) -> None:
-        """The same for all calls of a batch."""
+        """The same for all calls of a batch; one that has too many gets a single answer, without an id."""
+        if len(calls) > BATCH_MAX:
+            calls = (CallFrame(),)
         replies = BatchReplies(connection, len(calls))
         for position, call in enumerate(calls):
             self.refuse(connection, call, error, BatchSlot(replies, position))
@@ -161,7 +164,7 @@ class Pipeline:
                 encoded = encode(result)
                 if len(encoded) > largest:
                     check_size(encoded, largest)
-            except _EXITS:
+            except EXITS:
                 raise
             except BaseException as error:  # whatever it is, the caller waits for an answer
                 failed(entry, ctx, args, error)
@@ -189,7 +192,7 @@ class Pipeline:
                     raise LiveError(ErrorCode.INVALID_REQUEST, f"{path} is a stream; subscribe to it")
                 if guard is not None:
                     waiting = guard.check(ctx)
-            except _EXITS:
+            except EXITS:
                 raise
             except BaseException as error:  # as above
                 failed(entry, ctx, args, error)
@@ -221,7 +224,7 @@ class Pipeline:
                         answer(ctx, ok_body(ctx.call or "", encoded))
                     elif ctx.call is not None:
                         ctx.connection.link.send(reply_frame(ctx.call, encoded))
-            except _EXITS:
+            except EXITS:
                 raise
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and self._ends(ctx):
@@ -262,20 +265,15 @@ class Pipeline:
 
         Otherwise something the handler waited for was cancelled by somebody else.
         """
-        task = asyncio.current_task()
-        return ctx.connection.closed or (task is not None and task.cancelling() > 0)
+        return ctx.connection.closed or is_cancelled()
 
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
         if entry.kind != "rpc":
             return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
-        if declaration.access is not None:
-            allowed = declaration.access(ctx, *arguments)
-            if isawaitable(allowed):  # always true: to be awaited before its truth is tested
-                allowed = await allowed
-            if not allowed:
-                raise denied(ctx)
+        if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
+            raise denied(ctx)
         if declaration.is_async:
             return await declaration.handler(ctx, *arguments)
         if declaration.thread:

@@ -75,7 +75,7 @@ class LiveSession:
     @property
     def running(self) -> int:
         """Unfinished handlers."""
-        return len(self._connection.calls.of)
+        return self._connection.calls.running
 
     def receive(self, payload: bytes, text: bool) -> None:
         """One message of the client (docs/protocol.md section 2)."""

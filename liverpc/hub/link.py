@@ -95,12 +95,25 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """The answer to one; ``Content-Length``, ``Date`` and ``Connection`` are the transport's business."""
+    """The answer to one; ``Content-Length``, ``Date`` and ``Connection`` are the transport's business.
+
+    Raises:
+        TypeError: A part is of another type than it should be.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = {}
     cookies: tuple[str, ...] = ()  #: the value of one ``Set-Cookie`` header each, such as ``"sid=1; HttpOnly"``
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.body, bytes):
+            raise TypeError(f"HttpResponse(body=) takes bytes, not {type(self.body).__name__}; encode text first")
+        if isinstance(self.cookies, str):
+            raise TypeError("HttpResponse(cookies=) takes a tuple with a text for each cookie; mind the comma in (a,)")
+        for name, value in self.headers.items():
+            if not isinstance(value, str):
+                raise TypeError(f"HttpResponse(headers=) takes texts; {name} is {value!r}")
 
 
 class Link(Protocol):

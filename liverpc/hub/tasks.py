@@ -6,21 +6,27 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from inspect import isawaitable, iscoroutine
 from typing import Any, Generic, TypeVar
 
 from liverpc.hub.link import Link
 
-__all__ = ["EAGER", "EXITS", "Background", "RunningCalls"]
+__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "is_cancelled"]
 
 log = logging.getLogger("liverpc.tasks")
 
 K = TypeVar("K")
 
 EAGER = sys.version_info >= (3, 12)  # tasks may run their first step at once
-
-
 EXITS = (SystemExit, KeyboardInterrupt)  # what goes through when everything else a function may raise is caught
+
+
+def is_cancelled() -> bool:
+    """Whether the running task itself was cancelled; otherwise it was something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class RunningCalls(Generic[K]):
@@ -35,15 +41,21 @@ class RunningCalls(Generic[K]):
         most: How many there may be.
     """
 
-    __slots__ = ("_context", "_holding", "_link", "_loop", "_most", "of")
+    __slots__ = ("_context", "_holding", "_link", "_loop", "_most", "_soon", "of")
 
     def __init__(self, context: contextvars.Context, link: Link, most: int) -> None:
         self._context = context
         self._link = link
         self._most = most
         self._holding = False
+        self._soon = 0  # callbacks that wait for their turn
         self._loop: asyncio.AbstractEventLoop | None = None  # of the first task
         self.of: dict[K, asyncio.Task[Any]] = {}  # what it does, in order of start
+
+    @property
+    def running(self) -> int:
+        """How many there are, those included that begin in the next turn."""
+        return len(self.of) + self._soon
 
     def start(self, what: K, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine``, which must end with :meth:`finished`."""
@@ -71,8 +83,13 @@ class RunningCalls(Generic[K]):
             self._link.release()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call in the next turn, from a clean copy of the server's context."""
-        asyncio.get_running_loop().call_soon(callback, context=self._context.copy())
+        """Call in the next turn, from a clean copy of the server's context; what it does goes on until then."""
+        self._soon += 1
+        asyncio.get_running_loop().call_soon(self._call, callback, context=self._context.copy())
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        self._soon -= 1
+        callback()
 
     async def aclose(self) -> None:
         """Cancel all and wait until they are gone."""
@@ -94,11 +111,17 @@ class Background:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> None:
-        """Run ``coroutine`` to its end."""
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        *,
+        name: str,
+        failed: Callable[[BaseException], object] | None = None,
+    ) -> None:
+        """Run ``coroutine`` to its end; ``failed`` is told of what goes wrong in it, too, and must not raise."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, failed))
 
     def hook(
         self, function: Callable[..., object], *args: Any, failed: Callable[[BaseException], object] | None = None
@@ -120,13 +143,16 @@ class Background:
             if failed is not None:
                 failed(error)
             return
-        if asyncio.iscoroutine(result):
-            self.start(result if failed is None else _watched(result, failed), name=name)
+        if isawaitable(result):
+            # A coroutine is started as it is: cancelled before its first step, a wrapper would leave it unawaited.
+            self.start(result if iscoroutine(result) else _wait(result), name=name, failed=failed)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, failed: Callable[[BaseException], object] | None, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+            if failed is not None:
+                failed(error)
 
     async def aclose(self, *, wait: float = 0.0) -> None:
         """Let the tasks end by themselves for ``wait`` seconds, then cancel them and wait for that."""
@@ -138,9 +164,5 @@ class Background:
             await asyncio.wait(self._tasks)
 
 
-async def _watched(coroutine: Coroutine[Any, Any, Any], failed: Callable[[BaseException], object]) -> None:
-    try:
-        await coroutine
-    except Exception as error:
-        failed(error)
-        raise
+async def _wait(awaitable: Awaitable[Any]) -> None:
+    await awaitable

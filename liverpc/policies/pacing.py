@@ -43,7 +43,7 @@ class _Kept:
 
     def value(self) -> Any:
         """What was passed; when it was changed since, the JSON it had then."""
-        with suppress(TypeError):
+        with suppress(Exception):  # it may have no JSON form any more, of which there are several signs
             if encode(self._data) == self._encoded:
                 return self._data
         return msgspec.json.decode(self._encoded)

@@ -10,12 +10,12 @@ connection on the same topic stay live, and no hook ran.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from liverpc.declare.access import holds
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
 from liverpc.declare.guards import denied
@@ -29,7 +29,7 @@ from liverpc.hub.tasks import Background
 from liverpc.hub.topic import Subscription
 from liverpc.streams.topics import BareTopics, check_topic
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
-from liverpc.wire.codec import encode, ok_body
+from liverpc.wire.codec import encode, error_body, ok_body
 from liverpc.wire.names import topic_fault
 
 __all__ = ["ActiveStream", "Opening", "Streams"]
@@ -78,21 +78,40 @@ class Opening:
         except BaseException as error:
             self.abandon(error)
             raise
-        answer(self._stream.ctx, body, partial(self._streams.settled, self._subscription, self._stream, self._entry))
+        answer(self._stream.ctx, body, self)
+
+    def instead(self) -> bytes | None:
+        """See :meth:`liverpc.declare.replies.Follower.instead`."""
+        error = self._overflow()
+        if error is None:
+            return None
+        self.abandon(error)
+        return error_body(self._stream.ctx.call or "", error)
+
+    def follow(self) -> None:
+        """See :meth:`liverpc.declare.replies.Follower.follow`."""
+        self._streams.settled(self._subscription, self._stream, self._entry)
 
     def abandon(self, error: BaseException) -> None:
         """Leave no trace, because of ``error``."""
         self._streams.failed(self._subscription, self._stream, self._entry, error)
 
+    def _overflow(self) -> LiveError | None:
+        """Why there is no stream when not all of its events could be held back."""
+        if self._subscription.overflows == self._overflows:
+            return None
+        self._streams.counters.held_overflows += 1
+        topic = self._subscription.topic.name
+        return LiveError(
+            ErrorCode.OVERLOADED, f"too much was published on {topic!r} while it was being loaded; try again"
+        )
+
     def _body(self, largest: int) -> bytes:
-        topic, declaration = self._subscription.topic.name, self._stream.declaration
-        if self._subscription.overflows != self._overflows:
-            self._streams.counters.held_overflows += 1
-            raise LiveError(
-                ErrorCode.OVERLOADED, f"too much was published on {topic!r} while it was being loaded; try again"
-            )
+        if (error := self._overflow()) is not None:
+            raise error
+        declaration = self._stream.declaration
         options = declaration.options
-        extra = [b',"topic":', encode(topic), b',"merge":', encode(options.merge)]
+        extra = [b',"topic":', encode(self._subscription.topic.name), b',"merge":', encode(options.merge)]
         if options.merge == "crud":
             extra += [b',"key":', encode(options.key)]
         if options.prepend:
@@ -165,12 +184,7 @@ class Streams:
 
     async def _access(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> None:
         predicate = declaration.options.access
-        if predicate is None:
-            return
-        allowed = predicate(ctx, *arguments)
-        if isinstance(allowed, Awaitable):  # always true: to be awaited before its truth is tested
-            allowed = await allowed
-        if not allowed:
+        if predicate is not None and not await holds(predicate, ctx, arguments):
             raise denied(ctx)
 
     async def _load(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> Any:

@@ -7,18 +7,21 @@ error on healthy streams, whose clients ask for their topics before they ask for
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Sequence
 from inspect import isawaitable
 from typing import Any
 
+import msgspec
+
 from liverpc.declare.context import Context
 from liverpc.declare.hooks import Hooks
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.hub.tasks import EXITS
+from liverpc.hub.tasks import EXITS, is_cancelled
 from liverpc.telemetry import Subscribed, Telemetry
 from liverpc.wire.codec import encode
 from liverpc.wire.names import topic_fault
@@ -142,7 +145,11 @@ class BareTopics:
             while waiting is not None:
                 try:
                     verdict = await waiting
-                except Exception as error:
+                except EXITS:
+                    raise
+                except BaseException as error:  # the client waits for an answer, about the topics behind, too
+                    if isinstance(error, asyncio.CancelledError) and (ctx.connection.closed or is_cancelled()):
+                        raise
                     verdict = _failed(ctx, request.topics[0], error)
                 self._decided(request, verdict)
                 waiting = self._until_one_waits(request)
@@ -189,5 +196,10 @@ def _answer(connection: Connection, topic: Any, ref: Any, denial: str | None) ->
         return
     if denial is None:
         connection.send(encode({"type": "subscribed", "topic": topic, "ref": ref}))
-    else:
-        connection.send(encode({"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": denial}))
+        return
+    try:
+        reason = encode(denial)
+    except Exception:
+        log.exception("on_topic denied %r with a code that has no JSON form", topic)
+        reason = encode(ErrorCode.INTERNAL_ERROR)
+    connection.send(encode({"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": msgspec.Raw(reason)}))

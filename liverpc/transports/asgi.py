@@ -115,10 +115,11 @@ class AsgiApp:
             await refuse(scope, send, headers)
             return
         address, secure = _peer(scope, headers, listener)
-        query = scope["query_string"].decode("latin-1")
+        query = _query(scope)
         request = ConnectRequest(self._path(scope), query=query, headers=headers, address=address, secure=secure)
         socket = AsgiSocket(listener, scope, receive, send)
         self._sockets.add(socket)
+        self._empty.clear()
         try:
             await socket.run(request)
         finally:
@@ -148,7 +149,7 @@ class AsgiApp:
         request = HttpRequest(
             method="GET" if scope["method"] == "HEAD" else scope["method"],
             path=self._path(scope),
-            query=scope["query_string"].decode("latin-1"),
+            query=_query(scope),
             headers=headers,
             body=bytes(body),
             address=_peer(scope, headers, listener)[0],
@@ -166,7 +167,7 @@ class AsgiApp:
         """Where in the server a request goes: below the prefix of a mount, or the whole path where that is known."""
         raw: bytes | None = scope.get("raw_path")
         whole = raw.decode("latin-1") if raw else quote(scope["path"])
-        prefix = quote(scope.get("root_path", ""))
+        prefix = quote(scope.get("root_path") or "")
         if prefix and whole.startswith(f"{prefix}/") and self._server.endpoint(whole) is None:
             return whole[len(prefix) :]
         return whole
@@ -175,6 +176,11 @@ class AsgiApp:
 def _headers(scope: Scope, listener: Listener) -> dict[str, str] | Refuse:
     pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return header_map(pairs, listener.limits)
+
+
+def _query(scope: Scope) -> str:
+    query: bytes = scope.get("query_string") or b""  # servers may leave it out
+    return query.decode("latin-1")
 
 
 def _peer(scope: Scope, headers: dict[str, str], listener: Listener) -> tuple[str, bool]:

@@ -158,8 +158,11 @@ class _Upgrades:
             key = str(ipaddress.ip_network((parsed, _ONE_HOST), strict=False))
         passed = self._turn()
         count, before = self._running.get(key, 0), self._before.get(key, 0)
-        if count + before * (1 - passed / self._window) > self._limit - 1:
-            return max(self._window - passed, 1.0)
+        room = self._limit - 1 - count
+        if before * (1 - passed / self._window) > room:
+            if room >= 0:  # fits when so much less of the previous window counts
+                return self._window * (1 - room / before) - passed
+            return self._window * (2 - (self._limit - 1) / count) - passed  # the same, when this one is the previous
         if count == 0 and len(self._running) >= _MAX_ADDRESSES:
             del self._running[next(iter(self._running))]
         self._running[key] = count + 1

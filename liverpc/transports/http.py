@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from liverpc.hub.link import Application, HttpRequest, HttpResponse, Refuse
+from liverpc.hub.tasks import EXITS, is_cancelled
 from liverpc.transports.handshake import header_map
 from liverpc.transports.wheel import Holder
 
@@ -84,7 +85,11 @@ async def respond(application: Application, request: HttpRequest) -> HttpRespons
         if application.endpoint(request.path) is not None:
             return HttpResponse(426, b"a WebSocket client is needed here\n", {"Upgrade": "websocket"})
         return await application.http(request)
-    except Exception:
+    except EXITS:
+        raise
+    except BaseException as error:  # whatever it is, the peer waits for an answer
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            raise
         log.exception("a plain HTTP request failed")
         return _FAILED
 
@@ -198,6 +203,9 @@ class PlainHttp(asyncio.Protocol):
                 self._answer(HttpResponse(505, b"HTTP/1.1 only\n"))
             elif isinstance(headers, Refuse):
                 self._answer(HttpResponse(headers.status, f"{headers.text}\n".encode()))
+            elif "transfer-encoding" in headers and "content-length" in headers:
+                # A proxy in front may go by the other one, and take a part of this request for the next.
+                self._answer(HttpResponse(400, b"a request has one length\n"))
             elif int(headers.get("content-length", "0")) > self.listener.limits.body_bytes:
                 self._answer(HttpResponse(413, b"the body is too large\n"))
             else:

@@ -7,6 +7,7 @@ once, and a published payload once for all its receivers.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from liverpc.errors import ErrorCode, Issue, LiveError, RpcError
 from liverpc.wire.frames import (
+    BATCH_MAX,
     CONTROL_MAX_BYTES,
     CallFrame,
     Denied,
@@ -29,6 +31,7 @@ from liverpc.wire.framing import HEADERS, text_frame
 __all__ = [
     "UNREADABLE",
     "Ignored",
+    "answer_text",
     "batch_reply",
     "batch_text",
     "call_text",
@@ -139,7 +142,8 @@ def decode_call_carefully(payload: bytes, depth: int, text: bool) -> CallFrame:
 def decode_batch_calls(batch: Raw) -> list[CallFrame]:
     """The calls in a batch, in order.
 
-    What cannot be a call with an answer, for want of a path or an id, becomes a frame without ``rpc``.
+    What cannot be a call with an answer, for want of a path or an id, becomes a frame without ``rpc``. Of more than
+    ``BATCH_MAX`` only one more is looked at.
 
     Raises:
         Ignored: It is no list.
@@ -148,7 +152,7 @@ def decode_batch_calls(batch: Raw) -> list[CallFrame]:
         elements = _decode_raws(batch)
     except UNREADABLE:
         raise Ignored("malformed") from None
-    return [_batch_call(element) for element in elements]
+    return [_batch_call(element) for element in elements[: BATCH_MAX + 1]]
 
 
 def decode_args(args: Raw) -> list[Any]:
@@ -239,8 +243,23 @@ def batch_reply(bodies: list[bytes]) -> bytes:
 # -- client: out ------------------------------------------------------------------------------------------
 
 
-canonical = msgspec.json.Encoder(order="deterministic").encode
-"""A value as JSON in which the order of a dict's keys does not show."""
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _encoded(encode: Callable[[Any], bytes], value: Any) -> bytes:
+    """Encode what a program gave; TypeError for all that has no JSON form."""
+    try:
+        return encode(value)
+    except (ValueError, RecursionError) as error:  # half a surrogate pair, a list that contains itself
+        raise TypeError(f"it has no JSON form: {error}") from None
+
+
+def canonical(value: Any) -> bytes:
+    """A value as JSON in which the order of a dict's keys does not show. Raises TypeError as :data:`encode`."""
+    try:
+        return _encoded(_encode_sorted, value)
+    except TypeError:  # it cannot sort keys that are numbers
+        return _encoded(encode, value)
 
 
 def call_text(
@@ -255,7 +274,7 @@ def call_text(
         frame["stream"] = True
     if idempotency_key is not None:
         frame["idempotencyKey"] = idempotency_key
-    return encode(frame).decode()
+    return _encoded(encode, frame).decode()
 
 
 def batch_text(calls: list[str], *, sequential: bool) -> str:
@@ -266,7 +285,7 @@ def batch_text(calls: list[str], *, sequential: bool) -> str:
 
 def control_text(kind: str, **members: Any) -> str:
     """A control frame as text; ``type`` comes first, for the same reason."""
-    return encode({"type": kind, **members}).decode()
+    return _encoded(encode, {"type": kind, **members}).decode()
 
 
 def answer_text(ref: Any, data: Any, error: str | None) -> str:
@@ -280,7 +299,10 @@ def answer_text(ref: Any, data: Any, error: str | None) -> str:
         text, error = "", "the handler's answer has no JSON form"
     if len(text.encode()) > CONTROL_MAX_BYTES:
         text, error = "", f"the handler's answer is larger than a control frame, {CONTROL_MAX_BYTES} bytes"
-    return text or control_text("reply", ref=ref, error=(error or "")[:_ERROR_TEXT_MAX])
+    if error is not None:
+        told = error[:_ERROR_TEXT_MAX].encode(errors="replace").decode()
+        text = control_text("reply", ref=ref, error=told)
+    return text
 
 
 # -- client: in -------------------------------------------------------------------------------------------

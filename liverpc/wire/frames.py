@@ -80,7 +80,7 @@ class EventBatch(msgspec.Struct, tag="batch", tag_field="type"):
     events: list[Raw]  #: each an event frame; the unreadable ones are skipped
 
 
-class Reply(msgspec.Struct, gc=False, rename={"has_more": "hasMore", "retry_after": "retryAfter"}):
+class Reply(msgspec.Struct, gc=False, rename={"retry_after": "retryAfter"}):
     """The ``data`` of a reply, as a client reads it."""
 
     ok: bool = False

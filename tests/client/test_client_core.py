@@ -4,7 +4,7 @@ import json
 import math
 import random
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -155,12 +155,22 @@ def test_frames_that_mean_nothing_change_nothing(text: str | bytes) -> None:
     assert not core.has_outgoing
 
 
-def test_arguments_without_json_form_are_refused_before_anything_is_sent() -> None:
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize("value", [object(), "\ud800", CYCLE])
+def test_arguments_without_json_form_are_refused_before_anything_is_sent(value: Any) -> None:
     core = opened()
+    for shared in (False, True):
+        with pytest.raises(TypeError):
+            core.call("a/b", [value], shared=shared)
     with pytest.raises(TypeError):
-        core.call("a/b", [object()])
+        core.fire("a/b", [value])
     with pytest.raises(TypeError):
-        core.subscribe("a/b", [object()])
+        core.batch([("a/b", [1]), ("a/b", [value])])
+    with pytest.raises(TypeError):
+        core.subscribe("a/b", [value])
     assert not core.has_outgoing
     assert core.next_deadline() is None
 

@@ -66,6 +66,7 @@ def raising(error: Exception) -> Callable[[Any], Any]:
     ("error", "told"),
     [
         (LiveError("BUSY", "not now"), "LiveError: BUSY: not now"),
+        (LiveError("GONE", "no file a\udcff"), "LiveError: GONE: no file a?"),
         (RpcError("TIMEOUT", "too slow"), "RpcError: TIMEOUT: too slow"),
         (ValueError("s3cret"), "the handler failed"),
     ],
@@ -131,10 +132,15 @@ def test_more_than_four_mebibytes_unsent_drop_answers(over: int, sends: bool) ->
     assert [frame.get("type") for frame in sent(core)][1:] == ["reply"] * sends
 
 
-async def test_an_answer_without_json_form_is_an_error() -> None:
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize("data", [object(), "\ud800", CYCLE])
+async def test_an_answer_without_json_form_is_an_error(data: Any) -> None:
     script = Script()
     async with client_of(script) as client:
-        client.on_push("confirm", lambda _: object())
+        client.on_push("confirm", lambda _: data)
         ask(script.pipes[0])
         (answer,) = await answers(script.pipes[0])
         assert "no JSON form" in answer["error"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from liverpc import Context, Limits, LiveError, LiveServer, RpcError, live, public, remote
+from liverpc import ConfigError, Context, Limits, LiveError, LiveServer, RpcError, live, public, remote
 from liverpc.testing import TestEnv
 
 
@@ -317,3 +317,16 @@ async def test_a_late_reply_to_a_gone_client_disturbs_nobody(
     await client.client.aclose()
     assert await live_env.connect().call(remote("demo/add"), 2, 2) == 4
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    "origins", ["https://app.example", ["https://app.example/"], ["app.example"], ["*"], ["HTTPS://App.example"]]
+)
+def test_origins_that_fit_no_page_are_refused_when_the_server_is_made(origins: Any) -> None:
+    with pytest.raises(ConfigError, match="origin"):
+        LiveServer(origins=origins)
+
+
+@pytest.mark.parametrize("origins", [[], ["https://app.example", "http://[::1]:8000", "null", "capacitor://localhost"]])
+def test_origins_as_browsers_write_them_are_taken(origins: list[str]) -> None:
+    LiveServer(origins=origins)

@@ -1,5 +1,6 @@
 """resume, messages that are no frames, and who a user is."""
 
+import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -220,6 +221,28 @@ async def test_a_failing_message_hook_is_logged_and_reported_and_the_connection_
         assert (await raw.subscribe("demo/rows"))["ok"] is True
         assert app.log[0] == "__message__"
         assert any(record.levelno == logging.ERROR for record in caplog.records)
+
+
+class Panic(BaseException):
+    """What extensions raise when they are at their wits' end."""
+
+
+async def test_a_hook_that_panics_after_waiting_is_logged_and_reported_and_its_frame_answered(app: App) -> None:
+    async def panic(*args: Any) -> None:
+        await asyncio.sleep(0)
+        raise Panic
+
+    app.gate.set()
+    app.verdicts["rows"] = Panic()
+    hooks = {"on_resume": panic, "on_topic": app.judge_later}
+    async with app.env(**hooks, on_error=lambda path, error, ctx: app.log.append(path)) as env:
+        raw = await Raw.open(env)
+        await raw.send(type="resume", sessionId="old", lastSeenSeqs={})
+        assert await raw.recv() == {"type": "resumed"}
+        await raw.send(type="subscribe", topic="rows", ref=1)
+        denied = {"type": "subscribe-denied", "topic": "rows", "ref": 1, "reason": "INTERNAL_ERROR"}
+        assert await raw.recv() == denied
+        assert app.log == ["__resume__", ("asked", "rows"), "__subscribe__"]
 
 
 # -- who a user is

@@ -208,3 +208,18 @@ def test_50_unknown_options_and_those_of_channels_are_checked_too() -> None:
     with pytest.raises(DeclarationError, match="take one"):
         live.channel("t", merge="set", item=int, volatile=True, coalesce_by=lambda data: None)
     assert live.channel("t", merge="set", item=int, volatile=True).options == StreamOptions(merge="set", volatile=True)
+
+
+async def test_a_hook_may_return_anything_that_can_be_awaited() -> None:
+    app = App()
+
+    def later(ctx: Context[Any], topic: str) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(RuntimeError("the hook itself"))
+        return future
+
+    async with TestEnv(app.server(on_subscribe=later)) as env:
+        raw = await Raw.open(env)
+        assert (await raw.subscribe("demo/rows"))["ok"] is True
+        await env.settle()
+    assert app.reported == [("demo/rows", RuntimeError)]

@@ -566,3 +566,30 @@ async def test_after_a_drain_nobody_is_left() -> None:
         await settle()
     assert visit.task.done()
     assert passed() <= LIMITS.drain_seconds + 2 * LIMITS.close_seconds
+
+
+async def test_who_comes_in_the_moment_the_last_one_leaves_does_not_stop_the_loop() -> None:
+    application = HostedEcho(LIMITS)
+    async with application.lifespan():
+        last = await opened(application)
+        late = Visit(application)
+        late.taking.clear()  # its refusal takes a while
+        connect = late.inbox.get_nowait()
+        await settle()
+        session, closed = application.sessions[0], application.sessions[0].closed
+
+        def closed_when_another_comes(code: int, reason: str) -> None:
+            late.inbox.put_nowait(connect)
+            closed(code, reason)
+
+        session.closed = closed_when_another_comes  # type: ignore[method-assign]
+        assert application.listener is not None
+        application.listener.begin_drain()
+        leaving = asyncio.create_task(application.asgi.drain())
+        await settle()
+        last.leave(1001)
+        await settle()
+        assert not leaving.done()
+        late.taking.set()
+        await leaving
+    assert late.status == 503

@@ -180,3 +180,12 @@ async def test_a_hook_that_fails_is_a_logged_500_without_details(
     assert (given.status, given.body) == (500, b"internal error\n")
     assert given.headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert "the hook authenticate failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [({"body": "text"}, "bytes"), ({"cookies": "sid=1; HttpOnly"}, "tuple"), ({"headers": {"X": 1}}, "X")],
+)
+def test_an_answer_that_cannot_be_sent_is_refused_where_it_is_made(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        HttpResponse(200, **arguments)

@@ -1,7 +1,7 @@
 """The application of fixture-contract.md: what the recorded transcripts talk to.
 
 Any svelte-realtime client can be pointed at it: ``python -m tests.wire.fixture_app --port 8765``. What the
-contract asks for and liverpc has no feature for yet is absent; ``waiting.py`` says what that is.
+contract asks for and liverpc has no feature for yet is absent: what ``waiting.py`` names, and locks.
 """
 
 from __future__ import annotations

@@ -77,10 +77,16 @@ leaves = (
     | st.text(max_size=12)
     | st.sampled_from(["", "__rpc", "__", "rows", "a" * 257, "\x00", "grün", "\x7f", 'a"b', "m/echo"])
 )
-values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=8)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
 deep = st.integers(DEPTH - 4, DEPTH + 4).map(lambda levels: nested(levels))
 hostile = st.one_of(values, deep)
-paths = st.sampled_from(["m/echo", "m/typed", "m/refuse", "m/fail", "m/slow", "m/rows", "m/none", "m", "", "/", "m//x", "é/x"])
+paths = st.sampled_from(
+    ["m/echo", "m/typed", "m/refuse", "m/fail", "m/slow", "m/rows", "m/none", "m", "", "/", "m//x", "é/x"]
+)
 ids = st.text(max_size=4) | st.sampled_from(["1", "__batch", '"', "\x7f", "é" * 100])
 
 
@@ -100,15 +106,23 @@ def members(**given: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 calls = members(rpc=paths, id=ids, args=st.lists(values, max_size=3), stream=st.booleans())
-good_calls = st.fixed_dictionaries({"rpc": paths, "id": ids}, optional={"args": st.lists(values, max_size=2), "stream": st.booleans()})
+good_calls = st.fixed_dictionaries(
+    {"rpc": paths, "id": ids}, optional={"args": st.lists(values, max_size=2), "stream": st.booleans()}
+)
 batches = members(batch=st.lists(good_calls | calls | values, max_size=6), sequential=st.booleans(), id=ids)
-too_many = st.integers(49, 53).map(lambda n: {"batch": [{"rpc": "m/typed", "id": str(i), "args": [1]} for i in range(n)]})
+too_many = st.integers(49, 53).map(
+    lambda n: {"batch": [{"rpc": "m/typed", "id": str(i), "args": [1]} for i in range(n)]}
+)
 topics = st.sampled_from(["rows", "a", "__rpc", ""]) | leaves
 controls = st.one_of(
     members(type=st.just("hello"), caps=st.lists(st.just("batch") | leaves, max_size=2)),
     members(type=st.sampled_from(["subscribe", "unsubscribe"]), topic=topics, ref=st.integers() | ids),
     members(type=st.just("subscribe-batch"), topics=st.lists(topics, max_size=4), ref=st.integers()),
-    members(type=st.just("resume"), sessionId=st.text(max_size=4), lastSeenSeqs=st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)),
+    members(
+        type=st.just("resume"),
+        sessionId=st.text(max_size=4),
+        lastSeenSeqs=st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    ),
     members(type=st.just("reply"), ref=st.integers(0, 3), data=values, error=st.text(max_size=3)),
     members(type=st.text(max_size=4)),
 )
@@ -129,8 +143,12 @@ def damage(payload: bytes) -> st.SearchStrategy[bytes]:
     return st.one_of(
         st.tuples(place, place).map(lambda at: payload[: min(at)] + payload[max(at) :]),
         st.tuples(place, place).map(lambda at: payload[: max(at)] + payload[min(at) :]),
-        st.tuples(place, st.binary(max_size=3)).map(lambda at: payload[: at[0]] + at[1] + payload[at[0] + len(at[1]) :]),
-        st.tuples(place, st.sampled_from(list('{}[]",:\\0e-.')).map(str.encode)).map(lambda at: payload[: at[0]] + at[1] + payload[at[0] :]),
+        st.tuples(place, st.binary(max_size=3)).map(
+            lambda at: payload[: at[0]] + at[1] + payload[at[0] + len(at[1]) :]
+        ),
+        st.tuples(place, st.sampled_from(list('{}[]",:\\0e-.')).map(str.encode)).map(
+            lambda at: payload[: at[0]] + at[1] + payload[at[0] :]
+        ),
     )
 
 
@@ -250,6 +268,7 @@ def replies_in(log: list[Any]) -> list[Any]:
     return [reply for data in replies for reply in data.get("batch", [data])]
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads, text=st.sampled_from([True, True, True, False]))
 def test_every_call_is_answered_once_and_nothing_else_is(

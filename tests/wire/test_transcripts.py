@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
@@ -138,6 +139,29 @@ def test_a_reply_before_an_event_of_its_own_call_is_noticed() -> None:
 def test_an_event_before_its_streams_reply_is_noticed() -> None:
     assert misplaced([reply("a", topic="t"), EVENT]) == []
     assert misplaced([EVENT, reply("a", topic="t")]) != []
+
+
+def test_an_event_may_follow_the_answer_to_a_subscribe_frame() -> None:
+    assert misplaced([{"type": "subscribed", "topic": "t", "ref": 1}, EVENT]) == []
+    assert misplaced([{"type": "subscribe-denied", "topic": "t", "ref": 1, "reason": "FORBIDDEN"}, EVENT]) != []
+
+
+async def test_an_answer_that_went_to_another_request_is_noticed() -> None:
+    steps = expected(load("push-errors"))
+    position = max(i for i, step in enumerate(steps) if isinstance(step, Send) and step.answers)
+    last = steps[position]
+    assert isinstance(last, Send)
+    steps[position] = last.answering(1)  # which timed out
+    assert await in_memory(steps) != []
+
+
+async def test_another_text_of_a_client_is_noticed() -> None:
+    steps = expected(load("push-errors"))
+    for position, step in enumerate(steps):
+        if isinstance(step, Send) and step.frame.get("error") == "user closed the dialog":
+            steps[position] = Send(step.conn, json.dumps({**step.frame, "error": "something else"}))
+    [fault] = await in_memory(steps)
+    assert "something else" in fault
 
 
 def test_a_late_welcome_is_noticed() -> None:
