@@ -134,6 +134,43 @@ async def test_batch_whose_call_cuts_the_client_off_ends_with_it() -> None:
     assert not began
 
 
+# -- before the connection is accepted
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_flood_before_the_connection_is_accepted_is_bounded_and_answered_later(leaves: bool) -> None:
+    gate = asyncio.Event()
+    cancelled: list[bool] = []
+
+    async def on_connect(request: Any) -> None:
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    server = serve(on_connect=on_connect, limits=Limits(early_bytes=1000, close_seconds=0.5, linger_seconds=0.2))
+    async with server.serve(port=0) as at:
+        reader, writer = await come(at)
+        number = 10 if leaves else 20_000
+        writer.write(frame({"rpc": "m/nothing", "id": "early"}) * number)
+        assert server.listener is not None
+        deciding = server.listener.admission.deciding
+        await until(lambda: deciding)
+        if leaves:
+            writer.transport.abort()
+            await until(lambda: cancelled)
+        else:
+            gate.set()
+            got = 0
+            while got < number:
+                got += (await asyncio.wait_for(reader.readuntil(b"}}"), 5)).count(b'"event":"early"')
+            writer.close()
+        await until(lambda: not deciding)
+        await nothing_is_left(server)
+
+
 # -- subscribes that are decided slowly
 
 

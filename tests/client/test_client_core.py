@@ -204,7 +204,7 @@ def test_deadlines_of_answered_calls_do_not_pile_up() -> None:
     assert core.next_deadline() == waiting.deadline
 
 
-def test_an_answer_after_the_timeout_is_ignored() -> None:
+def test_an_answer_after_the_timeout_is_ignored() -> None:  # acceptance 222
     now = Now()
     core = opened(now)
     ended: list[Call] = []

@@ -66,6 +66,15 @@ class Calls:
                 self.ran.append("ended")
             return "done"
 
+        @live
+        async def stubborn(ctx: Context[Any]) -> str:
+            self.ran.append("waiting")
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.ran.append("told to stop")
+            return "done all the same"
+
         @live(thread=True)
         def in_a_thread(ctx: Context[Any], n: int) -> int:
             return n + 1
@@ -75,7 +84,7 @@ class Calls:
             return {"same": ctx.user is self.user, "request_id": ctx.request_id}
 
         self.user = {"id": "ann"}
-        functions = (echo, add, store, fail, crash, crash_later, unencodable, wait, in_a_thread, who)
+        functions = (echo, add, store, fail, crash, crash_later, unencodable, wait, stubborn, in_a_thread, who)
         return SimpleNamespace(**{f.__name__: f for f in functions}, _guard=public())
 
 
@@ -310,11 +319,18 @@ async def test_camel_case_paths_answer_besides_the_own_spelling() -> None:
         assert await client.call(remote("demo/in_a_thread"), 1) == 2
 
 
-async def test_a_late_reply_to_a_gone_client_disturbs_nobody(
+async def test_13_a_handler_that_ends_after_its_client_has_gone_disturbs_nobody(
     live_env: TestEnv, calls: Calls, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await live_env.connect().open()
-    await client.client.aclose()
+    call = asyncio.create_task(client.call(remote("demo/stubborn")))
+    await live_env.settle()
+    client.cut()
+    with pytest.raises(RpcError, match="DISCONNECTED"):
+        await call
+    await live_env.settle()
+    assert calls.ran == ["waiting", "told to stop"]
+    assert live_env.counters.calls == 1
     assert await live_env.connect().call(remote("demo/add"), 2, 2) == 4
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 

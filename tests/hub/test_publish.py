@@ -61,7 +61,7 @@ async def test_events_of_a_call_arrive_before_its_reply(live_env: TestEnv) -> No
     assert handle.value == [{"id": 7, "text": ""}]
 
 
-async def test_several_publishes_of_one_handler_arrive_in_order(live_env: TestEnv) -> None:
+async def test_several_publishes_of_one_handler_arrive_in_order(live_env: TestEnv) -> None:  # acceptance 79
     client = live_env.connect()
     handle = await client.subscribe(remote("demo/rows"))
     await client.call(remote("demo/publish"), "rows", "created", *({"id": n} for n in range(20)))

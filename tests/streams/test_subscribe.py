@@ -121,7 +121,7 @@ async def test_on_subscribe_runs_after_the_first_answer(live_env: TestEnv, app: 
     assert app.log == ["load", ("sub", "rows")]
 
 
-async def test_two_streams_on_one_topic_get_each_event_once(live_env: TestEnv) -> None:
+async def test_two_streams_on_one_topic_get_each_event_once(live_env: TestEnv) -> None:  # acceptance 37
     client = live_env.connect()
     first = await client.subscribe(remote("demo/rows"))
     await live_env.server.publish("rows", "created", {"id": 2})

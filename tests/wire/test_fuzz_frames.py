@@ -269,7 +269,7 @@ def replies_in(log: list[Any]) -> list[Any]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads, text=st.sampled_from([True, True, True, False]))
 def test_every_call_is_answered_once_and_nothing_else_is(
     world: tuple[LiveServer, asyncio.Runner], payload: bytes, text: bool
