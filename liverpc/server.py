@@ -44,7 +44,7 @@ from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Counters, Telemetry
 from liverpc.transports.asgi import AsgiApp
-from liverpc.transports.handshake import networks
+from liverpc.transports.handshake import proxies_of
 from liverpc.transports.listener import Listener
 
 __all__ = ["Listening", "LiveServer"]
@@ -82,13 +82,14 @@ class LiveServer:
             the last event it saw of each topic. ``ctx.connection.send_event`` resends what it missed.
         authenticate: ``(request) -> None | bool | HttpResponse``, sync or async: answers ``POST`` on
             ``auth_path``, which browser clients with ``auth: true`` ask before they connect. None and True
-            answer 204, False 401; ``HttpResponse(204, cookies=("sid=1; HttpOnly",))`` sets cookies;
+            answer 204, False 401; ``HttpResponse(204, cookies=("sid=1; Path=/; HttpOnly",))`` sets cookies;
             ``raise Reject(...)`` answers 401, 403 or 429.
         before_execute: ``(ctx, path, args)``, sync or async, after the guard of every call and stream request;
             ``args`` is the list as sent. Raise a ``LiveError`` to refuse.
         on_error: ``(path, error, ctx)``, sync or async: told of every exception that is no ``LiveError`` in what
-            clients ask for: functions, guards, streams and their hooks, ``on_topic``, ``on_resume``, ``on_unhandled``,
-            ``on_json_message`` and, with None for ``ctx``, ``identify``. What else goes wrong is logged.
+            clients ask for: functions, guards, streams and their hooks, and the hooks above and below. Those that
+            run for a call or frame have a ``ctx``; for others it is None, and ``path`` is ``__connect__``,
+            ``__identify__``, ``__auth__`` or ``__disconnect__``. What else goes wrong is logged.
         on_unhandled: ``(connection, data)``: told of every message that is no frame of ours.
         on_json_message: ``(connection, obj)``: gets messages that are JSON but no frames of ours, instead of
             ``on_unhandled``.
@@ -101,8 +102,9 @@ class LiveServer:
         path: Of the WebSocket.
         auth_path: Of the endpoint for ``authenticate``; without that hook it answers 204.
         limits: See :class:`Limits`; read from the environment when not given.
-        trusted_proxies: Addresses or networks, such as ``10.0.0.0/8``, of proxies in front of the server. From
-            them, and from nobody else, ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are taken.
+        trusted_proxies: Addresses or networks, such as ``10.0.0.0/8``, of proxies in front of the server; ``unix``
+            stands for peers without an address, such as those on a Unix socket. From them, and from nobody else,
+            ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are taken.
         inspect: The devtools' door; closed unless enabled. Read from the environment when not given.
         thresholds: From which on ``server.pressure`` names a reason. Read from the environment when not given.
         warnings: What development mode warns of. Read from the environment when not given.
@@ -164,7 +166,7 @@ class LiveServer:
         self.registry = Registry(modules, naming=naming, guards=guards)
         self._inspect = inspect or Inspect.from_env()
         self._origins = origins
-        self._proxies = networks(trusted_proxies)
+        self._proxies = proxies_of(trusted_proxies)
         self.hooks = Hooks(
             on_connect=on_connect,
             on_disconnect=on_disconnect,
@@ -190,7 +192,13 @@ class LiveServer:
         self.faults = FaultRules(self._monotonic, self._faults_changed)
         self._inspector: Inspector | None = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._web = Web(auth_path=auth_path, origins=origins, hooks=self.hooks, state=self._state)
+        self._web = Web(
+            auth_path=auth_path,
+            origins=origins,
+            hooks=self.hooks,
+            report=self._services.report,
+            state=self._state,
+        )
         self._asgi = AsgiApp(self)
         self._phase: State = "starting"
         self._listener: Listener | None = None
@@ -450,7 +458,13 @@ class LiveServer:
 
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
         if self.hooks.on_disconnect is not None:
-            self._background.hook(self.hooks.on_disconnect, connection, code, reason)
+            self._background.hook(
+                self.hooks.on_disconnect,
+                connection,
+                code,
+                reason,
+                failed=lambda error: self._services.report("__disconnect__", error, None),
+            )
 
     def _late_failure(self, ctx: Context[Any], error: BaseException) -> None:
         self._services.report(ctx.path, error, ctx)

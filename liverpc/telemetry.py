@@ -150,6 +150,7 @@ class Counters:
     fault_drops: int = 0  #: publishes dropped by a fault rule
     streams_refused: int = 0  #: subscribes above the number a connection may have
     requests_refused: int = 0  #: requests to a client that has as many to answer as it may
+    batch_answers_replaced: int = 0  #: answers for which the reply to their batch had no room
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
     paced_overflows: int = 0  #: throttled or debounced publishes sent at once, and skips not made, for want of room
     bus_gaps: int = 0  #: times events of other processes may have been missed

@@ -1,8 +1,9 @@
-"""Async tests run on the virtual loop, unless they are marked ``realtime``; none may leave a task behind."""
+"""Async tests run on the virtual loop, unless marked ``realtime``; none may leave a task or an error behind."""
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -17,15 +18,35 @@ def pytest_asyncio_loop_factories(
     return {"virtual": virtual_loop_factory}
 
 
+@pytest.fixture(scope="session")
+def loop_errors() -> Iterator[list[str]]:
+    """What the tests' loops reported because nobody caught it; a test that expects some takes them out.
+
+    Lives longer than a test: of a task that nobody awaited the loop learns when it is collected, which may be
+    during a later test. That one fails then, and names the other.
+    """
+    errors: list[str] = []
+    yield errors
+    assert not errors, errors
+
+
 @pytest.fixture
-async def leak_check(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+async def clean_loop(request: pytest.FixtureRequest, loop_errors: list[str]) -> AsyncIterator[None]:
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop_errors.append(f"{request.node.name}: {context['message']}: {context.get('exception')!r}")
+        loop.default_exception_handler(context)  # the log has the traceback
+
+    asyncio.get_running_loop().set_exception_handler(report)
     before = asyncio.all_tasks()
     yield
     left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()}
+    uncaught = loop_errors[:]
+    loop_errors.clear()
     assert not left, f"{request.node.name} left tasks behind: {left}"
+    assert not uncaught, f"nobody caught: {uncaught}"
 
 
 @pytest.fixture(autouse=True)
-def no_task_is_left_behind(request: pytest.FixtureRequest) -> None:
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> None:
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
-        request.getfixturevalue("leak_check")
+        request.getfixturevalue("clean_loop")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liverpc._types import remote
-    from liverpc.client.aio import Client, connect
+    from liverpc.client.aio import Client, ClientCounters, connect
     from liverpc.client.batch import Batch, Reply
     from liverpc.client.failure import Failure, FailureClass
     from liverpc.client.handles import StreamHandle
@@ -18,6 +18,7 @@ __all__ = [
     "Batch",
     "Client",
     "ClientConfig",
+    "ClientCounters",
     "Failure",
     "FailureClass",
     "Reply",
@@ -31,6 +32,7 @@ _HOME = {
     "Batch": "liverpc.client.batch",
     "Client": "liverpc.client.aio",
     "ClientConfig": "liverpc.config",
+    "ClientCounters": "liverpc.client.aio",
     "Failure": "liverpc.client.failure",
     "FailureClass": "liverpc.client.failure",
     "Reply": "liverpc.client.batch",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl as ssl_module
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from liverpc._types import P, R, Rpc, Stream, T
 from liverpc.client.batch import Batch
@@ -15,13 +18,22 @@ from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
 from liverpc.client.inbox import Health
-from liverpc.client.opening import opener
 from liverpc.client.options import CallOptions, check_target
 from liverpc.client.push import PushHandler
 from liverpc.client.socket import Connector
 from liverpc.config import ClientConfig
+from liverpc.errors import ConfigError
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "ClientCounters", "connect", "opener"]
+
+
+class ClientCounters(msgspec.Struct, frozen=True):
+    """What a client has refused and dropped since it was made; all zero in a program that is well."""
+
+    calls_refused: int = 0  #: failed at once with ``DISCONNECTED``: 1000 waited for a connection already
+    fires_dropped: int = 0  #: for which ``fire`` returned False
+    questions_refused: int = 0  #: answered with an error: 64 handlers of ``on_push`` ran already
+    answers_dropped: int = 0  #: of handlers; their connection was gone, or more than 4 MiB waited to be sent
 
 
 class Client:
@@ -71,9 +83,10 @@ class Client:
         return self._connection.core.quiescent
 
     @property
-    def dropped(self) -> int:
-        """How many calls :meth:`fire` has dropped."""
-        return self._connection.core.dropped
+    def counters(self) -> ClientCounters:
+        """What was refused and dropped so far; the next ones are another object."""
+        core, pushes = self._connection.core, self._connection.pushes
+        return ClientCounters(core.refused, core.dropped, pushes.refused, core.unanswered)
 
     async def wait_quiescent(self) -> None:
         """Return when :attr:`quiescent` is true; at once if it is."""
@@ -207,7 +220,7 @@ def connect(
     later losses are repaired in the background.
 
     Args:
-        url: ``ws://`` or ``wss://``, with path.
+        url: ``ws://`` or ``wss://``, with path. Credentials in it are sent as Basic authorization.
         config: Time limits, back-off, sizes.
         headers: Sent with every handshake, such as ``Authorization`` or ``Cookie``.
         ssl: For ``wss://``. Default: the system's certificate authorities.
@@ -220,8 +233,9 @@ def connect(
             connection at once.
 
     Raises:
-        ConfigError: The URL is no WebSocket URL, or does not go with ``ssl``; a header cannot be sent;
-            ``auth`` is no path, or there is a ``connector``.
+        ConfigError: The URL is no WebSocket URL, its credentials cannot be sent, or it does not go with
+            ``ssl``; a header cannot be sent, or brings other credentials; ``auth`` is no path, or there is a
+            ``connector``.
         RuntimeError: No event loop is running.
 
     Entering raises:
@@ -229,3 +243,30 @@ def connect(
             was no connection in time; the text tells the last reason.
     """
     return Client(opener(url, config=config, headers=headers, ssl=ssl, auth=auth, connector=connector, wall=wall)())
+
+
+def opener(
+    url: str,
+    *,
+    config: ClientConfig | None,
+    headers: Mapping[str, str] | None,
+    ssl: ssl_module.SSLContext | None,
+    auth: bool | str,
+    connector: Connector | None = None,
+    wall: Callable[[], float] = time.time,
+) -> Callable[[], Connection]:
+    """What makes the connection, to be called on its event loop; checks the arguments at once.
+
+    Raises:
+        ConfigError: As :func:`connect`.
+    """
+    config = config or ClientConfig()
+    silence: float | None = config.silence_seconds
+    if connector is None:
+        from liverpc.client.websocket import websocket_connector
+
+        connector = websocket_connector(url, config=config, headers=headers, ssl=ssl, auth=auth)
+        silence = None
+    elif auth is not False:
+        raise ConfigError("connect(): auth needs the sockets that connect() opens itself, not a connector")
+    return partial(Connection, connector, config, silence=silence, wall=wall)

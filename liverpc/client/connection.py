@@ -346,7 +346,8 @@ class Connection:
             try:
                 await asyncio.wait([writer])
             finally:
-                await self._goodbye(socket)
+                # After a sleep nobody is there to hear it, and the next attempt is due at once.
+                await self._goodbye(socket, 0.0 if self._awake.is_set() else _CLOSE_SECONDS)
 
     async def _read(self, socket: Socket) -> tuple[int, str]:
         """Hand messages to the core; returns how the connection ended."""
@@ -387,11 +388,11 @@ class Connection:
             pass  # the reader gets the same
         except Exception:
             log.exception("the socket failed in a way that sockets should not")
-            await self._goodbye(socket)
+            await self._goodbye(socket, _CLOSE_SECONDS)
 
-    async def _goodbye(self, socket: Socket) -> None:
+    async def _goodbye(self, socket: Socket, seconds: float) -> None:
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(seconds):
                 await socket.close(CloseCode.NORMAL)
         except Exception as error:
             log.debug("closing the socket failed: %r", error)

@@ -7,9 +7,10 @@ import ssl as ssl_module
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 import h11
+from websockets.headers import build_authorization_basic, build_host
+from websockets.uri import WebSocketURI
 
 from liverpc.client.socket import PreflightFailed
 
@@ -67,7 +68,7 @@ class Preflight:
     """Makes the auth request.
 
     Args:
-        url: Of the WebSocket; its host is asked.
+        uri: Of the WebSocket; its host is asked, with its credentials.
         path: Of the endpoint.
         headers: Sent along.
         timeout: Seconds for the answer.
@@ -76,31 +77,30 @@ class Preflight:
 
     def __init__(
         self,
-        url: str,
+        uri: WebSocketURI,
         path: str,
         headers: Mapping[str, str],
         *,
         timeout: float,
         ssl: ssl_module.SSLContext | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        secure = parts.scheme == "wss"
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if secure else 80)
-        self._ssl = (ssl or ssl_module.create_default_context()) if secure else None
+        self._uri = uri
+        self._ssl = (ssl or ssl_module.create_default_context()) if uri.secure else None
         self._path = path
         self._timeout = timeout
         self._headers = headers
         self._jar = CookieJar()
-        authority = parts.netloc.rpartition("@")[2]
+        authority = build_host(uri.host, uri.port, uri.secure)
         # Servers take a POST for forged that shows neither a script's mark nor an origin of theirs.
         self._fixed = {
             "host": authority,
-            "origin": f"{'https' if secure else 'http'}://{authority}",
+            "origin": f"{'https' if uri.secure else 'http'}://{authority}",
             "x-requested-with": _SCRIPT,
             "content-length": "0",
             "connection": "close",
         }
+        if uri.user_info is not None:
+            self._fixed["authorization"] = build_authorization_basic(*uri.user_info)
 
     def handshake_headers(self) -> dict[str, str]:
         """The given headers and the cookies collected so far."""
@@ -125,7 +125,7 @@ class Preflight:
             raise PreflightFailed(status, body.decode(errors="replace").strip()[:_REASON_CHARACTERS])
 
     async def _exchange(self) -> tuple[int, bytes]:
-        reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._ssl)
+        reader, writer = await asyncio.open_connection(self._uri.host, self._uri.port, ssl=self._ssl)
         try:
             given = {name.lower(): value for name, value in self.handshake_headers().items()}
             connection = h11.Connection(h11.CLIENT)

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from liverpc.client.convert import read_json
@@ -42,11 +43,12 @@ class PushHandlers:
 
     def on(self, event: str, handler: PushHandler) -> Callable[[], None]:
         """Let ``handler`` answer ``event`` from now on, instead of another one. Returns what ends that."""
-        self._handlers[event] = handler
+        registered = partial(handler)  # tells two registrations of one function apart
+        self._handlers[event] = registered
         self._core.inbox.on_push = self._take
 
         def stop() -> None:
-            if self._handlers.get(event) is handler:
+            if self._handlers.get(event) is registered:
                 del self._handlers[event]
                 if not self._handlers:
                     self._core.inbox.on_push = None

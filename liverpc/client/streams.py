@@ -28,14 +28,15 @@ class Streams:
         self._calls = calls
         self._start = start
         self._say = say
-        self._requests: dict[Subscription, Call | None] = {}  # every stream, with the request being answered
-        self._topics: dict[str, list[Subscription]] = {}  # answered on this connection
+        self._streams: dict[Subscription, None] = {}  # in the order in which they were opened
+        self._requests: dict[Subscription, Call] = {}  # of those that wait for their answer
+        self._topics: dict[str, dict[Subscription, None]] = {}  # answered on this connection
         self._unheld: set[str] = set()  # topics to leave
 
     @property
     def quiescent(self) -> bool:
         """Whether every stream has a value or an error of this connection."""
-        return not any(stream.status in ("loading", "reconnecting") for stream in self._requests)
+        return not any(stream.status in ("loading", "reconnecting") for stream in self._streams)
 
     def add(self, subscription: Subscription) -> None:
         """Ask for it, on this and every later connection; TypeError when its arguments have no JSON form."""
@@ -46,19 +47,21 @@ class Streams:
             partial(self._answered, subscription),
             stream=True,
         )
+        self._streams[subscription] = None
         self._requests[subscription] = call
         self._start(call)
 
     def remove(self, subscription: Subscription) -> None:
         """Stop listening. Harmless when done already."""
-        if subscription not in self._requests:
+        if subscription not in self._streams:
             return
-        request = self._requests.pop(subscription)
+        del self._streams[subscription]
+        request = self._requests.pop(subscription, None)
         if request is not None:
             self._calls.cancel(request)
         topic = subscription.topic
         if topic is not None and subscription in self._topics.get(topic, ()):
-            self._topics[topic].remove(subscription)
+            del self._topics[topic][subscription]
             if not self._topics[topic]:
                 del self._topics[topic]
                 self._unheld.add(topic)
@@ -68,10 +71,10 @@ class Streams:
 
     def reopen(self) -> list[Call]:
         """Ask again for every stream that is not asked for. Returns all unanswered requests."""
-        for subscription, request in self._requests.items():
-            if request is None:
+        for subscription in self._streams:
+            if subscription not in self._requests:
                 self.add(subscription)
-        return [request for request in self._requests.values() if request is not None]
+        return [self._requests[subscription] for subscription in self._streams]
 
     def forget_connection(self) -> None:
         """The connection is gone, and with it what the server knew of our topics."""
@@ -83,25 +86,25 @@ class Streams:
 
         Whoever opens a stream waits on when the connection is lost, for as long as was agreed.
         """
-        for subscription, request in self._requests.items():
-            if request is not None and subscription.answered:
+        for subscription, request in tuple(self._requests.items()):
+            if subscription.answered:
                 self._calls.cancel(request)
-                self._requests[subscription] = None
-        return {request for request in self._requests.values() if request is not None}
+                del self._requests[subscription]
+        return set(self._requests.values())
 
     def suspend(self) -> None:
         """Tell every stream that the connection is lost."""
-        for subscription in tuple(self._requests):
-            if subscription in self._requests:  # a callback may have left it, or closed the client
+        for subscription in tuple(self._streams):
+            if subscription in self._streams:  # a callback may have left it, or closed the client
                 subscription.suspend()
 
     def drop(self) -> list[Subscription]:
         """Forget everything. Returns the streams, which nobody keeps up to date any more."""
-        requests, self._requests = self._requests, {}
-        for request in requests.values():
-            if request is not None:
-                self._calls.cancel(request)
-        return list(requests)
+        for request in self._requests.values():
+            self._calls.cancel(request)
+        self._requests.clear()
+        streams, self._streams = self._streams, {}
+        return list(streams)
 
     # -- frames
 
@@ -119,11 +122,11 @@ class Streams:
         self._say_goodbyes()
 
     def _answered(self, subscription: Subscription, call: Call) -> None:
-        self._requests[subscription] = None
+        del self._requests[subscription]
         outcome = call.outcome
         if isinstance(outcome, Reply):
             if outcome.topic is not None:
-                self._topics.setdefault(outcome.topic, []).append(subscription)
+                self._topics.setdefault(outcome.topic, {})[subscription] = None
                 self._unheld.discard(outcome.topic)
             subscription.load(outcome)
         elif outcome is not None:
@@ -136,7 +139,7 @@ class Streams:
         Not while a stream request is being answered: it may be about such a topic, and the server might
         handle it before the goodbye.
         """
-        if not self._unheld or any(self._requests.values()):
+        if not self._unheld or self._requests:
             return
         for topic in sorted(self._unheld):
             if topic not in self._topics and not is_reserved(topic):

@@ -16,12 +16,12 @@ from typing import Any, Generic, Self, TypeVar, overload
 
 from liverpc._types import P, R, Rpc, Stream, T
 from liverpc.client import aio, batch, handles
+from liverpc.client.aio import ClientCounters, opener
 from liverpc.client.batch import Reply
 from liverpc.client.connection import Connection
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.inbox import Health
-from liverpc.client.opening import opener
 from liverpc.client.options import CallOptions
 from liverpc.client.portal import Portal
 from liverpc.client.subscription import StreamStatus
@@ -127,9 +127,9 @@ class Client:
         return self._session.portal.do(lambda: self._client.quiescent)
 
     @property
-    def dropped(self) -> int:
-        """How many calls :meth:`fire` has dropped."""
-        return self._client.dropped
+    def counters(self) -> ClientCounters:
+        """What was refused and dropped so far; the next ones are another object."""
+        return self._client.counters
 
     def wait_quiescent(self, timeout: float | None = None) -> None:
         """Return when :attr:`quiescent` is true.

@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.uri import WebSocketURI, parse_uri
 
 from liverpc.client.preflight import AUTH_PATH, Preflight
 from liverpc.client.socket import Connector, HandshakeRefused, Socket, SocketClosed
@@ -47,8 +48,8 @@ def websocket_connector(
     at most 40 seconds: a server that has nothing to say is not taken for a dead one.
 
     Raises:
-        ConfigError: ``url`` is no WebSocket URL, ``ssl`` is given for one without TLS, ``auth`` is no path, or
-            a header cannot be sent.
+        ConfigError: ``url`` is no WebSocket URL or its credentials cannot be sent, ``ssl`` is given for one
+            without TLS, ``auth`` is no path, a header cannot be sent, or there are credentials in both.
     """
     for name, value in (headers or {}).items():
         # Found by those who send them, it would be in an error with the value, which is often a secret.
@@ -57,6 +58,9 @@ def websocket_connector(
                 f"connect(headers=...): {name!r} cannot be sent: names are tokens, and values are Latin-1 text "
                 "without line breaks, control characters and spaces around it"
             )
+    uri = _parse(url)
+    if uri.user_info is not None and any(name.lower() == "authorization" for name in headers or {}):
+        raise ConfigError("connect(): there are credentials in the URL and as a header; give one of them")
     ping = min(_PING_SECONDS, config.silence_seconds / 2)
     tls: dict[str, Any] = {} if ssl is None else {"ssl": ssl}  # websockets refuses ssl=None for wss://
     dial = partial(
@@ -74,8 +78,6 @@ def websocket_connector(
     )
     try:
         dial()  # opens nothing, but checks
-    except InvalidURI as error:  # the URL itself stays out of the text: it may hold credentials
-        raise ConfigError(f"connect() takes a URL such as wss://example.org/ws; here {error.msg}") from None
     except ValueError as error:
         raise ConfigError(f"connect(): {error}") from None
 
@@ -85,7 +87,7 @@ def websocket_connector(
         if not path.startswith("/"):
             raise ConfigError(f"connect(auth=...) takes True or a path such as {AUTH_PATH!r}, not {path!r}")
         # Half of the time for the attempt: if it is the auth request that hangs, the failure can say so.
-        preflight = Preflight(url, path, headers or {}, timeout=config.connect_timeout / 2, ssl=ssl)
+        preflight = Preflight(uri, path, headers or {}, timeout=config.connect_timeout / 2, ssl=ssl)
 
     async def connector() -> Socket:
         sent = headers
@@ -101,6 +103,22 @@ def websocket_connector(
             raise ConnectionError(f"the server does not speak WebSocket: {error}") from error
 
     return connector
+
+
+def _parse(url: str) -> WebSocketURI:
+    """Take the URL apart. It stays out of the errors, and so does what parsers say of it: it may hold credentials."""
+    try:
+        uri = parse_uri(url)
+        if uri.user_info is None or ":" not in uri.user_info[0]:  # which Basic authorization cannot express
+            return uri
+    except InvalidURI as error:
+        raise ConfigError(f"connect() takes a URL such as wss://example.org/ws; here {error.msg}") from None
+    except ValueError:
+        pass
+    raise ConfigError(
+        "connect() takes a URL such as wss://user:password@example.org:8443/ws; in this one the host, the port or the "
+        "credentials cannot be read: percent-encode special characters, and no colon may be in the user's name"
+    )
 
 
 class _Dial(connect):

@@ -124,7 +124,7 @@ def _equals(from_: Any, field: str) -> Callable[..., bool]:
 async def holds(predicate: Callable[..., Verdict], ctx: Context[Any], args: Sequence[Any]) -> bool:
     """Whether a predicate, sync or async, lets a caller pass."""
     verdict = predicate(ctx, *args)
-    if isinstance(verdict, Awaitable):  # always true: to be awaited before its truth is tested
+    if inspect.isawaitable(verdict):  # always true: to be awaited before its truth is tested
         verdict = await verdict
     return bool(verdict)
 

@@ -58,7 +58,7 @@ class Guard:
             with _refusing(ctx):
                 verdict = check(ctx)
             # Not only what `async def` checks return: a lambda may hand on another function's coroutine, which
-            # would pass for a yes if it were not awaited.
+            # would pass for a yes if it were not awaited. inspect.isawaitable() takes twice as long.
             if isinstance(verdict, Awaitable):
                 return verdict
             if verdict is False:

@@ -35,7 +35,7 @@ class Hooks(msgspec.Struct):
 
         Args:
             background: Owns what the hook leaves to await.
-            path: Of the call it happened in.
+            path: Of the call it happened in, or what stands for one, such as ``__connect__``.
             error: What happened.
             ctx: Of the call; None where there is none.
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
-from liverpc.wire.codec import batch_reply, reply
+from liverpc.telemetry import Counters
+from liverpc.wire.codec import batch_reply, error_body, reply
 
 if TYPE_CHECKING:
     from liverpc.declare.context import Context
 
 __all__ = ["BatchReplies", "BatchSlot", "Follower", "answer", "check_size"]
+
+_NO_ROOM = LiveError(
+    ErrorCode.PAYLOAD_TOO_LARGE,
+    "the reply to the batch would be larger than clients take; ask for this alone, or in pages",
+)
 
 
 class Follower(Protocol):
@@ -26,49 +32,94 @@ class Follower(Protocol):
         """The answer was sent, and nothing took its place."""
         ...
 
+    def abandon(self, error: BaseException) -> None:
+        """The answer cannot be sent, because of ``error``, which takes its place."""
+        ...
+
 
 class BatchReplies:
     """Collects the answers to one batch, and sends them as one frame when all are there.
 
+    When that frame would be too large, ``PAYLOAD_TOO_LARGE`` takes the place of as many answers as needed, the
+    longest first (docs/protocol.md section 4).
+
     Args:
         connection: The caller.
         size: How many answers there will be.
+        largest: What clients take in one frame, which they count in UTF-16 code units.
+        counters: Of the server.
         then: Called after each answer but the last.
     """
 
-    __slots__ = ("_bodies", "_connection", "_followers", "_missing", "_then")
+    __slots__ = ("_bodies", "_calls", "_connection", "_counters", "_followers", "_largest", "_missing", "_then")
 
-    def __init__(self, connection: Connection, size: int, then: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        size: int,
+        *,
+        largest: int,
+        counters: Counters,
+        then: Callable[[], object] | None = None,
+    ) -> None:
         self._then = then
         self._connection = connection
+        self._largest = largest
+        self._counters = counters
         self._bodies = [b""] * size
+        self._calls = [""] * size
         self._missing = size
-        self._followers: list[tuple[int, Follower]] = []
+        self._followers: dict[int, Follower] = {}
         if not size:
             self._send()
 
-    def put(self, position: int, body: bytes, follower: Follower | None) -> None:
-        """The answer to one call; it is sent, and ``follower`` behind it, when the last one came."""
+    def put(self, position: int, call: str, body: bytes, follower: Follower | None) -> None:
+        """The answer to one call; it is sent, and ``follower`` behind it, when the last one came.
+
+        Args:
+            position: Of the call in the batch.
+            call: Its id.
+            body: The answer.
+            follower: What must come directly behind the reply.
+        """
         self._bodies[position] = body
+        self._calls[position] = call
         self._missing -= 1
         if follower is not None:
-            self._followers.append((position, follower))
+            self._followers[position] = follower
         if not self._missing:
             self._send()
         elif self._then is not None:
             self._then()
 
     def _send(self) -> None:
-        following: list[Follower] = []
-        for position, follower in self._followers:
+        for position, follower in list(self._followers.items()):
             body = follower.instead()
-            if body is None:
-                following.append(follower)
-            else:
+            if body is not None:
                 self._bodies[position] = body
-        self._connection.send(batch_reply(self._bodies))
-        for follower in following:
+                del self._followers[position]
+        payload = batch_reply(self._bodies)
+        if len(payload) > self._largest and (surplus := _units(payload) - self._largest) > 0:
+            self._shorten(surplus)
+            payload = batch_reply(self._bodies)
+        self._connection.send(payload)
+        for follower in self._followers.values():
             follower.follow()
+
+    def _shorten(self, surplus: int) -> None:
+        units = [_units(body) for body in self._bodies]
+        for position in sorted(range(len(units)), key=units.__getitem__, reverse=True):
+            body = error_body(self._calls[position], _NO_ROOM)
+            saved = units[position] - _units(body)
+            if saved <= 0:  # what is left are long ids, which have to be repeated
+                continue
+            self._bodies[position] = body
+            self._counters.batch_answers_replaced += 1
+            if (follower := self._followers.pop(position, None)) is not None:
+                follower.abandon(_NO_ROOM)
+            surplus -= saved
+            if surplus <= 0:
+                return
 
 
 class BatchSlot:
@@ -90,7 +141,7 @@ def answer(ctx: Context[Any], body: bytes, follower: Follower | None = None) -> 
         follower: What must come directly behind the answer.
     """
     if ctx.slot is not None:
-        ctx.slot.replies.put(ctx.slot.position, body, follower)
+        ctx.slot.replies.put(ctx.slot.position, ctx.call or "", body, follower)
         return
     if ctx.call is not None:
         ctx.connection.send(reply(ctx.call, body))
@@ -108,9 +159,14 @@ def check_size(result: bytes, largest: int) -> None:
     Raises:
         LiveError: ``PAYLOAD_TOO_LARGE``.
     """
-    units = len(result.decode().encode("utf-16-le")) // 2
+    units = _units(result)
     if units > largest:
         raise LiveError(
             ErrorCode.PAYLOAD_TOO_LARGE,
             f"the result has {units} characters, clients take at most {largest}; return it in pages",
         )
+
+
+def _units(text: bytes) -> int:
+    """The UTF-16 code units of a UTF-8 text."""
+    return len(text.decode().encode("utf-16-le")) // 2

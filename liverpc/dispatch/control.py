@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
@@ -11,7 +10,7 @@ from typing import Any
 from liverpc.declare.context import Context, Services
 from liverpc.declare.hooks import Hooks
 from liverpc.hub.connection import Connection
-from liverpc.hub.tasks import EXITS
+from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.subscribe import Streams
 from liverpc.wire.codec import encode
 from liverpc.wire.control import decode_object
@@ -110,9 +109,9 @@ class Controls:
     async def _wait(self, ctx: Context[Any], waiting: Awaitable[Any], then: Callable[[], object]) -> None:
         try:
             await waiting
-        except (*EXITS, asyncio.CancelledError):
-            raise
         except BaseException as error:  # as above
+            if passes(error, gone=ctx.connection.closed):
+                raise
             _failed(ctx, error)
         finally:
             then()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
+from inspect import isawaitable
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -91,15 +91,22 @@ class LiveEndpoint:
             return None
         try:
             verdict = self._on_connect(request)
-        except Reject as reject:
-            return _refusal(reject)
-        return self._decided(verdict) if inspect.isawaitable(verdict) else verdict
+        except Exception as error:
+            return self._refused(error)
+        return self._decided(verdict) if isawaitable(verdict) else verdict
 
     async def _decided(self, verdict: Awaitable[Any]) -> Any | Refuse:
         try:
             return await verdict
-        except Reject as reject:
-            return _refusal(reject)
+        except Exception as error:
+            return self._refused(error)
+
+    def _refused(self, error: Exception) -> Refuse:
+        """What ``on_connect`` raised as a refusal; what is none goes on to the transport, which logs it."""
+        if isinstance(error, Reject):
+            return _refusal(error)
+        self._report("__connect__", error, None)
+        raise error
 
     def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> LiveSession:
         hub = self._hub
@@ -129,7 +136,7 @@ class LiveEndpoint:
             telemetry=self._telemetry,
             background=self._background,
             limits=self._limits,
-            gone=self._on_disconnect,
+            on_disconnect=self._on_disconnect,
         )
 
     def _user_id(self, user: Any) -> str | None:

@@ -29,7 +29,7 @@ from liverpc.declare.replies import BatchReplies, BatchSlot, answer, check_size
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
-from liverpc.hub.tasks import EXITS, is_cancelled
+from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.subscribe import Opening, Streams
 from liverpc.telemetry import Telemetry
 from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
@@ -74,6 +74,7 @@ class Pipeline:
         self._hooks = hooks
         self._middlewares = middlewares
         self._now = services.hub.monotonic
+        self._counters = telemetry.counters
         self._outcomes = Outcomes(telemetry, self._now)
         self._largest = services.hub.limits.reply_bytes - _ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
@@ -110,10 +111,10 @@ class Pipeline:
                     self.call(connection, call, BatchSlot(replies, position))
 
             # Not within the answer of the call before.
-            replies = BatchReplies(connection, len(calls), then=lambda: connection.calls.call_soon(proceed))
+            replies = self._replies(connection, len(calls), then=lambda: connection.calls.call_soon(proceed))
             proceed()
         else:
-            replies = BatchReplies(connection, len(calls))
+            replies = self._replies(connection, len(calls))
             for position, call in enumerate(calls):
                 self.call(connection, call, BatchSlot(replies, position))
 
@@ -129,9 +130,13 @@ class Pipeline:
         """The same for all calls of a batch; one that has too many gets a single answer, without an id."""
         if len(calls) > BATCH_MAX:
             calls = (CallFrame(),)
-        replies = BatchReplies(connection, len(calls))
+        replies = self._replies(connection, len(calls))
         for position, call in enumerate(calls):
             self.refuse(connection, call, error, BatchSlot(replies, position))
+
+    def _replies(self, connection: Connection, size: int, then: Callable[[], object] | None = None) -> BatchReplies:
+        largest = self._services.hub.limits.reply_bytes
+        return BatchReplies(connection, size, largest=largest, counters=self._counters, then=then)
 
     # -- the ways to answer on a path
 
@@ -224,10 +229,8 @@ class Pipeline:
                         answer(ctx, ok_body(ctx.call or "", encoded))
                     elif ctx.call is not None:
                         ctx.connection.link.send(reply_frame(ctx.call, encoded))
-            except EXITS:
-                raise
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and self._ends(ctx):
+            except BaseException as error:  # as above
+                if passes(error, gone=ctx.connection.closed):
                     finished(entry, ctx, args, str(ErrorCode.DISCONNECTED), None)
                     raise
                 failed(entry, ctx, args, error)
@@ -260,13 +263,6 @@ class Pipeline:
 
         return begin
 
-    def _ends(self, ctx: Context[Any]) -> bool:
-        """Whether a cancellation is meant for the call: the client is gone, or the server stops.
-
-        Otherwise something the handler waited for was cancelled by somebody else.
-        """
-        return ctx.connection.closed or is_cancelled()
-
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
         if entry.kind != "rpc":
@@ -283,6 +279,7 @@ class Pipeline:
     async def _execute_all(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         """With middleware and ``before_execute`` in their places."""
         opening: Opening | None = None
+        over = False
 
         async def core(ctx: Context[Any]) -> Any:
             nonlocal opening
@@ -293,10 +290,14 @@ class Pipeline:
                 if isawaitable(verdict):
                     await verdict
             result = await self._execute(entry, ctx, args)
-            if isinstance(result, Opening):
-                opening = result
-                return opening.value
-            return result
+            if not isinstance(result, Opening):
+                return result
+            if over:  # a middleware has not waited for what it began
+                late = RuntimeError("a middleware returned before its next() did")
+                result.abandon(late)
+                raise late
+            opening = result
+            return opening.value
 
         try:
             result = await compose(self._middlewares, core)(ctx)
@@ -304,6 +305,8 @@ class Pipeline:
             if opening is not None:
                 opening.abandon(error)
             raise
+        finally:
+            over = True
         if opening is None:
             return result
         opening.value = result

@@ -37,8 +37,8 @@ class LiveSession:
         "_controls",
         "_counters",
         "_depth",
-        "_gone",
         "_hub",
+        "_on_disconnect",
         "_pipeline",
         "_runners",
         "_shallow",
@@ -57,7 +57,7 @@ class LiveSession:
         telemetry: Telemetry,
         background: Background,
         limits: Limits,
-        gone: Callable[[Connection, int, str], object],
+        on_disconnect: Callable[[Connection, int, str], object],
     ) -> None:
         self._connection = connection
         self._hub = hub
@@ -70,7 +70,7 @@ class LiveSession:
         self._background = background
         self._depth = limits.depth
         self._shallow = 2 * limits.depth
-        self._gone = gone
+        self._on_disconnect = on_disconnect
 
     @property
     def running(self) -> int:
@@ -118,7 +118,7 @@ class LiveSession:
             self._telemetry.connection_closed.emit(
                 ConnectionClosed(connection.id, connection.user_id, code, reason, seconds)
             )
-        self._gone(connection, code, reason)
+        self._on_disconnect(connection, code, reason)
 
     def _ignore(self, ignored: Ignored, payload: bytes, text: bool) -> None:
         self._counters.frames_ignored += 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
-from typing import Literal
+from inspect import isawaitable
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,13 +33,23 @@ class Web:
             a missing endpoint is a refusal for good.
         origins: Which pages may use it, as for the WebSocket.
         hooks: Of the application; ``authenticate`` is looked up at each request.
+        report: ``(path, error, ctx)``: told when ``authenticate`` fails.
         state: What ``/readyz`` says.
     """
 
-    def __init__(self, *, auth_path: str, origins: Origins, hooks: Hooks, state: Callable[[], State]) -> None:
+    def __init__(
+        self,
+        *,
+        auth_path: str,
+        origins: Origins,
+        hooks: Hooks,
+        report: Callable[[str, BaseException, Any], object],
+        state: Callable[[], State],
+    ) -> None:
         self._auth_path = auth_path
         self._origins = origins
         self._hooks = hooks
+        self._report = report
         self._state = state
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
@@ -81,7 +91,7 @@ class Web:
             return HttpResponse(204)
         try:
             verdict = self._hooks.authenticate(request)
-            if inspect.isawaitable(verdict):
+            if isawaitable(verdict):
                 verdict = await verdict
             if verdict is None or verdict is True:
                 return HttpResponse(204)
@@ -93,6 +103,7 @@ class Web:
         except Reject as reject:
             status = reject.close_code - FIRST_APPLICATION_CODE
             return HttpResponse(status, f"{reject.reason or reject.code}\n".encode())
-        except Exception:
+        except Exception as error:
             log.exception("the hook authenticate failed")
+            self._report("__auth__", error, None)
             return HttpResponse(500, b"internal error\n")

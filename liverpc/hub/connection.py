@@ -128,6 +128,8 @@ class Connection:
     async def ask(self, event: str, data: Any = None, *, timeout: float = 5.0) -> Any:  # noqa: ASYNC109
         """Ask this client something, and wait for what it answers.
 
+        A call that asks its own client does not count towards ``limits.calls_in_flight`` while it waits.
+
         Args:
             event: Which of the client's handlers is asked.
             data: For it; anything with a JSON form.
@@ -139,7 +141,8 @@ class Connection:
         Raises:
             PushFailed: The client answered with an error, whose text this is, or is gone.
             LiveError: ``TIMEOUT``: no answer in time. ``OVERLOADED``: ``limits.requests_in_flight`` of this
-                connection are unanswered.
+                connection are unanswered. A handler that does not catch it fails with it: the handler's caller gets
+                this code and text.
             TypeError: ``data`` has no JSON form.
         """
         return await self._requests.ask(self, event, data, timeout)

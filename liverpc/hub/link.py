@@ -104,7 +104,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: dict[str, str] = {}
-    cookies: tuple[str, ...] = ()  #: the value of one ``Set-Cookie`` header each, such as ``"sid=1; HttpOnly"``
+    cookies: tuple[str, ...] = ()  #: the value of one ``Set-Cookie`` header each, such as ``"sid=1; Path=/; HttpOnly"``
 
     def __post_init__(self) -> None:
         if not isinstance(self.body, bytes):
@@ -124,8 +124,9 @@ class Link(Protocol):
 
         False when the socket is closing or closed: the frame went nowhere. While the socket is full, at most
         ``Limits.outbox_bytes`` and ``Limits.outbox_frames`` wait for it: with more the connection is closed
-        with 1013 and counted. A socket that is not full takes a frame of any size. Never calls back into
-        the session before it returned.
+        with 1013 and counted. A socket that is not full takes a frame of any size; a transport that cannot write
+        at once may end it likewise when several times ``outbox_bytes`` are sent before it does. Never calls back
+        into the session before it returned.
         """
         ...
 

@@ -48,8 +48,9 @@ class Requests:
         self._open[connection] = waiting
         answer = waiting[ref] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(seconds):
-                return await answer
+            with connection.calls.asking():
+                async with asyncio.timeout(seconds):
+                    return await answer
         except TimeoutError:
             raise LiveError(ErrorCode.TIMEOUT, f"the client did not answer {event!r} within {seconds:g} s") from None
         finally:

@@ -6,14 +6,15 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any, Generic, TypeVar
 
 from liverpc.hub.link import Link
 
-__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "is_cancelled"]
+__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "passes"]
 
 log = logging.getLogger("liverpc.tasks")
 
@@ -23,10 +24,18 @@ EAGER = sys.version_info >= (3, 12)  # tasks may run their first step at once
 EXITS = (SystemExit, KeyboardInterrupt)  # what goes through when everything else a function may raise is caught
 
 
-def is_cancelled() -> bool:
-    """Whether the running task itself was cancelled; otherwise it was something that it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def passes(error: BaseException, *, gone: bool = False) -> bool:
+    """Whether what the application's code raised ends the running task, too; anything else is a failure of that code.
+
+    Args:
+        error: What it raised. One of ``EXITS`` passes, and so does a cancellation of the running task; that of
+            something the task only waited for does not.
+        gone: The client it worked for has left: then every cancellation passes.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return gone or (task is not None and task.cancelling() > 0)
+    return isinstance(error, EXITS)
 
 
 class RunningCalls(Generic[K]):
@@ -38,16 +47,17 @@ class RunningCalls(Generic[K]):
     Args:
         context: To copy.
         link: Reading from it stops while there are too many, until half of them are done.
-        most: How many there may be.
+        most: How many there may be, besides one for each open :meth:`asking`.
     """
 
-    __slots__ = ("_context", "_holding", "_link", "_loop", "_most", "_soon", "of")
+    __slots__ = ("_asking", "_context", "_holding", "_link", "_loop", "_most", "_soon", "of")
 
     def __init__(self, context: contextvars.Context, link: Link, most: int) -> None:
         self._context = context
         self._link = link
         self._most = most
         self._holding = False
+        self._asking = 0  # questions the client has to answer
         self._soon = 0  # callbacks that wait for their turn
         self._loop: asyncio.AbstractEventLoop | None = None  # of the first task
         self.of: dict[K, asyncio.Task[Any]] = {}  # what it does, in order of start
@@ -71,14 +81,32 @@ class RunningCalls(Generic[K]):
         else:
             task = asyncio.Task(coroutine, loop=loop, name="call", context=self._context.copy())
         self.of[what] = task
-        if len(self.of) >= self._most and not self._holding:
+        if len(self.of) - self._asking >= self._most and not self._holding:
             self._holding = True
             self._link.hold()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Wait in it for what the client has to say: one call more may run, lest nobody reads the answer.
+
+        Usually it is a call that waits, and this gives its place to another one.
+        """
+        self._asking += 1
+        if self._holding and len(self.of) - self._asking < self._most:
+            self._holding = False
+            self._link.release()
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if not self._holding and len(self.of) - self._asking >= self._most:
+                self._holding = True
+                self._link.hold()
 
     def finished(self, what: K) -> None:
         """The last thing a task does. A done callback would cost one more loop callback per call."""
         self.of.pop(what, None)
-        if self._holding and len(self.of) <= self._most // 2:
+        if self._holding and len(self.of) - self._asking <= self._most // 2:
             self._holding = False
             self._link.release()
 

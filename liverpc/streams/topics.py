@@ -7,7 +7,6 @@ error on healthy streams, whose clients ask for their topics before they ask for
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Sequence
@@ -21,7 +20,7 @@ from liverpc.declare.hooks import Hooks
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.hub.tasks import EXITS, is_cancelled
+from liverpc.hub.tasks import EXITS, passes
 from liverpc.telemetry import Subscribed, Telemetry
 from liverpc.wire.codec import encode
 from liverpc.wire.names import topic_fault
@@ -96,7 +95,7 @@ class BareTopics:
                 _answer(connection, topic, ref, str(ErrorCode.INVALID_TOPIC))
         if self._hooks.on_topic is None:
             for topic in usable:
-                if topic in connection.subscriptions:
+                if self._listens(connection, topic):
                     _answer(connection, topic, ref, None)
             return
         request = _Request(ctx, usable, ref)
@@ -145,10 +144,8 @@ class BareTopics:
             while waiting is not None:
                 try:
                     verdict = await waiting
-                except EXITS:
-                    raise
                 except BaseException as error:  # the client waits for an answer, about the topics behind, too
-                    if isinstance(error, asyncio.CancelledError) and (ctx.connection.closed or is_cancelled()):
+                    if passes(error, gone=ctx.connection.closed):
                         raise
                     verdict = _failed(ctx, request.topics[0], error)
                 self._decided(request, verdict)

@@ -26,8 +26,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _HIGH_WATER = 65_536  # unsent bytes from which on the peer's messages wait: who does not read may not ask
+_BURST = 4  # times the outbox: what may be sent to a socket that is not full before it is written
 _IDLE_TEXT = b'{"type":"ping"}'
-_GONE = (OSError, RuntimeError)  # what servers raise when a peer has left
+_GONE = (OSError, RuntimeError)  # what servers raise when a peer has left; TimeoutError is an OSError
 
 
 class AsgiSocket:
@@ -36,6 +37,10 @@ class AsgiSocket:
     The task that the ASGI server made for the connection reads; a task of ours writes, so that nobody who sends waits
     for a peer, and so that the answers to all messages that are at hand are written in a row: their client then wakes
     up once. To the link a socket is full while the ASGI server has not taken the last frame.
+
+    It takes nothing before the turn is over, so what is sent in one turn, such as a snapshot and the events held back
+    for it, may be four times ``Limits.outbox_bytes``, or a single frame of any size. With more the connection is closed
+    with 1013 and counted, as one is that does not read.
     """
 
     def __init__(self, listener: Listener, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,6 +59,7 @@ class AsgiSocket:
         self._out: deque[bytes] = deque()
         self._latest: dict[object, bytes] = {}  # waits behind `out`, by key
         self._out_bytes = 0
+        self._burst = _BURST * listener.limits.outbox_bytes
         self._full = False  # the ASGI server has not taken the last frame
         self._news = asyncio.Event()  # there is something to write
         self._room = asyncio.Event()  # something was written, or a hold is gone
@@ -72,10 +78,10 @@ class AsgiSocket:
             if isinstance(verdict, Refuse):
                 self._counters.handshakes_refused += 1
             if isinstance(verdict, Refuse) and verdict.status < FIRST_CLOSE_CODE:
-                await refuse(self._scope, self._send, verdict)
+                await refuse(self._scope, self._send_promptly, verdict)
                 return
             subprotocol = None if isinstance(admitted, Refuse) else admitted.subprotocol
-            await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+            await self._send_promptly({"type": "websocket.accept", "subprotocol": subprotocol})
             if isinstance(verdict, Refuse):
                 self.close(verdict.status, verdict.text)
             elif not isinstance(admitted, Refuse) and self._goodbye is None:
@@ -195,6 +201,11 @@ class AsgiSocket:
 
     async def _next(self) -> Message:
         return await self._receive()
+
+    async def _send_promptly(self, message: Message) -> None:
+        """Nothing else watches over what is sent before the connection is open."""
+        async with asyncio.timeout(self.limits.connect_seconds):
+            await self._send(message)
 
     def _open(self, endpoint: Endpoint, request: ConnectRequest, verdict: Any) -> None:
         try:
@@ -318,7 +329,7 @@ class AsgiSocket:
         self._out_bytes += size
         if not self._news.is_set():
             self._news.set()
-        if not self._full:
+        if not self._full and (self._out_bytes <= self._burst or len(self._out) == 1):
             return True
         if self._out_bytes > self.limits.outbox_bytes:
             self._counters.outbox_overflows += 1

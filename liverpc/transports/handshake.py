@@ -8,17 +8,18 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from inspect import isawaitable, iscoroutine
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from liverpc.config import Limits
 from liverpc.errors import ConfigError
 from liverpc.hub.link import Application, ConnectRequest, Endpoint, Refuse
 
-__all__ = ["Admission", "Network", "clip", "header_map", "networks", "verdict_of"]
+__all__ = ["Admission", "Proxy", "clip", "header_map", "proxies_of", "verdict_of"]
 
 log = logging.getLogger("liverpc.transports")
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+UNIX: Final = "unix"
+Proxy: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network | Literal["unix"]
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_REASON = 123  # bytes: what a close frame has room for
@@ -37,7 +38,7 @@ class Admission:
         application: What is served.
         now: A clock that never goes back, in seconds.
         start: Runs a decision that takes time as a task.
-        proxies: Peers whose word about whom they speak for is taken, see :func:`networks`.
+        proxies: Peers whose word about whom they speak for is taken, see :func:`proxies_of`.
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class Admission:
         *,
         now: Callable[[], float],
         start: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
-        proxies: tuple[Network, ...] = (),
+        proxies: tuple[Proxy, ...] = (),
     ) -> None:
         self.deciding: set[asyncio.Task[Any]] = set()  #: decisions under way
         self._application = application
         self._limits = application.limits
         self._start = start
-        self._proxies = proxies
+        self._proxies = [proxy for proxy in proxies if not isinstance(proxy, str)]
+        self._trusts_unix = UNIX in proxies
         self._upgrades = _Upgrades(application.limits, now)
         self._warned = False
 
@@ -63,7 +65,7 @@ class Admission:
         of it may be invented. What is no address ends the search. ``X-Forwarded-Proto`` is taken from the
         nearest proxy.
         """
-        if not self._proxies or not self._trusts(_parsed(address)):
+        if not (self._trusts(_parsed(address)) if address else self._trusts_unix):
             return address, secure
         if proto := headers.get("x-forwarded-proto"):
             secure = proto.rpartition(",")[2].strip().lower() in ("https", "wss")
@@ -179,19 +181,21 @@ class _Upgrades:
         return passed
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Trusted proxies: addresses such as ``10.0.0.7`` or networks such as ``10.0.0.0/8``.
+def proxies_of(texts: Iterable[str]) -> tuple[Proxy, ...]:
+    """Trusted proxies: addresses such as ``10.0.0.7``, networks such as ``10.0.0.0/8``, and ``unix`` for all peers
+    without an address, such as those on a Unix socket.
 
     Raises:
-        ConfigError: One of them is neither.
+        ConfigError: One of them is none of these.
     """
-    found: list[Network] = []
+    found: list[Proxy] = []
     for text in texts:
         try:
-            found.append(ipaddress.ip_network(text, strict=False))
+            found.append(UNIX if text == UNIX else ipaddress.ip_network(text, strict=False))
         except ValueError:
             raise ConfigError(
-                f"trusted_proxies takes addresses and networks such as '10.0.0.7' or '10.0.0.0/8', not {text!r}"
+                "trusted_proxies takes addresses and networks such as '10.0.0.7' or '10.0.0.0/8', and 'unix', "
+                f"not {text!r}"
             ) from None
     return tuple(found)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from liverpc.hub.link import Application, HttpRequest, HttpResponse, Refuse
-from liverpc.hub.tasks import EXITS, is_cancelled
+from liverpc.hub.tasks import passes
 from liverpc.transports.handshake import header_map
 from liverpc.transports.wheel import Holder
 
@@ -85,10 +85,8 @@ async def respond(application: Application, request: HttpRequest) -> HttpRespons
         if application.endpoint(request.path) is not None:
             return HttpResponse(426, b"a WebSocket client is needed here\n", {"Upgrade": "websocket"})
         return await application.http(request)
-    except EXITS:
-        raise
     except BaseException as error:  # whatever it is, the peer waits for an answer
-        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+        if passes(error):
             raise
         log.exception("a plain HTTP request failed")
         return _FAILED

@@ -15,7 +15,7 @@ from websockets.frames import Frame, Opcode
 from liverpc.config import Limits
 from liverpc.hub.link import Application
 from liverpc.transports.drain import see_off
-from liverpc.transports.handshake import Admission, Network
+from liverpc.transports.handshake import Admission, Proxy
 from liverpc.transports.http import PlainHttp
 from liverpc.transports.wheel import Wheel
 from liverpc.transports.writing import OPEN, Writing
@@ -50,7 +50,7 @@ class Listener:
         *,
         fast: bool | None = None,
         context: contextvars.Context | None = None,
-        proxies: tuple[Network, ...] = (),
+        proxies: tuple[Proxy, ...] = (),
     ) -> None:
         self.application = application
         self.limits = limits = application.limits

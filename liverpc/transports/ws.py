@@ -327,8 +327,13 @@ class LiveProtocol(Reading, asyncio.Protocol):
         """Ping who is silent, give up on who stays so, and keep idle browser pages from reconnecting."""
         now, listener = self.wheel.now, self.listener
         if self.holds:
-            self.heard = now  # we do not listen: silence proves nothing
-        if self.pinged > self.heard:
+            # We do not listen, so silence proves nothing. But a machine whose program is gone answers with a reset.
+            self.heard, due = now, self.pinged + listener.ping_turns
+            if now >= due:
+                self.pinged = now
+                self._queue(_PING)
+                due = now + listener.ping_turns
+        elif self.pinged > self.heard:
             due = self.pinged + listener.pong_turns
             if now >= due:
                 listener.counters.ping_timeouts += 1

@@ -101,3 +101,12 @@ async def test_server_whose_messages_never_leave_gives_up_the_connection(stuck_a
         await asyncio.sleep(10)
         assert serving.done()
         assert not what_is_left(server)
+
+
+async def test_server_stops_although_an_accept_never_leaves() -> None:
+    server, host = LiveServer({}, limits=QUICK), Host("websocket.accept")
+    async with server.lifespan():
+        serving = asyncio.create_task(server.asgi()(SCOPE, host.news.get, host.send))
+        await asyncio.sleep(1)
+    await serving
+    assert host.sent == ["websocket.accept"]

@@ -339,3 +339,27 @@ async def test_argument_may_have_keys_that_are_numbers() -> None:
 
     async with TestEnv(serve(functions={"same": same})) as env:
         assert await env.connect().call(remote("m/same"), {1: 2}) == {"1": 2}
+
+
+async def test_stream_that_opens_behind_its_middlewares_back_is_ended() -> None:
+    @live.stream("late")
+    async def late(ctx: Context[Any]) -> list[Any]:
+        await asyncio.sleep(1)
+        return []
+
+    begun: list[asyncio.Future[Any]] = []
+
+    async def impatient(ctx: Context[Any], proceed: Any) -> None:
+        begun.append(asyncio.ensure_future(proceed()))
+        await asyncio.wait(begun, timeout=0.1)
+
+    server = serve(functions={"late": late})
+    server.middleware(impatient)
+    async with server.lifespan():
+        peer = Peer(server)
+        peer.feed(b'{"rpc":"m/late","id":"1","stream":true}')
+        await asyncio.sleep(5)
+        assert server.subscribers("late") == 0
+        with pytest.raises(RuntimeError, match="before its next"):
+            await begun[0]
+        peer.leave()

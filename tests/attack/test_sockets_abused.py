@@ -459,3 +459,19 @@ async def test_auth_endpoint_takes_requests_of_its_own_pages_only(headers: bytes
         assert head.startswith(b"HTTP/1.1 %d " % status)
         assert (b"Access-Control-Allow-Origin" in head) == (status == 204)
         writer.close()
+
+
+@pytest.mark.realtime
+async def test_client_that_is_not_read_from_is_noticed_when_it_leaves() -> None:
+    @live
+    async def slow(ctx: Context[Any]) -> None:
+        await asyncio.sleep(1000)
+
+    limits = Limits(calls_in_flight=4, ping_seconds=0.2, close_seconds=0.5, linger_seconds=0.2, drain_seconds=0.1)
+    server = serve(functions={"slow": slow}, limits=limits)
+    async with server.serve(port=0) as at:
+        _, writer = await come(at)
+        writer.write(frame({"rpc": "m/slow", "id": "1"}) * 4)
+        await until(lambda: server.connections != [] and server.connections[0].calls.running == 4)
+        writer.transport.abort()
+        await nothing_is_left(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -100,6 +101,29 @@ async def test_the_path_and_the_origin_can_be_others() -> None:
     async with serving(door) as url, connect(url, config=QUICK, auth="/login", headers={"Origin": "https://a.example"}):
         ((line, headers),) = door.requests
     assert (line, headers["origin"]) == ("POST /login HTTP/1.1", "https://a.example")
+
+
+async def test_credentials_in_the_url_go_with_the_auth_request_and_with_the_handshake() -> None:
+    door = Door()
+    async with serving(door) as url, connect(url.replace("//", "//ann:p%40ss%C3%A4@"), config=QUICK, auth=True):
+        ((_, headers),) = door.requests
+    expected = "Basic " + base64.b64encode("ann:p@ssä".encode()).decode()
+    assert (headers["authorization"], door.handshakes[0]["authorization"]) == (expected, expected)
+    host = url.split("/")[2]
+    assert (headers["host"], headers["origin"]) == (host, f"http://{host}")
+
+
+@pytest.mark.parametrize("answer", ["401 Unauthorized", "503 Later", "hang up"])
+async def test_credentials_in_the_url_are_in_no_error(answer: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "liverpc")
+    async with serving(Door(answer)) as url:
+        config = ClientConfig(connect_timeout=0.2)
+        with pytest.raises(RpcError) as caught:
+            await connect(url.replace("//", "//ann:s3cret@"), config=config, auth=True).__aenter__()
+    basic = base64.b64encode(b"ann:s3cret").decode()
+    for text in (str(caught.value), caplog.text):
+        assert "s3cret" not in text
+        assert basic not in text
 
 
 async def test_without_auth_nothing_is_posted() -> None:

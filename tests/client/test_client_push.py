@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liverpc.client import Client, RpcError
+from liverpc.client import Client, ClientCounters, RpcError
 from liverpc.client.core import UNSENT_MAX
 from liverpc.client.inbox import Push
 from liverpc.client.push import PUSHES_MAX
@@ -109,6 +109,20 @@ async def test_a_later_handler_replaces_and_an_earlier_one_cannot_remove_it() ->
         assert (await answers(script.pipes[0]))[0]["data"] == "second"
 
 
+async def test_each_registration_of_the_same_handler_is_ended_by_its_own_stop_only() -> None:
+    script = Script()
+    async with client_of(script) as client:
+        first = client.on_push("confirm", double)
+        second = client.on_push("confirm", double)
+        first()
+        ask(script.pipes[0], data=21)
+        assert (await answers(script.pipes[0]))[0]["data"] == 42
+        second()
+        ask(script.pipes[0])
+        await asyncio.sleep(1.0)
+        assert len(await answers(script.pipes[0])) == 1
+
+
 @pytest.mark.parametrize("over", [-1, 0, 1])
 async def test_an_answer_fits_a_control_frame_or_is_an_error(over: int) -> None:
     text = "x" * (CONTROL_MAX_BYTES + over - len('{"type":"reply","ref":1,"data":""}'))
@@ -161,7 +175,7 @@ async def test_as_many_handlers_run_as_are_allowed_and_no_more() -> None:
         (refused,) = await answers(script.pipes[0])
         assert refused["ref"] == PUSHES_MAX
         assert "busy" in refused["error"]
-        assert client._connection.pushes.refused == 1
+        assert client.counters == ClientCounters(questions_refused=1)
         go.set()
         assert len(await answers(script.pipes[0], PUSHES_MAX + 1)) == PUSHES_MAX + 1
         ask(script.pipes[0], ref="again")
@@ -207,6 +221,7 @@ async def test_an_answer_to_a_lost_connection_is_not_sent_on_the_next() -> None:
         await ended.wait()
         await asyncio.sleep(1.0)
         assert [frame["type"] for frame in script.pipes[1].sent] == ["hello"]
+        assert client.counters == ClientCounters(answers_dropped=1)
 
 
 async def test_a_handler_may_close_the_client() -> None:

@@ -384,8 +384,9 @@ async def test_cancelled_at_any_moment_nothing_is_left(turns: int) -> None:
 
     async def use() -> None:
         async with client_of(script) as client:
-            call = asyncio.create_task(client.call(SEND))
-            pipe.answer(await pipe.request(), 1)
+            async with asyncio.TaskGroup() as group:
+                call = group.create_task(client.call(SEND))
+                pipe.answer(await pipe.request(), 1)
             assert await call == 1
             handle = client.stream(MESSAGES)
             async with asyncio.TaskGroup() as group:

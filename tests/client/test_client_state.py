@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from liverpc.client.core import UNSENT_MAX
+from liverpc.client import ClientCounters
+from liverpc.client.core import QUEUE_MAX, UNSENT_MAX
 from liverpc.client.failure import Failure, FailureClass
 from liverpc.client.socket import PreflightFailed
 from tests.client.client_kit import MESSAGES, SEND, Pipe, Script, accept, client_of, now, refuse, status_of, until
@@ -226,6 +227,7 @@ async def test_after_a_sleep_the_client_connects_anew_at_once() -> None:
         call = asyncio.create_task(client.using(timeout=1000.0).call(SEND))
         await asyncio.sleep(25.0)
         assert len(script.times) == 1
+        script.pipes[0].answers_close.clear()  # nobody is there to say goodbye to
         wall.slept = 600.0
         await asyncio.wait([call])
         error: Any = call.exception()
@@ -313,9 +315,25 @@ async def test_firing_tells_whether_it_was_sent() -> None:
         script.pipes[0].lose()
         await until(lambda: status_of(client) == "reconnecting")
         assert not client.fire(SEND, 2)
-        assert client.dropped == 1
+        assert client.counters == ClientCounters(fires_dropped=1)
         with pytest.raises(TypeError, match=r"fire\(\)"):
             client.fire("chat/send")  # type: ignore[arg-type]
+
+
+async def test_counters_are_a_snapshot_of_what_was_refused_and_dropped() -> None:
+    script = Script(accept(Pipe()), refuse(OSError("no")))
+    async with client_of(script, backoff_base=1e6, backoff_max=1e6) as client:
+        before = client.counters
+        client._connection.core.connection_lost(1006)
+        assert not client.fire(SEND)
+        calls = [asyncio.create_task(client.using(fresh=True).call(SEND)) for _ in range(QUEUE_MAX + 2)]
+        await asyncio.sleep(0)
+        assert (before, client.counters) == (ClientCounters(), ClientCounters(calls_refused=2, fires_dropped=1))
+        with pytest.raises(AttributeError):
+            before.calls_refused = 1  # type: ignore[misc]
+    await asyncio.wait(calls)
+    assert all(call.exception() for call in calls)
+    assert client.counters.calls_refused == 2
 
 
 async def test_a_preflight_that_fails_for_now_is_repeated() -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from dataclasses import dataclass
 from datetime import date
+from types import FrameType
 from typing import Annotated, Any
 
 import msgspec
@@ -428,3 +430,32 @@ def test_a_stream_may_leave_in_its_own_callback(peer: Peer) -> None:
     assert len(other.value) == 2
     peer.core.unsubscribe(other)
     assert peer.sent() == [{"type": "unsubscribe", "topic": "t"}]
+
+
+def steps_to_leave(topics: int, holders: int) -> int:
+    """How many lines of Python it takes to leave all streams."""
+    peer = Peer()
+    peer.open()
+    streams = [subscribed(peer, f"t{number}") for number in range(topics) for _ in range(holders)]
+    steps = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal steps
+        steps += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        for stream in reversed(streams):
+            peer.core.unsubscribe(stream)
+    finally:
+        sys.settrace(before)
+    assert [frame["topic"] for frame in peer.sent()] == [f"t{number}" for number in reversed(range(topics))]
+    return steps
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_leaving_many_streams_takes_steps_in_proportion_to_their_number(together: bool) -> None:
+    few, many = ((1, 10), (1, 1000)) if together else ((10, 1), (1000, 1))
+    assert steps_to_leave(*many) <= 110 * steps_to_leave(*few)

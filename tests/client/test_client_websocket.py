@@ -291,6 +291,29 @@ async def test_a_wrong_url_is_refused_at_once_without_repeating_it(url: str) -> 
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://ann:s3cret/x@example.org/ws",  # for a parser, s3cret is the port
+        "ws://ann:[s3cret@example.org/ws",
+        "ws://ann:s3cret\u2100@example.org/ws",
+        "ws://ann:s3cret%FF@example.org/ws",
+        "ws://a%3An:s3cret@example.org/ws",
+    ],
+)
+@pytest.mark.parametrize("auth", [False, True])
+async def test_credentials_that_cannot_be_sent_are_refused_at_once_without_repeating_them(url: str, auth: bool) -> None:
+    with pytest.raises(ConfigError, match="percent-encode") as caught:
+        connect(url, auth=auth)
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_credentials_are_given_once() -> None:
+    with pytest.raises(ConfigError, match="in the URL and as a header") as caught:
+        connect("ws://ann:s3cret@example.org/ws", headers={"authorization": "Bearer s3cret"})
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("auth", [False, True])
 @pytest.mark.parametrize(
     ("name", "value"),

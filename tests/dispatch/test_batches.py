@@ -59,7 +59,11 @@ class Shop:
         async def heavy(ctx: Context[Any]) -> list[str]:
             return ["x" * (1 << 20)]
 
-        functions = (plain, slow, taken, nothing, big, news, closed, heavy)
+        @live.stream("wide")
+        async def wide(ctx: Context[Any], characters: int) -> list[str]:
+            return ["x" * characters]
+
+        functions = (plain, slow, taken, nothing, big, news, closed, heavy, wide)
         return SimpleNamespace(**{f.__name__: f for f in functions}, _guard=public())
 
 
@@ -287,3 +291,60 @@ async def test_a_batch_that_nests_too_deep_is_not_answered_for_more_calls_than_i
     assert len(answers) == answered
     assert {answer["code"] for answer in answers} == {"INVALID_REQUEST"}
     await socket.close()
+
+
+SMALL = Limits(reply_bytes=4096)  # a single result has at most 3072 characters
+ENVELOPE = len('{"topic":"__rpc","event":"__batch","data":{"batch":[]}}')
+ANSWER = len('{"id":"k0","ok":true,"data":""}')
+
+
+@pytest.mark.parametrize(
+    ("surplus", "codes"), [(-1, [None, None]), (0, [None, None]), (1, [None, "PAYLOAD_TOO_LARGE"])]
+)
+async def test_the_longest_result_of_a_batch_that_browsers_would_drop_is_an_error(
+    shop: Shop, surplus: int, codes: list[str | None]
+) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=SMALL)) as env:
+        first = 1000
+        second = SMALL.reply_bytes - ENVELOPE - 2 * ANSWER - len(",") - first
+        answers = await ask(env, [call(0, "big", first), call(1, "big", second + surplus)])
+        assert [answer.get("code") for answer in answers] == codes
+        assert [answer["id"] for answer in answers] == ["k0", "k1"]
+        assert env.server.counters.batch_answers_replaced == codes.count("PAYLOAD_TOO_LARGE")
+
+
+async def test_as_many_results_of_a_batch_are_errors_as_its_reply_needs(shop: Shop) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=SMALL)) as env:
+        calls = [call(0, "big", 2800), call(1, "plain", "a"), call(2, "big", 3000), call(3, "big", 2900)]
+        answers = await ask(env, calls)
+        refused = [answer["id"] for answer in answers if answer.get("code") == "PAYLOAD_TOO_LARGE"]
+        assert refused == ["k2", "k3"]
+        assert len(answers[0]["data"]) == 2800
+        assert answers[1]["data"] == "a"
+
+
+async def test_the_reply_to_a_batch_is_measured_as_browsers_do(shop: Shop) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=SMALL)) as env:
+        answers = await ask(env, [call(n, "plain", "ü" * 1200) for n in range(3)])  # twice as many bytes
+        assert [answer["ok"] for answer in answers] == [True, True, True]
+        answers = await ask(env, [call(n, "plain", "😀" * 700) for n in range(3)])  # two units each
+        assert [answer["ok"] for answer in answers].count(False) == 1
+
+
+async def test_a_stream_whose_batch_has_no_room_for_it_leaves_nothing_subscribed(shop: Shop) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=SMALL)) as env:
+        socket = await opened(env)
+        calls = [call(0, "wide", 2500, stream=True), call(1, "big", 2400)]
+        await socket.send(json.dumps({"batch": calls}))
+        answers = (await frame(socket))["data"]["batch"]
+        assert [answer.get("code") for answer in answers] == ["PAYLOAD_TOO_LARGE", None]
+        assert env.server.subscribers("wide") == 0
+        assert env.server.connections[0].streams == 0
+        await socket.close()
+
+
+async def test_answers_that_an_error_would_not_shorten_stay(shop: Shop) -> None:
+    async with TestEnv(LiveServer({"shop": shop.module()}, limits=SMALL)) as env:
+        calls = [{"rpc": "shop/plain", "id": f"{n}{'i' * 2000}", "args": ["x"]} for n in range(3)]
+        answers = await ask(env, calls)
+        assert [answer["ok"] for answer in answers] == [True, True, True]

@@ -158,6 +158,19 @@ async def test_without_the_hook_only_topics_of_streams_are_acknowledged(app: App
         assert env.server.subscribers("free") == 0
 
 
+async def test_without_the_hook_a_stream_that_still_loads_does_not_acknowledge_its_topic(app: App) -> None:
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        await raw.send(rpc="demo/slow", id="1", args=[], stream=True)
+        await env.settle()
+        await raw.send(type="subscribe", topic="slow", ref=1)
+        await raw.silent()
+        app.gate.set()
+        assert (await raw.recv())["data"]["ok"]
+        await raw.send(type="subscribe", topic="slow", ref=2)
+        assert await raw.recv() == granted("slow", 2)
+
+
 async def test_a_topic_held_through_a_stream_is_not_asked_about_again(app: App) -> None:
     async with app.env(on_topic=app.judge) as env:
         raw = await Raw.open(env)

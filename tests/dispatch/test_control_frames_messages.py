@@ -64,6 +64,22 @@ async def test_resume_is_answered_when_the_hook_fails_or_is_not_there(app: App, 
         assert reported == errors
 
 
+async def test_a_hook_that_waits_for_something_cancelled_has_failed_and_the_connection_lives(app: App) -> None:
+    reported: list[Any] = []
+
+    async def wait(*args: Any) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async with app.env(on_resume=wait, on_error=lambda path, error, ctx: reported.append((path, type(error)))) as env:
+        raw = await Raw.open(env)
+        for _ in range(2):
+            await raw.send(type="resume", sessionId="old", lastSeenSeqs={})
+            assert await raw.recv() == {"type": "resumed"}
+    assert reported == [("__resume__", asyncio.CancelledError)] * 2
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -16,7 +16,17 @@ def make_server(**options: Any) -> LiveServer:
     async def ask(ctx: Context[Any], event: str) -> Any:
         return await ctx.connection.ask(event, {"n": 1})
 
-    return LiveServer({"demo": SimpleNamespace(ask=ask, _guard=public())}, **options)
+    @live
+    async def sleep(ctx: Context[Any], seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @live
+    async def ask_and_sleep(ctx: Context[Any], seconds: float) -> None:
+        await ctx.connection.ask("name")
+        await asyncio.sleep(seconds)
+
+    functions = {"ask": ask, "sleep": sleep, "ask_and_sleep": ask_and_sleep}
+    return LiveServer({"demo": SimpleNamespace(**functions, _guard=public())}, **options)
 
 
 @pytest.fixture
@@ -180,6 +190,57 @@ async def test_handlers_that_ask_their_callers_do_not_keep_the_answers_from_bein
                 await raw.send(type="reply", ref=frame["ref"])
             else:
                 got += 1
+
+
+@pytest.mark.parametrize("calls_in_flight", [1, 2, 4])
+async def test_a_call_that_asks_its_own_client_leaves_its_place_to_others(calls_in_flight: int) -> None:
+    async with TestEnv(make_server(limits=Limits(calls_in_flight=calls_in_flight, requests_in_flight=20))) as env:
+        raw = await Raw.open(env)
+        began = asyncio.get_running_loop().time()
+        for number in range(10):
+            await raw.send(rpc="demo/ask", id=str(number), args=["name"])
+        refs = [(await raw.recv())["ref"] for _ in range(10)]
+        for ref in refs:
+            await raw.send(type="reply", ref=ref, data=ref)
+        assert [(await raw.recv())["data"]["data"] for _ in refs] == refs
+        assert asyncio.get_running_loop().time() == began
+
+
+@pytest.mark.parametrize("calls_in_flight", [1, 2, 4])
+async def test_calls_that_do_not_ask_are_limited_while_others_do(calls_in_flight: int) -> None:
+    async with TestEnv(make_server(limits=Limits(calls_in_flight=calls_in_flight))) as env:
+        raw = await Raw.open(env)
+        calls = connection_of(env, raw).calls
+        for number in range(2):
+            await raw.send(rpc="demo/ask", id=str(number), args=["name"])
+        refs = [(await raw.recv())["ref"] for _ in range(2)]
+        for number in range(2, 20):
+            await raw.send(rpc="demo/sleep", id=str(number), args=[0.1])
+        await env.settle()
+        assert len(calls.of) == 2 + calls_in_flight
+        for _ in range(18):
+            assert (await raw.recv())["data"]["ok"]
+        for ref in refs:
+            await raw.send(type="reply", ref=ref)
+            assert (await raw.recv())["data"]["ok"]
+        await env.settle()
+        assert not calls.of
+
+
+async def test_calls_that_were_answered_are_limited_again() -> None:
+    async with TestEnv(make_server(limits=Limits(calls_in_flight=2))) as env:
+        raw = await Raw.open(env)
+        calls = connection_of(env, raw).calls
+        for number in range(4):
+            await raw.send(rpc="demo/ask_and_sleep", id=str(number), args=[1.0])
+        for ref in [(await raw.recv())["ref"] for _ in range(4)]:
+            await raw.send(type="reply", ref=ref)
+        await env.settle()
+        assert len(calls.of) == 4
+        await raw.send(rpc="demo/sleep", id="last", args=[0.0])
+        await env.settle()
+        assert len(calls.of) == 4  # it is not read yet
+        assert [(await raw.recv())["event"] for _ in range(5)] == ["0", "1", "2", "3", "last"]
 
 
 async def test_data_without_json_form_is_the_askers_error(live_env: TestEnv) -> None:

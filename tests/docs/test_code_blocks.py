@@ -7,14 +7,16 @@ are run by the document's own test below. A block without name stands alone.
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from liverpc import remote
+from liverpc.client import connect
+from tests.e2e.doors import At, ask, free_port, subprocess_at
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -72,34 +74,30 @@ def test_a_block_that_is_a_test_passes(document: Path, name: str, tmp_path: Path
     assert "passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
 
 
-@contextmanager
-def serving(folder: Path, script: str, port: int) -> Iterator[None]:
-    server = subprocess.Popen([sys.executable, script], cwd=folder, stderr=subprocess.PIPE, text=True)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, server.stderr.read() if server.stderr else ""
-            try:
-                server.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-        yield
-    finally:
-        server.terminate()
-        server.communicate(timeout=30)
-
-
 def test_the_server_and_the_client_of_the_readme_understand_each_other(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     write_files(ROOT / "README.md", tmp_path, port)
-    with serving(tmp_path, "chat.py", port):
+    with subprocess_at(tmp_path, port, "chat"):
         printed = run(tmp_path, "client.py")
     assert "text='hello'" in printed
     assert "connected" in printed
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("options", [[], ["--ws", "liverpc.transports.uvicorn:LiveDoor"]], ids=["asgi", "door"])
+async def test_the_fastapi_application_of_the_readme_serves_calls_and_its_own_route(
+    options: list[str], tmp_path: Path
+) -> None:
+    port = free_port()
+    write_files(ROOT / "README.md", tmp_path, port)
+    with subprocess_at(tmp_path, port, "uvicorn", "api:app", "--port", str(port), *options):
+        at = At(port, "/ws")
+        answer = await ask(at, "GET", "/rooms")
+        assert (answer.status, answer.body) == (200, b'["general"]')
+        async with connect(at.url) as client, client.stream(remote("chat/messages")) as messages:
+            message = await client.call(remote("chat/send"), "hello")
+            assert message == {"id": 1, "text": "hello"}
+            assert messages.value == [message]
 
 
 def test_the_commands_of_the_readme_exist() -> None:

@@ -116,6 +116,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def opened(app: HostedEcho, **scope: Any) -> Visit:
+    """A visit whose connection was accepted."""
+    visit = Visit(app, **scope)
+    await settle()
+    assert visit.kinds[0] == "accept"
+    return visit
+
+
 async def request(
     application: HostedEcho,
     method: str = "GET",

@@ -13,7 +13,7 @@ from liverpc.client.socket import HandshakeRefused
 from liverpc.config import Limits
 from liverpc.hub.link import ConnectRequest, Refuse
 from liverpc.transports import handshake
-from liverpc.transports.handshake import Admission, networks
+from liverpc.transports.handshake import Admission, proxies_of
 from liverpc.transports.memory import MemoryTransport
 from tests.transports.transport_kit import (
     HEAD,
@@ -171,7 +171,7 @@ def peer(address: str, headers: Mapping[str, str], *proxies: str, secure: bool =
     def start(coroutine: object) -> asyncio.Task[object]:
         raise AssertionError("nothing is decided here")
 
-    admission = Admission(EchoApplication(), now=lambda: 0.0, start=start, proxies=networks(proxies))
+    admission = Admission(EchoApplication(), now=lambda: 0.0, start=start, proxies=proxies_of(proxies))
     return admission.peer(address, secure, headers)
 
 
@@ -193,6 +193,11 @@ def peer(address: str, headers: Mapping[str, str], *proxies: str, secure: bool =
         ("::ffff:10.0.0.1", "192.0.2.1", ("10.0.0.0/8",), "192.0.2.1"),
         ("fd00::1", "192.0.2.1", ("fd00::/8", "10.0.0.0/8"), "192.0.2.1"),
         ("", "192.0.2.1", ("0.0.0.0/0",), ""),
+        ("", "192.0.2.1", ("unix",), "192.0.2.1"),
+        ("", "6.6.6.6, 192.0.2.1, 10.0.0.2", ("10.0.0.0/8", "unix"), "192.0.2.1"),
+        ("", "", ("unix",), ""),
+        ("10.0.0.1", "192.0.2.1", ("unix",), "10.0.0.1"),
+        ("memory", "192.0.2.1", ("unix",), "memory"),
     ],
 )
 def test_the_right_most_address_counts_that_is_no_trusted_proxy(
@@ -224,7 +229,7 @@ def test_a_proxy_that_is_no_address_is_refused_at_the_start() -> None:
 
 
 def proxied(application: EchoApplication) -> AbstractAsyncContextManager[Served]:
-    return serving(application, proxies=networks(["127.0.0.1"]))
+    return serving(application, proxies=proxies_of(["127.0.0.1"]))
 
 
 @pytest.mark.realtime

@@ -26,7 +26,13 @@ async def answer(
     state: State = "ready",
     origins: Any = ("https://app.example",),
 ) -> HttpResponse:
-    web = Web(auth_path=AUTH, origins=origins, hooks=Hooks(authenticate=hook), state=lambda: state)
+    web = Web(
+        auth_path=AUTH,
+        origins=origins,
+        hooks=Hooks(authenticate=hook),
+        report=lambda path, error, ctx: None,
+        state=lambda: state,
+    )
     return await web.answer(HttpRequest(method, path, "a=1", headers or {}, body, "192.0.2.7"))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from liverpc.config import Limits
 from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse, Link, Refuse
 from liverpc.telemetry import Counters
-from liverpc.transports.handshake import Network
+from liverpc.transports.handshake import Proxy
 from liverpc.transports.listener import Listener
 from liverpc.transports.writing import Phase
 from liverpc.transports.ws import LiveProtocol
@@ -296,7 +296,7 @@ class Served:
         *,
         fast: bool | None = None,
         ssl: tls.SSLContext | None = None,
-        proxies: tuple[Network, ...] = (),
+        proxies: tuple[Proxy, ...] = (),
     ) -> Served:
         listener = Listener(application, fast=fast, proxies=proxies)
         await listener.listen("127.0.0.1", 0, ssl=ssl)
@@ -332,7 +332,7 @@ async def serving(
     *,
     fast: bool | None = None,
     ssl: tls.SSLContext | None = None,
-    proxies: tuple[Network, ...] = (),
+    proxies: tuple[Proxy, ...] = (),
 ) -> AsyncIterator[Served]:
     """An application on a free port; checks at the end that nothing is left."""
     served = await Served.start(application, fast=fast, ssl=ssl, proxies=proxies)

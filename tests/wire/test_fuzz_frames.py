@@ -109,15 +109,18 @@ calls = members(rpc=paths, id=ids, args=st.lists(values, max_size=3), stream=st.
 good_calls = st.fixed_dictionaries(
     {"rpc": paths, "id": ids}, optional={"args": st.lists(values, max_size=2), "stream": st.booleans()}
 )
-batches = members(batch=st.lists(good_calls | calls | values, max_size=6), sequential=st.booleans(), id=ids)
+half_calls = st.fixed_dictionaries({"id": ids | leaves, "rpc": paths | leaves})
+batches = members(
+    batch=st.lists(good_calls | half_calls | calls | values, max_size=6), sequential=st.booleans(), id=ids
+)
 too_many = st.integers(49, 53).map(
     lambda n: {"batch": [{"rpc": "m/typed", "id": str(i), "args": [1]} for i in range(n)]}
 )
 topics = st.sampled_from(["rows", "a", "__rpc", ""]) | leaves
 controls = st.one_of(
     members(type=st.just("hello"), caps=st.lists(st.just("batch") | leaves, max_size=2)),
-    members(type=st.sampled_from(["subscribe", "unsubscribe"]), topic=topics, ref=st.integers() | ids),
-    members(type=st.just("subscribe-batch"), topics=st.lists(topics, max_size=4), ref=st.integers()),
+    members(type=st.sampled_from(["subscribe", "unsubscribe"]), topic=topics, ref=st.integers() | st.booleans() | ids),
+    members(type=st.just("subscribe-batch"), topics=st.lists(topics, max_size=4), ref=st.integers() | st.booleans()),
     members(
         type=st.just("resume"),
         sessionId=st.text(max_size=4),
@@ -126,7 +129,7 @@ controls = st.one_of(
     members(type=st.just("reply"), ref=st.integers(0, 3), data=values, error=st.text(max_size=3)),
     members(type=st.text(max_size=4)),
 )
-big_controls = st.integers(8150, 8210).map(lambda n: {"type": "subscribe", "topic": "__x", "ref": 1, "pad": "x" * n})
+big_controls = st.integers(8128, 8144).map(lambda n: {"type": "subscribe", "topic": "__x", "ref": 1, "pad": "x" * n})
 frames = st.one_of(calls, good_calls, batches, too_many, controls, big_controls, hostile)
 texts = st.tuples(frames, st.booleans()).map(lambda both: encoded(*both))
 
@@ -269,7 +272,7 @@ def replies_in(log: list[Any]) -> list[Any]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads, text=st.sampled_from([True, True, True, False]))
 def test_every_call_is_answered_once_and_nothing_else_is(
     world: tuple[LiveServer, asyncio.Runner], payload: bytes, text: bool
@@ -302,6 +305,7 @@ def test_every_call_is_answered_once_and_nothing_else_is(
     try:
         expected = answers_to(payload, text)
     except Unclear:
-        assert answers_in(peer.log).total() <= 1
+        answered = answers_in(peer.log)
+        assert sum(number for what, number in answered.items() if not str(what).startswith("denied")) <= 1
     else:
         assert answers_in(peer.log) == expected
