@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 
@@ -31,7 +31,7 @@ from liverpc.dispatch.devwarnings import DevWarner
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins, check_origins
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.web import State, Web
-from liverpc.errors import ConfigError
+from liverpc.errors import ConfigError, MissingExtraError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import Endpoint, HttpRequest, HttpResponse
@@ -397,12 +397,19 @@ class LiveServer:
             log.info("%s listens on %s%s", self.name, base, self.path)
             yield Listening(host, port, base + self.path, base + ATTACH_PATH, token_file)
 
-    def run(self, host: str | None = None, port: int | None = None) -> None:
+    def run(
+        self, host: str | None = None, port: int | None = None, *, loop: Literal["asyncio", "uvloop"] = "asyncio"
+    ) -> None:
         """Listen until SIGINT or SIGTERM, then shut down gracefully. Blocks.
 
         Args:
             host: Default: the environment variable ``HOST``, else ``127.0.0.1``.
             port: Default: the environment variable ``PORT``, else 8000.
+            loop: The event loop; ``uvloop`` needs the extra ``fast``.
+
+        Raises:
+            ConfigError: ``PORT`` is no port, or the address cannot be listened on.
+            MissingExtraError: uvloop is not installed.
         """
         host = host or os.environ.get("HOST", "127.0.0.1")
         if port is None:
@@ -410,7 +417,8 @@ class LiveServer:
             if not given.isdigit() or int(given) > 65535:
                 raise ConfigError(f"PORT={given!r} is not a port number from 0 to 65535")
             port = int(given)
-        asyncio.run(self._run(host, port))
+        with asyncio.Runner(loop_factory=_uvloop() if loop == "uvloop" else None) as runner:
+            runner.run(self._run(host, port))
 
     async def _run(self, host: str, port: int) -> None:
         stop = asyncio.Event()
@@ -472,3 +480,11 @@ class LiveServer:
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1
         log.warning("events of other processes may be missing (%s, from %s)", gap.reason, gap.origin or "anybody")
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        raise MissingExtraError("uvloop", extra="fast", what='run(loop="uvloop")') from None
+    return new_event_loop
