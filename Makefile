@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 # Installs the package and the development tools into .venv whenever pyproject.toml changed.
 .venv/installed: pyproject.toml
-	@echo "installing into .venv" >&2
+	@echo "installing into .venv, which takes about half a minute" >&2
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev

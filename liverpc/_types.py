@@ -36,6 +36,9 @@ Json: TypeAlias = Any  # None, bool, int, float, str, list of Json, dict of str 
 P = ParamSpec("P")  # what a client passes: the handler's parameters without ctx
 R = TypeVar("R")  # what a client gets back
 T = TypeVar("T")  # the value of a stream
+# Declarations only produce them, and a caller may want something wider: print(await client.call(count)).
+R_co = TypeVar("R_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 Row = TypeVar("Row")  # one element of a list stream
 D = TypeVar("D")
 
@@ -89,11 +92,11 @@ class Reachable:
         raise NotImplementedError
 
 
-class Rpc(Reachable, Generic[P, R]):
+class Rpc(Reachable, Generic[P, R_co]):
     """What a client may call."""
 
 
-class Stream(Reachable, Generic[P, T]):
+class Stream(Reachable, Generic[P, T_co]):
     """What a client may subscribe to."""
 
 

@@ -8,12 +8,13 @@ import logging
 import os
 import signal
 import ssl as ssl_module
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Never, TypeVar, overload
 
 import msgspec
 
@@ -152,9 +153,17 @@ class LiveServer:
         dev: bool | None = None,
         fast_path: bool | None = None,
     ) -> None:
-        for name_of, given in (("path", path), ("auth_path", auth_path)):
-            if not given.startswith("/"):
-                raise ConfigError(f"LiveServer({name_of}=) begins with a slash; {given!r} does not")
+        paths: dict[str, object] = {"path": path, "auth_path": auth_path}
+        for option, given in paths.items():
+            if not isinstance(given, str) or not given.startswith("/"):
+                raise ConfigError(f"LiveServer({option}=) begins with a slash; {given!r} does not")
+        _check_kind("limits", limits, Limits)
+        _check_kind("inspect", inspect, Inspect)
+        _check_kind("thresholds", thresholds, PressureThresholds)
+        _check_kind("warnings", warnings, DevWarnings)
+        _check_guards(guards)
+        if isinstance(trusted_proxies, str):
+            raise ConfigError(f"LiveServer(trusted_proxies=) takes a list: trusted_proxies=[{trusted_proxies!r}]")
         check_origins(origins)
         self.name = name
         self.path = path
@@ -179,6 +188,9 @@ class LiveServer:
             on_json_message=on_json_message,
             identify=identify,
         )
+        for option, hook in msgspec.structs.asdict(self.hooks).items():
+            if hook is not None and not callable(hook):
+                raise ConfigError(f"LiveServer({option}=) takes a function, not {hook!r}")
         self._cluster = cluster or memory_cluster()
         self._fast_path = fast_path
         self._background = Background()
@@ -378,13 +390,7 @@ class LiveServer:
             await stack.enter_async_context(self.lifespan())
             listener = self.listener
             assert listener is not None
-            try:
-                await listener.listen(host, port, ssl=ssl)
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot listen on {host}:{port}: {error.strerror or error}; stop the other program or "
-                    "choose another port"
-                ) from None
+            await listener.listen(host, port, ssl=ssl)
             host, port = listener.addresses[0]
             shown = f"[{host}]" if ":" in host else host
             scheme = "wss" if ssl else "ws"
@@ -402,15 +408,25 @@ class LiveServer:
     ) -> None:
         """Listen until SIGINT or SIGTERM, then shut down gracefully. Blocks.
 
+        Says on stderr where it listens, unless the logger ``liverpc.server`` does.
+
         Args:
             host: Default: the environment variable ``HOST``, else ``127.0.0.1``.
             port: Default: the environment variable ``PORT``, else 8000.
             loop: The event loop; ``uvloop`` needs the extra ``fast``.
 
         Raises:
-            ConfigError: ``PORT`` is no port, or the address cannot be listened on.
+            SystemExit: With code 2, after a line on stderr that says why: there is no such port, or the address
+                cannot be listened on.
             MissingExtraError: uvloop is not installed.
         """
+        try:
+            self._run_at(host, port, loop)
+        except ConfigError as error:
+            sys.stderr.write(f"{self.name}: {error}\n")
+            raise SystemExit(2) from None
+
+    def _run_at(self, host: str | None, port: int | None, loop: Literal["asyncio", "uvloop"]) -> None:
         host = host or os.environ.get("HOST", "127.0.0.1")
         if port is None:
             given = os.environ.get("PORT", "8000")
@@ -425,7 +441,9 @@ class LiveServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with self.serve(host, port):
+        async with self.serve(host, port) as listening:
+            if not log.isEnabledFor(logging.INFO):  # which would have said it
+                sys.stderr.write(f"{self.name} listens on {listening.url}; stop with Ctrl-C\n")
             await stop.wait()
 
     # -- behind other servers
@@ -433,6 +451,14 @@ class LiveServer:
     def asgi(self) -> AsgiApp:
         """This server as an ASGI application, to be served alone or mounted in another one; see docs/deploy.md."""
         return self._asgi
+
+    def __call__(self, *ignored: object) -> Never:
+        """Not an application; who serves it as one, or as a factory of one, is told what to serve.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("a LiveServer is not an ASGI application; serve `app = server.asgi()`")
 
     @property
     def listener(self) -> Listener | None:
@@ -480,6 +506,19 @@ class LiveServer:
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1
         log.warning("events of other processes may be missing (%s, from %s)", gap.reason, gap.origin or "anybody")
+
+
+def _check_kind(option: str, given: object, kind: type) -> None:
+    if given is not None and not isinstance(given, kind):
+        raise ConfigError(f"LiveServer({option}=) takes {kind.__name__}(...), not a {type(given).__name__}")
+
+
+def _check_guards(guards: object) -> None:
+    if not isinstance(guards, Sequence) or isinstance(guards, str):
+        raise ConfigError("LiveServer(guards=) takes a list: guards=[...]")
+    for each in guards:
+        if not isinstance(each, Guard) and not callable(each):
+            raise ConfigError(f"LiveServer(guards=) takes a list of functions and guards, not {each!r}")
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:

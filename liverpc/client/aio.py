@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl as ssl_module
 import time
 from collections.abc import Callable, Mapping
@@ -236,12 +237,19 @@ def connect(
         ConfigError: The URL is no WebSocket URL, its credentials cannot be sent, or it does not go with
             ``ssl``; a header cannot be sent, or brings other credentials; ``auth`` is no path, or there is a
             ``connector``.
-        RuntimeError: No event loop is running.
+        RuntimeError: No event loop is running; ``liverpc.client.sync`` needs none.
 
     Entering raises:
         RpcError: ``CONNECTION_CLOSED`` when the server refuses the client for good, ``TIMEOUT`` when there
             was no connection in time; the text tells the last reason.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "connect() needs a running event loop: call it in an async function; without one, use "
+            "liverpc.client.sync.connect()"
+        ) from None
     return Client(opener(url, config=config, headers=headers, ssl=ssl, auth=auth, connector=connector, wall=wall)())
 
 

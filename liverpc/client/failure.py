@@ -39,6 +39,8 @@ class Failure(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.kind == "ws-close":
+            if self.code is not None and self.reason.startswith(f"HTTP {self.code - 4000}"):
+                return self.reason  # of a refused handshake, which has no close code of its own
             return f"{self.code} {self.reason}".strip()
         return f"auth request: {'' if self.status is None else f'HTTP {self.status} '}{self.reason}".strip()
 

@@ -57,6 +57,11 @@ class Declaration(Generic[P, X, User]):
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
         if not inspect.isroutine(handler):
             raise DeclarationError(f"live declarations take a function, not {handler!r}")
+        if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+            raise DeclarationError(
+                f"{where(handler)} is a generator, which has no JSON form: return a value; to send several over "
+                "time, publish them on the topic of a stream"
+            )
         if path is not None and not is_path(path):
             raise DeclarationError(
                 f"{where(handler)}: the path {path!r} is not two or more segments of letters, digits, _ and -, "
@@ -110,7 +115,6 @@ class Declaration(Generic[P, X, User]):
         Raises:
             DeclarationError: A name does not exist, a type cannot be read from JSON, or ctx is not first.
         """
-        self.signature.resolve()
         first = self.signature.first
         annotation = self.signature.hints().get(first.name)
         kind = get_origin(annotation) or annotation
@@ -123,6 +127,7 @@ class Declaration(Generic[P, X, User]):
                 f"{where(self.handler)}: its first parameter is {str(first)!r}, but ctx comes first: "
                 f"def {self.__name__}(ctx: Context, ...)"
             )
+        self.signature.resolve()
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The arguments in wire order; TypeError when they do not fit."""

@@ -16,7 +16,7 @@ from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamF
 from liverpc.errors import DeclarationError
 from liverpc.schema.signature import where
 
-__all__ = ["Draft", "Live", "Predicate", "TopicFn", "live"]
+__all__ = ["ChannelDecorator", "Draft", "Live", "Predicate", "StreamDecorator", "TopicFn", "live"]
 
 U = TypeVar("U")
 Ctx: TypeAlias = Context[Any]
@@ -104,6 +104,12 @@ class StreamDecorator:
             fn, lambda loader: StreamFunction(loader, topic=self._topic, options=self._options, path=self._path)
         )
 
+    def unused(self) -> str:
+        """What went wrong when a module holds this instead of a stream."""
+        if callable(self._topic):
+            return 'is decorated with @live.stream without a topic: @live.stream("name")'
+        return f"is live.stream({self._topic!r}) without a loader: decorate the function that loads its value with it"
+
 
 class ChannelDecorator(Generic[T]):
     """``@live.channel(...)``: waits for the topic function."""
@@ -119,6 +125,13 @@ class ChannelDecorator(Generic[T]):
             fn, lambda topic: Channel(topic, topic=topic, options=self._options, item=self._item, path=self._path)
         )
         return channel
+
+    def unused(self) -> str:
+        """What went wrong when a module holds this instead of a channel."""
+        return (
+            'is live.channel(...) without a topic: live.channel("name", ...), or decorate with it the function that '
+            "gives the topic"
+        )
 
 
 class Live:
@@ -303,12 +316,20 @@ class Live:
             volatile: As for :meth:`stream`.
             coalesce_by: As for :meth:`stream`.
             path: As for functions; a channel with a fixed topic takes the name of its variable.
+
+        Raises:
+            DeclarationError: An option has a value it cannot have, or the topic is no string, reserved or malformed.
         """
         options = StreamOptions(
             merge=merge, key=key, max=max, access=access, volatile=volatile, coalesce_by=coalesce_by
         )
         if topic is None:
             return ChannelDecorator(options, item, path)
+        if not isinstance(topic, str):
+            raise DeclarationError(
+                f"live.channel() takes a fixed name, not {topic!r}: a function that gives the topic goes below "
+                "@live.channel(...)"
+            )
 
         def fixed(ctx: Context[Any]) -> str:
             return topic

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
-from liverpc.declare.live import Draft
+from liverpc.declare.live import ChannelDecorator, Draft, StreamDecorator
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
 from liverpc.wire.names import is_path
@@ -76,7 +76,8 @@ class Registry:
 
     Raises:
         DeclarationError: Two declarations on one path, a ``_guard`` that is none, annotations that do not
-            resolve.
+            resolve, a module without declarations, a ``live.stream(...)`` or ``live.channel(...)`` that
+            decorates nothing.
         ConfigError: ``modules`` is of the wrong shape.
     """
 
@@ -114,6 +115,8 @@ class Registry:
         for name, declaration in members.items():
             if isinstance(declaration, Draft):
                 raise DeclarationError(f"{label}.{name} is scoped but not live: decorate it with @live as well")
+            if isinstance(declaration, StreamDecorator | ChannelDecorator) and not name.startswith("_"):
+                raise DeclarationError(f"{label}.{name} {declaration.unused()}")
             if not isinstance(declaration, Declaration) or name.startswith("_"):
                 continue
             if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
@@ -123,7 +126,12 @@ class Registry:
             path = declaration.explicit_path or f"{prefix}/{name}"
             own = guard if isinstance(guard, Guard) else None
             self._add(path, declaration, combined(*self._guards, own), naming)
-        if found and guard is None and not self._guards:
+        if not found:
+            raise DeclarationError(
+                f"module {label} declares nothing with @live; what it imports from elsewhere, and names that begin "
+                "with _, do not count"
+            )
+        if guard is None and not self._guards:
             self.unguarded.append(label)
 
     def _add(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None, naming: Naming) -> None:
@@ -136,6 +144,11 @@ class Registry:
         spellings = {path, _camel(path)} if naming == "camel" else {path}
         for spelling in spellings:
             other = self._by_path.setdefault(spelling, entry)
+            if other.declaration is declaration and other is not entry:
+                raise DeclarationError(
+                    f"{place} answers on {spelling!r} already: its module is listed twice in modules=, or a second "
+                    "name in the module stands for it"
+                )
             if other is not entry:
                 raise DeclarationError(
                     f"two declarations answer on {spelling!r}: {where(other.declaration.handler)} and {place}"

@@ -15,6 +15,7 @@ from types import GenericAlias
 from typing import Any, get_type_hints
 
 import msgspec
+from msgspec.inspect import CustomType, Field, Type, type_info
 
 from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
 
@@ -24,6 +25,7 @@ _LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_JSON_SAMPLES: tuple[object, ...] = (None, True, 0, 0.0, "", [], {})  # one of each type that decoding makes
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -126,12 +128,15 @@ class Signature:
 
     def _decoder(self, name: str, annotation: Any) -> Callable[[Any], Any]:
         try:
-            return msgspec.json.Decoder(annotation).decode
+            decode = msgspec.json.Decoder(annotation).decode
+            if (foreign := _without_json(type_info(annotation), set())) is not None:
+                raise TypeError(f"no JSON value is a {foreign.__qualname__}")
         except TypeError as error:
             raise DeclarationError(
                 f"{where(self.fn)}: the parameter {name!r} is annotated with {annotation!r}, which cannot be read "
                 f"from JSON ({error}). Use builtin types, msgspec structs, dataclasses, TypedDicts or attrs classes"
             ) from None
+        return decode
 
     # -- arguments, server side
 
@@ -216,6 +221,20 @@ class Signature:
     def named(self, arguments: Sequence[Any]) -> dict[str, Any]:
         """Decoded arguments by parameter name; surplus ones have none."""
         return dict(zip(self.names, arguments, strict=False))
+
+
+def _without_json(part: Any, seen: set[int]) -> type | None:
+    """A class anywhere in a type that no decoded JSON can be an instance of: msgspec refuses it for values only."""
+    if isinstance(part, tuple):
+        return next((found for item in part if (found := _without_json(item, seen)) is not None), None)
+    if isinstance(part, Field):
+        return _without_json(part.type, seen) if part.required else None  # a field with a default may be for us alone
+    if not isinstance(part, Type) or id(part) in seen:
+        return None
+    if isinstance(part, CustomType):
+        return None if any(isinstance(sample, part.cls) for sample in _JSON_SAMPLES) else part.cls
+    seen.add(id(part))
+    return _without_json(tuple(getattr(part, name) for name in part.__struct_fields__), seen)
 
 
 def _same(value: Any) -> Any:

@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from liverpc._types import P, R, Rpc, Stream, T
+from liverpc._types import P, Stream, T
 from liverpc.client.aio import Client
+from liverpc.client.calls import Call
 from liverpc.client.connection import Connection
 from liverpc.client.handles import StreamHandle
+from liverpc.client.options import CallOptions, check_target
 from liverpc.client.socket import Socket
 from liverpc.config import ClientConfig
 from liverpc.hub.link import ConnectRequest
@@ -65,55 +67,90 @@ class TestChaos:
         return self._server.counters.fault_drops
 
 
-class TestClient:
-    """A client in a test. It connects when it is first used; the environment closes it."""
-
-    __test__ = False
+class _Connection(Connection):
+    """Opens itself when something is first asked of it."""
 
     def __init__(self, env: TestEnv, query: str, headers: Mapping[str, str], config: ClientConfig) -> None:
         self._env = env
         self._query = query
         self._headers = headers
         self._opening = asyncio.Lock()
-        self._opened = False
-        self.socket: MemorySocket | None = None  #: of the current connection
+        self.socket: MemorySocket | None = None
         # No silence check: on a clock that jumps, it would reconnect for ever instead of ending a hang.
-        connection = Connection(self._connect, config, silence=None, rng=env.random)
-        self.client = Client(connection)  #: the real client behind this one
+        super().__init__(self._connect, config, silence=None, rng=env.random)
 
     async def _connect(self) -> Socket:
         self.socket = await self._env.transport.connect(self._env.server.path, query=self._query, headers=self._headers)
         return self.socket
 
-    async def open(self) -> Self:
-        """Connect now; raises what ``async with connect(…)`` would."""
+    async def open(self) -> None:
         async with self._opening:
-            if not self._opened:
-                await self.client.__aenter__()
-                self._opened = True
-        return self
+            if self._task is None:
+                await super().open()
 
-    async def call(self, fn: Rpc[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """As ``Client.call``."""
+    def check_open(self) -> None:
+        if self._task is None and self.core.status != "closed":
+            raise RuntimeError("the client is not open yet, and this does not wait: await client.open() before")
+
+    async def call(self, path: str, args: list[Any], result_type: Any, options: CallOptions) -> Any:
         await self.open()
-        return await self.client.call(fn, *args, **kwargs)
+        return await super().call(path, args, result_type, options)
+
+    async def batch(
+        self,
+        requests: list[tuple[str, list[Any]]],
+        *,
+        sequential: bool,
+        timeout: float | None,  # noqa: ASYNC109
+    ) -> list[Call]:
+        await self.open()
+        return await super().batch(requests, sequential=sequential, timeout=timeout)
+
+
+class _Handle(StreamHandle[T]):
+    async def open(self) -> Self:
+        await self._connection.open()
+        return await super().open()
+
+
+class TestClient(Client):
+    """A client in a test: the real one, which connects when it is first used; the environment closes it.
+
+    Whatever is awaited or entered connects: calls, batches, streams. ``fire`` cannot wait, so it needs
+    :meth:`open` before.
+    """
+
+    __test__ = False
+    _connection: _Connection
+
+    async def open(self) -> Self:
+        """Connect now; raises what ``async with connect(…)`` would. Harmless when open."""
+        return await self.__aenter__()
+
+    def using(
+        self, *, timeout: float | None = None, fresh: bool | None = None, idempotency_key: str | None = None
+    ) -> TestClient:
+        """As ``Client.using``."""
+        return TestClient(self._connection, self._options.using(timeout, fresh, idempotency_key))
+
+    def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
+        """As ``Client.stream``."""
+        check_target(fn, Stream, "stream()")
+        return _Handle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._options.timeout)
 
     async def subscribe(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
         """Open a stream and wait for its first answer; raises ``RpcError`` when it is refused."""
-        await self.open()
-        handle = self.client.stream(fn, *args, **kwargs)
-        await handle.open()
-        return handle
+        return await self.stream(fn, *args, **kwargs).open()
+
+    @property
+    def socket(self) -> MemorySocket | None:
+        """Of the current connection, or the last one."""
+        return self._connection.socket
 
     def cut(self) -> None:
         """Lose the connection without goodbye; the client reconnects by itself."""
         if self.socket is not None:
             self.socket.cut()
-
-    async def aclose(self) -> None:
-        """Leave for good."""
-        if self._opened:
-            await self.client.aclose()
 
 
 class TestEnv:
@@ -186,7 +223,7 @@ class TestEnv:
         if user is not _NOBODY:
             given[_AS_USER] = str(len(self._users))
             self._users.append(user)
-        client = TestClient(self, urlencode(query or {}), given, config or ClientConfig())
+        client = TestClient(_Connection(self, urlencode(query or {}), given, config or ClientConfig()))
         self._clients.append(client)
         return client
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import logging
 import os
+import socket
 import ssl as tls
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 from liverpc.config import Limits
+from liverpc.errors import ConfigError
 from liverpc.hub.link import Application
 from liverpc.transports.drain import see_off
 from liverpc.transports.handshake import Admission, Proxy
@@ -103,8 +106,10 @@ class Listener:
             backlog: Connections the system may hold until they are accepted.
 
         Raises:
-            OSError: The address is in use, or not one of this machine.
+            ConfigError: There is no such port, or the address cannot be listened on; the text says why.
         """
+        if type(port) is not int or not 0 <= port <= 65535:
+            raise ConfigError(f"port={port!r} is not a port number from 0 to 65535")
         serving = self.loop.create_server(
             lambda: LiveProtocol(self),
             host,
@@ -114,7 +119,10 @@ class Listener:
             ssl_handshake_timeout=None if ssl is None else self.limits.connect_seconds,
         )
         # Every accepted connection inherits the context variables of whoever begins to listen.
-        self._servers.append(await self.loop.create_task(serving, context=self.context.copy()))
+        try:
+            self._servers.append(await self.loop.create_task(serving, context=self.context.copy()))
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that no name can be
+            raise ConfigError(f"cannot listen on {host}:{port}: {_why_not(host, error)}") from None
 
     def begin_drain(self) -> None:
         """Refuse new WebSocket connections with HTTP 503; plain HTTP and open connections go on."""
@@ -248,3 +256,17 @@ class _Recorder:
 
     def closed(self, code: int, reason: str) -> None:
         pass
+
+
+def _why_not(host: str, error: OSError | UnicodeError) -> str:
+    """Why nobody can listen there, and the cure."""
+    if isinstance(error, UnicodeError | socket.gaierror):
+        return f"host={host!r} has no address; give an address, such as 127.0.0.1, or a name this machine knows"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the port is in use; stop the other program or choose another port"
+        case errno.EACCES:
+            return "this user may not use the port; choose one from 1024 on"
+        case errno.EADDRNOTAVAIL:
+            return f"host={host!r} is not an address of this machine; 127.0.0.1 always is, 0.0.0.0 is all it has"
+    return error.strerror or str(error)

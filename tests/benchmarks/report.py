@@ -38,14 +38,14 @@ def machine() -> dict[str, Any]:
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """``target``, ``must`` or ``MISSED``: the goal that a row's ratio reaches; empty without goals."""
+    """``reaches target``, ``reaches must`` or ``MISSES must``: of the goals of a row; empty without goals."""
     if "not_run" in row or row["must"] is None:
         return ""
     sign = 1 if row["higher_is_better"] else -1
     for word in ("target", "must"):
         if sign * row["ratio"] >= sign * row[word]:
-            return word
-    return "MISSED"
+            return f"reaches {word}"
+    return "MISSES must"
 
 
 def render(row: Mapping[str, Any]) -> str:
@@ -56,7 +56,7 @@ def render(row: Mapping[str, Any]) -> str:
     parts = [f"{name} {row['ratio']:>7.2f}x"]
     if row["must"] is not None:
         sign = ">=" if row["higher_is_better"] else "<="
-        parts.append(f"{verdict(row):<6} (must {sign} {row['must']:g}, target {sign} {row['target']:g})")
+        parts.append(f"{verdict(row):<14} (must {sign} {row['must']:g}, target {sign} {row['target']:g})")
     parts.append(f"{_side(row, 'subject')} against {_side(row, 'peer')}")
     if "cpu_ratio" in row:
         parts.append(f"CPU {row['cpu_ratio']:.2f}x")

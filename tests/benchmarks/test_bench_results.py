@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,9 @@ from tests.benchmarks.machine import LoadFailed, NotRun, Server, client, run_loa
 from tests.benchmarks.report import WIDTH, render, verdict
 from tests.benchmarks.rows import CONTESTS, ROWS, Row
 
+ROOT = Path(__file__).parents[2]
 ROW = Row("a/b", "some", "a", "b", must=2.0, target=4.0)
+MUST, TARGET = "reaches must", "reaches target"
 SMALL = Row("a/b", "some", "a", "b", "ns", must=2.0, target=1.0)
 
 
@@ -104,13 +109,13 @@ def test_a_row_without_one_of_its_sides_says_why() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "word"), [(1.99, "MISSED"), (2.0, "must"), (3.99, "must"), (4.0, "target"), (4.01, "target")]
+    ("ratio", "word"), [(1.99, "MISSES must"), (2.0, MUST), (3.99, MUST), (4.0, TARGET), (4.01, TARGET)]
 )
 def test_more_is_better_for_rates(ratio: float, word: str) -> None:
     assert verdict(result("a/b", ratio)) == word
 
 
-@pytest.mark.parametrize(("ns", "word"), [(2.01, "MISSED"), (2.0, "must"), (1.01, "must"), (1.0, "target")])
+@pytest.mark.parametrize(("ns", "word"), [(2.01, "MISSES must"), (2.0, MUST), (1.01, MUST), (1.0, TARGET)])
 def test_less_is_better_for_everything_else(ns: float, word: str) -> None:
     assert verdict(summarise(SMALL, {"a": [{"ns": ns}], "b": [{"ns": 1.0}]})) == word
 
@@ -121,6 +126,17 @@ def test_less_is_better_for_everything_else(ns: float, word: str) -> None:
 def test_list_shows_the_names_that_a_glob_selects(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--rows", "fan-1/*"]) == 0
     assert capsys.readouterr().out.split() == ["fan-1/broadcast", "fan-1/socketio"]
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tests.benchmarks", "--list"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_glob_that_selects_nothing_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,8 +236,8 @@ def test_compare_tells_how_ratios_changed(tmp_path: Path, capsys: pytest.Capture
     lines = {line[:WIDTH].strip(): " ".join(line[WIDTH:].split()) for line in capsys.readouterr().out.splitlines()}
     assert lines == {
         "same": "2.00x -> 2.10x +5.0% same",
-        "better": "1.90x -> 3.00x +57.9% better MISSED -> must",
-        "worse": "5.00x -> 3.00x -40.0% WORSE target -> must",
+        "better": "1.90x -> 3.00x +57.9% better MISSES must -> reaches must",
+        "worse": "5.00x -> 3.00x -40.0% WORSE reaches target -> reaches must",
         "less is better": "1.00x -> 0.50x -50.0% better",
         "old only": f"{old.name}: measured; {new.name}: no such row",
         "not run": f"{old.name}: measured; {new.name}: not run: needs cc",

@@ -53,8 +53,9 @@ async def test_entering_retries_until_it_works() -> None:
     ("act", "why"),
     [
         (refuse(OSError(111, "nobody there")), "1006 .*nobody there"),
-        (refuse(HandshakeRefused(503, "going away")), "4503 HTTP 503 going away"),
-        (refuse(HandshakeRefused(429, "slow down")), "4429 HTTP 429 slow down"),
+        (refuse(HandshakeRefused(503, "going away")), "HTTP 503 going away$"),
+        (refuse(HandshakeRefused(429, "slow down")), "HTTP 429 slow down$"),
+        (refuse(HandshakeRefused(404, "nothing here")), "HTTP 404 nothing here; the path in the URL .* /ws"),
         (hang, ".*does not answer"),
     ],
 )

@@ -203,6 +203,11 @@ async def test_a_handshake_refused_for_now_is_tried_again() -> None:
         assert await client.call(remote("demo/echo"), 1) == [1]
 
 
+def test_connecting_outside_of_a_loop_names_the_client_that_needs_none() -> None:
+    with pytest.raises(RuntimeError, match=r"liverpc\.client\.sync"):
+        connect("ws://127.0.0.1:1/ws")
+
+
 async def test_nobody_there_is_a_timeout_with_the_reason() -> None:
     with sockets.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -357,7 +362,7 @@ async def test_redirects_are_refusals(scheme: str, caplog: pytest.LogCaptureFixt
 
         config = ClientConfig(connect_timeout=0.3, backoff_base=0.05)
         async with serving(Demo(), process_request=redirect) as (_, url):
-            with pytest.raises(RpcError, match=r"TIMEOUT: .*4302 HTTP 302 elsewhere"):
+            with pytest.raises(RpcError, match=r"TIMEOUT: .* s: HTTP 302 elsewhere"):
                 async with connect(url, config=config):
                     pass
     assert "connectors should not" not in caplog.text

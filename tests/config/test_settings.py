@@ -34,6 +34,59 @@ def test_figures_must_be_positive(make: Any) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (Limits, "ping_seconds", "3"),
+        (Limits, "depth", 1.5),
+        (Limits, "depth", None),
+        (Inspect, "enabled", "yes"),
+        (Inspect, "capture", "never"),
+        (Inspect, "hosts", "a.example"),
+        (Inspect, "tokens", ("x" * 16,)),
+        (ClientConfig, "max_attempts", "3"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(kind: Any, field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{kind.__name__}\.{field}: (Expected|Invalid enum value)"):
+        kind(**{field: value})
+
+
+def test_a_refused_token_is_in_no_error() -> None:
+    tokens: Any = ("hunter2-hunter2-hunter2",)
+    with pytest.raises(ConfigError) as caught:
+        Inspect(tokens=tokens)
+    assert "hunter2" not in str(caught.value)
+
+
+HOOKS = ["on_connect", "on_disconnect", "on_topic", "on_resume", "authenticate", "before_execute"]
+HOOKS += ["on_error", "on_unhandled", "on_json_message", "identify"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "cure"),
+    [
+        *((hook, "ann", "takes a function") for hook in HOOKS),
+        ("guards", lambda ctx: None, r"takes a list: guards=\[\.\.\.\]"),
+        ("guards", ["ann"], "takes a list of functions and guards, not 'ann'"),
+        ("limits", {"depth": 3}, r"takes Limits\(\.\.\.\), not a dict"),
+        ("inspect", True, r"takes Inspect\(\.\.\.\), not a bool"),
+        ("warnings", False, r"takes DevWarnings\(\.\.\.\), not a bool"),
+        ("thresholds", 0.5, r"takes PressureThresholds\(\.\.\.\), not a float"),
+        ("path", None, "begins with a slash"),
+        ("trusted_proxies", "10.0.0.0/8", "takes a list"),
+    ],
+)
+def test_a_wrong_option_of_a_server_is_refused_by_name_with_its_cure(option: str, value: Any, cure: str) -> None:
+    with pytest.raises(ConfigError, match=rf"LiveServer\({option}=\).*{cure}"):
+        LiveServer(**{option: value})
+
+
+def test_a_server_that_is_served_as_an_application_says_what_to_serve() -> None:
+    with pytest.raises(ConfigError, match=r"app = server\.asgi\(\)"):
+        LiveServer()()  # uvicorn tries whether it is a factory
+
+
 def test_an_unknown_level_is_refused_where_the_token_is_made() -> None:
     level: Any = "obsreve"
     with pytest.raises(ConfigError, match="obsreve"):

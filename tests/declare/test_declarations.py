@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,99 @@ def test_an_annotation_without_json_form_is_refused_when_the_server_is_made() ->
 
     with pytest.raises(DeclarationError, match="'value'"):
         make(take=take)
+
+
+class Holder(msgspec.Struct):
+    inner: list[Holder] | None
+    number: complex
+
+
+class Caching(msgspec.Struct):
+    name: str
+    cache: complex | None = None
+
+
+@pytest.mark.parametrize("kind", [complex, range, list[complex], dict[str, complex], Holder, complex | None])
+def test_an_annotation_that_no_json_value_fits_is_refused_when_the_server_is_made(kind: Any) -> None:
+    @live
+    def take(ctx: Context[Any], value: Any) -> None: ...
+
+    take.handler.__annotations__["value"] = kind
+    with pytest.raises(DeclarationError, match=r"'value'.*no JSON value is a (complex|range)"):
+        make(take=take)
+
+
+@pytest.mark.parametrize("kind", [object, Hashable, Sequence, int | None, Row, Caching, msgspec.Raw])
+def test_an_annotation_that_some_json_value_fits_is_taken(kind: Any) -> None:
+    @live
+    def take(ctx: Context[Any], value: Any) -> None: ...
+
+    take.handler.__annotations__["value"] = kind
+    make(take=take)
+
+
+def test_generators_are_refused() -> None:
+    async def ticks(ctx: Context[Any]) -> AsyncIterator[int]:
+        yield 1
+
+    def lines(ctx: Context[Any]) -> Iterator[int]:
+        yield 1
+
+    for fn in (ticks, lines):
+        for decorator in (live, live(thread=True), live.stream("x")):
+            with pytest.raises(DeclarationError, match=rf"{fn.__name__} .*generator"):
+                decorator(fn)
+
+
+def test_a_stream_without_a_topic_is_refused_with_its_name() -> None:
+    async def messages(ctx: Context[Any]) -> list[Row]:
+        return []
+
+    without_parentheses: Any = live.stream
+    with pytest.raises(DeclarationError, match=r"^demo\.messages is decorated with @live\.stream without a topic"):
+        make(messages=without_parentheses(messages))
+    with pytest.raises(DeclarationError, match=r"^demo\.rows is live\.stream\('rows'\) without a loader"):
+        make(rows=live.stream("rows"))
+
+
+def test_a_channel_without_a_topic_or_with_a_function_for_one_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"^demo\.notices is live\.channel\(\.\.\.\) without a topic"):
+        make(notices=live.channel(item=Row))
+    channel: Any = live.channel
+    with pytest.raises(DeclarationError, match=r"fixed name, not <function"):
+        channel(lambda ctx: "x", item=Row)
+    with pytest.raises(TypeError, match="item"):
+        channel(lambda ctx: "x")
+
+
+def test_a_decorator_kept_under_a_private_name_is_no_mistake() -> None:
+    listing = live.channel(item=Row)
+
+    @listing
+    def rows(ctx: Context[Any], room: str) -> str:
+        return f"rows:{room}"
+
+    make(rows=rows, _listing=listing)
+
+
+def test_a_module_that_declares_nothing_is_refused() -> None:
+    import asyncio
+
+    with pytest.raises(DeclarationError, match="module asyncio declares nothing with @live"):
+        LiveServer([asyncio])
+    with pytest.raises(DeclarationError, match="module a declares nothing with @live"):
+        LiveServer({"a": SimpleNamespace(f=len)})
+    with pytest.raises(DeclarationError, match="module demo declares nothing with @live"):
+        make(_private=live(path="a/b")(lambda ctx: None))
+    assert LiveServer(()).registry.entries == LiveServer({}).registry.entries == []
+
+
+def test_a_module_listed_twice_is_told_so() -> None:
+    import sys
+
+    module = sys.modules[__name__]
+    with pytest.raises(DeclarationError, match="'test_declarations/fixed' already: its module is listed twice"):
+        LiveServer([module, module])
 
 
 def test_a_function_without_ctx_is_refused_and_the_error_names_the_place() -> None:

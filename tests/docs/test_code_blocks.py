@@ -4,6 +4,7 @@ A block with ``name=x.py`` is a file beside the document's other files; ``test_*
 are run by the document's own test below. A block without name stands alone.
 """
 
+import inspect
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from liverpc import remote
+from liverpc import LiveServer, remote
 from liverpc.client import connect
 from tests.e2e.doors import At, ask, free_port, subprocess_at
 
@@ -113,3 +114,11 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_table_of_settings_has_every_argument_of_a_server() -> None:
+    table = (ROOT / "docs" / "settings.md").read_text().partition("## The environment")[0]
+    firsts = re.findall(r"^\| (`[^|]+)\|", table, re.MULTILINE)
+    documented = [name for first in firsts for name in re.findall(r"`(\w+)`", first)]
+    arguments = inspect.signature(LiveServer).parameters
+    assert sorted(documented) == sorted(arguments)

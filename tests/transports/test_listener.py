@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from liverpc.config import Limits
+from liverpc.errors import ConfigError
 from liverpc.hub.link import HttpRequest, HttpResponse, Refuse
 from liverpc.transports import reading
 from liverpc.transports.listener import Listener
@@ -52,10 +53,10 @@ async def test_it_listens_on_several_addresses_and_names_their_ports() -> None:
             await asyncio.open_connection("127.0.0.1", port)
 
 
-async def test_a_port_in_use_is_an_os_error() -> None:
+async def test_a_port_in_use_is_refused_with_the_cure() -> None:
     async with serving(EchoApplication(QUICK)) as served:
         second = Listener(EchoApplication(QUICK))
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(ConfigError, match=r"in use.*choose another port"):
             await second.listen("127.0.0.1", served.port)
         await second.aclose()
 

@@ -162,6 +162,30 @@ async def calls(client: Client) -> None:
     await client.call("chat/send", "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
+@live
+async def numbers(ctx: Context[User]) -> list[int]:
+    return []
+
+
+def show(*values: object) -> None:  # as print() is typed
+    ...
+
+
+async def results_may_be_taken_as_something_wider(client: Client, blocking: sync.Client, env: TestEnv) -> None:
+    show(await client.call(count, 1), await client.call(numbers), await client.call(send, "hi"))
+    show(f"{await client.call(count, 1)}", blocking.call(count, 1), await env.connect().call(numbers))
+    anything: object = await client.call(count, 1)
+    number: float = await client.call(count, 1)
+    blocked: float = blocking.call(count, 1)
+    maybe: int | None = await client.call(remote("a/b", returns=int))
+    async with client.batch() as batch:
+        reply = batch.call(count, 1)
+    wider: float = await reply
+    show(anything, number, blocked, maybe, wider)
+    text: str = await client.call(count, 1)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    show(await client.call(send, 3), text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def batches(client: Client) -> None:
     async with client.batch(sequential=True) as batch:
         first = batch.call(send, "hi", urgent=True)
@@ -229,6 +253,9 @@ async def streams(client: Client) -> None:
         assert_type(handle.get(0), list[Message] | int)
         async for value in handle:
             assert_type(value, list[Message])
+    async with client.stream(total, 5) as wider:
+        anything: object = wider.value
+        show(anything, wider.value)
 
 
 async def kit(env: TestEnv) -> None:
