@@ -62,6 +62,7 @@ class AsgiSocket:
         self._burst = _BURST * listener.limits.outbox_bytes
         self._full = False  # the ASGI server has not taken the last frame
         self._news = asyncio.Event()  # there is something to write
+        self._stirred = False  # the same, for less
         self._room = asyncio.Event()  # something was written, or a hold is gone
         self._held = False
         self._winding_up = False
@@ -100,7 +101,10 @@ class AsgiSocket:
             return False
         payload = payload_of(frame)
         self._out.append(payload)
-        return self._queued(len(payload))
+        self._out_bytes += len(payload)
+        if not self._stirred:
+            self._stir()
+        return True if not self._full and self._out_bytes <= self._burst else self._fits()
 
     def send_volatile(self, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_volatile`."""
@@ -118,7 +122,9 @@ class AsgiSocket:
             self._out_bytes -= len(outdated)
             self._counters.latest_replaced += 1
         self._latest[key] = payload_of(frame)
-        return self._queued(len(self._latest[key]))
+        self._out_bytes += len(self._latest[key])
+        self._stir()
+        return self._fits()
 
     def close(self, code: int, reason: str = "") -> None:
         """See :meth:`liverpc.hub.link.Link.close`.
@@ -127,7 +133,7 @@ class AsgiSocket:
         """
         if self._goodbye is None:
             self._goodbye = (code, clip(reason))
-            self._news.set()
+            self._stir()
             self._room.set()  # reading goes on, to see the peer's answer
             self._give_up_in(self.limits.close_seconds)
 
@@ -244,14 +250,20 @@ class AsgiSocket:
                 message, self._reading = await self._reading, None
             else:
                 message = await self._receive()
-            if message["type"] == "websocket.disconnect":
+            text: str | None = message.get("text")
+            if text is None and message["type"] == "websocket.disconnect":
                 return _goodbye_in(message)
             if self._goodbye is None and not self._winding_up:  # either may have come while we waited
-                payload, is_text = _payload(message)
-                if len(payload) > largest:
-                    self.close(CloseCode.TOO_BIG, "message too big")
-                else:
-                    self._message(payload, is_text)
+                payload: bytes = message["bytes"] if text is None else text.encode()
+                assert self._session is not None
+                try:
+                    if len(payload) > largest:
+                        self.close(CloseCode.TOO_BIG, "message too big")
+                    else:
+                        self._session.receive(payload, text is not None)
+                except Exception:
+                    log.exception("a session failed at a message")
+                    self.close(CloseCode.INTERNAL_ERROR, "internal error")
             budget -= 1
             if not budget:
                 budget = self.limits.frames_per_turn
@@ -262,22 +274,14 @@ class AsgiSocket:
             self._room.clear()
             await self._room.wait()
 
-    def _message(self, payload: bytes, is_text: bool) -> None:
-        assert self._session is not None
-        try:
-            self._session.receive(payload, is_text)
-        except Exception:
-            log.exception("a session failed at a message")
-            self.close(CloseCode.INTERNAL_ERROR, "internal error")
-
     # Writing
 
     async def _write(self) -> None:
-        wheel = self._listener.wheel
+        wheel, out, latest = self._listener.wheel, self._out, self._latest
         try:
             while True:
-                while self._out or self._latest:
-                    payload = self._out.popleft() if self._out else self._latest.pop(next(iter(self._latest)))
+                while out or latest:
+                    payload = out.popleft() if out else latest.pop(next(iter(latest)))
                     self._full = True  # nobody sees it unless the server suspends us
                     self._texted = wheel.now
                     await self._send({"type": "websocket.send", "text": payload.decode()})
@@ -289,6 +293,7 @@ class AsgiSocket:
                     await self._send({"type": "websocket.close", "code": code, "reason": reason})
                     return
                 self._news.clear()
+                self._stirred = False
                 await self._news.wait()
         except _GONE:
             self._lost()
@@ -314,7 +319,8 @@ class AsgiSocket:
         if not self._full and now >= self._texted + listener.idle_turns:
             self._texted = now
             self._out.append(_IDLE_TEXT)
-            self._queued(len(_IDLE_TEXT))
+            self._out_bytes += len(_IDLE_TEXT)
+            self._stir()
         self._look_again()
 
     def _look_again(self) -> None:
@@ -324,12 +330,13 @@ class AsgiSocket:
         else:
             wheel.at(self, min(wheel.now + listener.pong_turns, self._texted + listener.idle_turns))
 
-    def _queued(self, size: int) -> bool:
+    def _stir(self) -> None:
+        self._stirred = True
+        self._news.set()
+
+    def _fits(self) -> bool:
         """Whether the outbox is within its limits; else close."""
-        self._out_bytes += size
-        if not self._news.is_set():
-            self._news.set()
-        if not self._full and (self._out_bytes <= self._burst or len(self._out) == 1):
+        if not self._full and len(self._out) == 1:
             return True
         if self._out_bytes > self.limits.outbox_bytes:
             self._counters.outbox_overflows += 1
