@@ -111,13 +111,14 @@ class LiveEndpoint:
     def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> LiveSession:
         hub = self._hub
         given = request.headers.get("x-request-id", "").strip()
+        unique = self._clock.new_id()
         connection = Connection(
-            self._clock.new_id(),
+            unique,
             link=link,
             request=request,
             user=verdict,
             user_id=self._user_id(verdict),
-            request_id=given if _REQUEST_ID.fullmatch(given) else self._clock.new_id(),
+            request_id=given if _REQUEST_ID.fullmatch(given) else unique,
             calls=RunningCalls(self._context, link, self._limits.calls_in_flight),
             requests=hub.requests,
             opened_at=hub.monotonic(),

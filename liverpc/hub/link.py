@@ -52,7 +52,9 @@ class ConnectRequest:
         secure: bool = False,
     ) -> None:
         self.path = path
-        self.query: dict[str, str] = {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()}
+        self.query: dict[str, str] = (
+            {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()} if query else {}
+        )
         self.headers: Mapping[str, str] = headers or {}
         self.address = address
         self.secure = secure

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import lru_cache
 from inspect import isawaitable, iscoroutine
 from typing import Any, Final, Literal, TypeAlias
 
@@ -65,7 +66,7 @@ class Admission:
         of it may be invented. What is no address ends the search. ``X-Forwarded-Proto`` is taken from the
         nearest proxy.
         """
-        if not (self._trusts(_parsed(address)) if address else self._trusts_unix):
+        if not (self._proxies and self._trusts(_parsed(address)) if address else self._trusts_unix):
             return address, secure
         if proto := headers.get("x-forwarded-proto"):
             secure = proto.rpartition(",")[2].strip().lower() in ("https", "wss")
@@ -236,6 +237,7 @@ def clip(reason: str) -> str:
     return reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
 
 
+@lru_cache(maxsize=1024)  # parsing takes as long as all our other work on a handshake
 def _parsed(address: str) -> _Address | None:
     """An IP address, perhaps in brackets and with a port as some proxies write it; None for anything else."""
     host = address
