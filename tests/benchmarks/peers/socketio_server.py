@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import socketio  # type: ignore[import-untyped]
+import socketio
 from aiohttp import web
 
 from tests.benchmarks.peers.serving import ROWS, announce, event, run
