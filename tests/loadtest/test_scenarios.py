@@ -137,7 +137,7 @@ def echo(ctx: Context[Any], value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("functions", "sentence"), [({"echo": echo}, "no devtools at"), ({}, "does not answer load/echo")]
+    ("functions", "sentence"), [({"echo": echo}, "no devtools at"), ({"other": echo}, "does not answer load/echo")]
 )
 async def test_a_server_that_is_not_the_demo_is_named(
     functions: dict[str, Any], sentence: str, environ: dict[str, str]
