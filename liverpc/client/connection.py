@@ -193,7 +193,7 @@ class Connection:
         requests: list[tuple[str, list[Any]]],
         *,
         sequential: bool,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float | None,  # noqa: ASYNC109 - the core keeps the deadline
     ) -> list[Call]:
         """Several calls in one frame, from start to the last answer; forgotten when cancelled."""
         self.check_open()

@@ -125,7 +125,7 @@ class Connection:
                 raise LiveError(ErrorCode.INVALID_TOPIC, f"the {what} {name!r} {fault}")
         return self.send(event_payload(event_head(event_prefix(topic), event), encode(data), seq))
 
-    async def ask(self, event: str, data: Any = None, *, timeout: float = 5.0) -> Any:  # noqa: ASYNC109
+    async def ask(self, event: str, data: Any = None, *, timeout: float = 5.0) -> Any:  # noqa: ASYNC109 - part of the question
         """Ask this client something, and wait for what it answers.
 
         A call that asks its own client does not count towards ``limits.calls_in_flight`` while it waits.

@@ -101,7 +101,7 @@ class _Connection(Connection):
         requests: list[tuple[str, list[Any]]],
         *,
         sequential: bool,
-        timeout: float | None,  # noqa: ASYNC109
+        timeout: float | None,  # noqa: ASYNC109 - the core keeps the deadline
     ) -> list[Call]:
         await self.open()
         return await super().batch(requests, sequential=sequential, timeout=timeout)

@@ -338,14 +338,12 @@ async def test_request_that_comes_in_drops_is_given_up(first: bytes, drops: byte
     async with server.serve(port=0) as at:
         _, writer = await asyncio.open_connection(at.host, at.port)
         writer.write(first)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         for drop in drops:
             if writer.transport.is_closing():
                 break
             writer.write(bytes([drop]))
-            await asyncio.sleep(0.05)
-        assert loop.time() - began < 0.05 * len(drops)
+            await asyncio.sleep(0.05)  # the dripping itself
+        assert writer.transport.is_closing()
         writer.close()
 
 
@@ -384,8 +382,7 @@ async def test_body_of_a_doubtful_length_smuggles_no_upgrade(lengths: bytes) -> 
     async with server.serve(port=0) as at:
         reader, writer = await asyncio.open_connection(at.host, at.port)
         writer.write(AUTH % lengths + b"0\r\n\r\n" + HEAD % (b"/ws", b""))
-        await reader.readline()
-        await asyncio.sleep(0.02)
+        await reader.read()  # until it is closed
         assert server.counters.connections_opened == 0
         writer.close()
 
