@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from liverpc._types import Remote, Topic, remote
+    from liverpc._types import Page, Remote, Topic, remote
     from liverpc.clock import Clock
     from liverpc.config import ClientConfig, DevWarnings, Inspect, Limits, PressureThresholds, Token
     from liverpc.declare.access import access
     from liverpc.declare.context import Context
     from liverpc.declare.guards import guard, public
     from liverpc.declare.live import live
+    from liverpc.declare.options import Delta
+    from liverpc.declare.pipe import pipe
+    from liverpc.declare.topics import Topics, define_topics
     from liverpc.errors import (
         AttachError,
         ConfigError,
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from liverpc.hub.connection import Connection
     from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse
     from liverpc.policies.pressure import Pressure, PressureReason
-    from liverpc.server import Listening, LiveServer
+    from liverpc.process import Listening
+    from liverpc.server import LiveServer
 
 __version__ = "0.1.0"
 
@@ -45,6 +49,7 @@ _HOME = {
     "Connection": "hub.connection",
     "Context": "declare.context",
     "DeclarationError": "errors",
+    "Delta": "declare.options",
     "DevWarnings": "config",
     "ErrorCode": "errors",
     "HttpRequest": "hub.link",
@@ -52,11 +57,12 @@ _HOME = {
     "Inspect": "config",
     "Issue": "errors",
     "Limits": "config",
-    "Listening": "server",
+    "Listening": "process",
     "LiveError": "errors",
     "LiveRpcError": "errors",
     "LiveServer": "server",
     "MissingExtraError": "errors",
+    "Page": "_types",
     "Pressure": "policies.pressure",
     "PressureReason": "policies.pressure",
     "PressureThresholds": "config",
@@ -66,9 +72,12 @@ _HOME = {
     "RpcError": "errors",
     "Token": "config",
     "Topic": "_types",
+    "Topics": "declare.topics",
     "access": "declare.access",
+    "define_topics": "declare.topics",
     "guard": "declare.guards",
     "live": "declare.live",
+    "pipe": "declare.pipe",
     "public": "declare.guards",
     "remote": "_types",
 }
@@ -82,6 +91,7 @@ __all__ = [
     "Connection",
     "Context",
     "DeclarationError",
+    "Delta",
     "DevWarnings",
     "ErrorCode",
     "HttpRequest",
@@ -94,6 +104,7 @@ __all__ = [
     "LiveRpcError",
     "LiveServer",
     "MissingExtraError",
+    "Page",
     "Pressure",
     "PressureReason",
     "PressureThresholds",
@@ -103,9 +114,12 @@ __all__ = [
     "RpcError",
     "Token",
     "Topic",
+    "Topics",
     "access",
+    "define_topics",
     "guard",
     "live",
+    "pipe",
     "public",
     "remote",
 ]

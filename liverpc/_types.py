@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, overload
 
 if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only: no run-time dependency
@@ -15,18 +16,23 @@ else:
     User = TypeVar("User")
 
 __all__ = [
+    "Created",
+    "Deleted",
     "Json",
     "ListMerge",
     "Merge",
     "P",
+    "Page",
     "R",
     "Reachable",
     "Remote",
     "Row",
+    "RowChange",
     "Rpc",
     "Stream",
     "T",
     "Topic",
+    "Updated",
     "User",
     "remote",
 ]
@@ -41,6 +47,7 @@ R_co = TypeVar("R_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 Row = TypeVar("Row")  # one element of a list stream
 D = TypeVar("D")
+Row_co = TypeVar("Row_co", covariant=True)
 
 ListMerge = Literal["crud", "latest", "presence", "cursor"]
 Merge = ListMerge | Literal["set"]
@@ -68,6 +75,49 @@ class Topic(Generic[D]):
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """What a loader returns that does not give everything at once: ``Page(rows, has_more=True, cursor=rows[-1].id)``.
+
+    Clients ask for the next one with ``load_more()``, and the loader gets ``cursor`` back as ``ctx.cursor``, which
+    is None for the first page.
+    """
+
+    data: list[Row]
+    has_more: bool = False
+    cursor: Json = None  #: where the next page begins, anything with a JSON form; None: there is no next page
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Generic[Row_co]):
+    """A row that a client expects to be added, or replaced when its key is there already.
+
+    Under ``presence`` it joins, under ``cursor`` it moves, under ``latest`` it is appended.
+    """
+
+    row: Row_co
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(Generic[Row_co]):
+    """A row that a client expects to replace the one with the same key; without that one nothing happens.
+
+    Under ``presence`` and ``cursor``, which know no difference, the same as :class:`Created`.
+    """
+
+    row: Row_co
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The key of a row that a client expects to go."""
+
+    key: Any
+
+
+RowChange = Created[Row] | Updated[Row] | Deleted
 
 
 class Reachable:

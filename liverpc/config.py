@@ -17,6 +17,7 @@ Level = Literal["metrics", "observe", "chaos"]
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     _PREFIX: ClassVar[str]
+    _MAY_BE_ZERO: ClassVar[frozenset[str]] = frozenset()  # fields for which 0 says something
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -49,7 +50,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.convert(value, field.type)
             except msgspec.ValidationError as error:
                 raise ConfigError(f"{type(self).__name__}.{field.name}: {error}") from None
-            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            may_be_zero = field.name in self._MAY_BE_ZERO and value == 0
+            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0 and not may_be_zero:
                 raise ConfigError(f"{type(self).__name__}.{field.name} must be positive, not {value!r}")
 
 
@@ -73,6 +75,9 @@ class Limits(_Settings, frozen=True, kw_only=True):
     reply_bytes: int = 1 << 20  #: a reply, in UTF-16 code units as browsers count; above: PAYLOAD_TOO_LARGE
     held_bytes: int = 1 << 20  #: events kept for one stream while its loader runs; above: OVERLOADED
     streams_per_connection: int = 10_000  #: open or loading ones; above: OVERLOADED
+    replay_events: int = 1_000  #: events kept of each topic with replay; above: the oldest are forgotten
+    replay_bytes: int = 64 << 20  #: events kept of all topics; above: the log longest unused is forgotten
+    replay_topics: int = 10_000  #: topics with replay; above: likewise
     requests_in_flight: int = 32  #: unanswered ones of the server to one connection; above: OVERLOADED
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429
@@ -147,6 +152,7 @@ class ClientConfig(_Settings, frozen=True, kw_only=True):
     """How a client behaves. Times in seconds."""
 
     _PREFIX = "LIVERPC_CLIENT_"
+    _MAY_BE_ZERO = frozenset({"resume_grace"})
 
     timeout: float = 30.0  #: for a call's or a stream's answer
     connect_timeout: float = 10.0
@@ -156,3 +162,4 @@ class ClientConfig(_Settings, frozen=True, kw_only=True):
     max_attempts: int | None = None  #: failed attempts in a row before giving up; None: never
     message_bytes: int = 16 << 20  #: largest frame accepted from the server
     silence_seconds: float = 150.0  #: without a frame or a pong from the server: reconnect
+    resume_grace: float = 60.0  #: a stream's value is kept after its last handle has left; 0: not at all

@@ -56,6 +56,8 @@ class ErrorCode(StrEnum):
     # Made by the client, never sent.
     DISCONNECTED = "DISCONNECTED"
     CONNECTION_CLOSED = "CONNECTION_CLOSED"
+    QUEUE_FULL = "QUEUE_FULL"
+    STALE = "STALE"
     STREAM_ERROR = "STREAM_ERROR"
     INVALID_RESULT = "INVALID_RESULT"
 
@@ -137,7 +139,8 @@ class RpcError(_CodedError):
 
     ``code`` is the server's, or one made by the client: ``TIMEOUT`` (no answer in time),
     ``DISCONNECTED`` (the connection was lost first; the call may have run), ``CONNECTION_CLOSED``
-    (closed for good), ``INVALID_RESULT`` (a call's result that does not fit the declared type),
+    (closed for good), ``QUEUE_FULL`` and ``STALE`` (made without a connection, and dropped by the
+    offline queue), ``INVALID_RESULT`` (a call's result that does not fit the declared type),
     ``STREAM_ERROR`` (a stream's value that does not).
     """
 

@@ -6,19 +6,15 @@ import asyncio
 import contextvars
 import logging
 import os
-import signal
 import ssl as ssl_module
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Literal, Never, TypeVar, overload
+from typing import Any, Never
 
-import msgspec
-
-from liverpc._types import Topic
+from liverpc.arguments import check_guards, check_kinds, check_paths, check_proxies
 from liverpc.backends.memory import memory_cluster
 from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
@@ -32,40 +28,32 @@ from liverpc.dispatch.devwarnings import DevWarner
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins, check_origins
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.web import State, Web
-from liverpc.errors import ConfigError, MissingExtraError
+from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import Endpoint, HttpRequest, HttpResponse
+from liverpc.hub.publisher import Publisher
 from liverpc.hub.tasks import Background
 from liverpc.inspector.inspector import Inspector
-from liverpc.inspector.protocol import ATTACH_PATH, RuntimeEntry, ServerInfo, write_runtime_entry
+from liverpc.inspector.protocol import ATTACH_PATH, ServerInfo
+from liverpc.policies.admission import Admission, AdmissionRule
 from liverpc.policies.faults import FaultRules
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
+from liverpc.process import Listening, Loop, listen, run
+from liverpc.streams.inprocess import InProcess, Loader
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Counters, Telemetry
 from liverpc.transports.asgi import AsgiApp
 from liverpc.transports.handshake import proxies_of
 from liverpc.transports.listener import Listener
 
-__all__ = ["Listening", "LiveServer"]
+__all__ = ["LiveServer"]
 
 log = logging.getLogger("liverpc.server")
 
-D = TypeVar("D")
 
-
-class Listening(msgspec.Struct, frozen=True):
-    """Where a server listens."""
-
-    host: str
-    port: int
-    url: str  #: for clients, ``ws://host:port/ws``
-    attach_url: str  #: for the devtools
-    token_file: str = ""  #: where local devtools find their token; empty when they are off
-
-
-class LiveServer:
+class LiveServer(Publisher, Loader[Never]):
     """A realtime server, to run alone or inside an application's own event loop.
 
     Args:
@@ -153,17 +141,11 @@ class LiveServer:
         dev: bool | None = None,
         fast_path: bool | None = None,
     ) -> None:
-        paths: dict[str, object] = {"path": path, "auth_path": auth_path}
-        for option, given in paths.items():
-            if not isinstance(given, str) or not given.startswith("/"):
-                raise ConfigError(f"LiveServer({option}=) begins with a slash; {given!r} does not")
-        _check_kind("limits", limits, Limits)
-        _check_kind("inspect", inspect, Inspect)
-        _check_kind("thresholds", thresholds, PressureThresholds)
-        _check_kind("warnings", warnings, DevWarnings)
-        _check_guards(guards)
-        if isinstance(trusted_proxies, str):
-            raise ConfigError(f"LiveServer(trusted_proxies=) takes a list: trusted_proxies=[{trusted_proxies!r}]")
+        check_paths({"path": path, "auth_path": auth_path})
+        check_kinds({"limits": (limits, Limits), "inspect": (inspect, Inspect), "warnings": (warnings, DevWarnings)})
+        check_kinds({"thresholds": (thresholds, PressureThresholds)})
+        check_guards(guards)
+        check_proxies(trusted_proxies)
         check_origins(origins)
         self.name = name
         self.path = path
@@ -188,64 +170,40 @@ class LiveServer:
             on_json_message=on_json_message,
             identify=identify,
         )
-        for option, hook in msgspec.structs.asdict(self.hooks).items():
-            if hook is not None and not callable(hook):
-                raise ConfigError(f"LiveServer({option}=) takes a function, not {hook!r}")
-        self._cluster = cluster or memory_cluster()
+        self.hooks.check()
+        self._cluster = cluster or memory_cluster(clock=self.clock, limits=self.limits)
         self._fast_path = fast_path
         self._background = Background()
-        self._hub = Hub(self.telemetry, self._cluster.bus, self.limits, monotonic=self._monotonic)
+        self._hub = Hub(self.telemetry, self._cluster.bus, self._cluster.log, self.limits, monotonic=self._monotonic)
         self._streams = Streams(self._hub, self.telemetry, self._background, self.hooks)
-        self._pacing = Pacing(self._hub, self.counters, max_keys=self.limits.paced_keys, failed=self._late_failure)
+        self._streams.declare(self.registry.entries)
+        report = partial(self.hooks.report, self._background)
+        self._pacing = Pacing(
+            self._hub,
+            self.counters,
+            max_keys=self.limits.paced_keys,
+            failed=lambda ctx, error: report(ctx.path, error, ctx),
+        )
         self._gauge = PressureGauge(self._hub, self.counters, thresholds or PressureThresholds.from_env())
-        self._services = Services(self._hub, self._pacing, self._gauge, partial(self.hooks.report, self._background))
-        self._warner = DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry) if self.dev else None
+        self._admission = Admission(self._gauge)
+        self._services = Services(self._hub, self._pacing, self._gauge, self._admission, report)
+        self._warner = (
+            DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry, self.registry)
+            if self.dev
+            else None
+        )
         self._middlewares: list[Middleware] = []
+        self._inprocess = InProcess(self.registry, self._services, self.hooks, self._background, self.clock, path)
+        super().__init__(self._inprocess)
         self.faults = FaultRules(self._monotonic, self._faults_changed)
         self._inspector: Inspector | None = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._web = Web(
-            auth_path=auth_path,
-            origins=origins,
-            hooks=self.hooks,
-            report=self._services.report,
-            state=self._state,
-        )
+        self._web = Web(auth_path=auth_path, origins=origins, hooks=self.hooks, report=report, state=self._state)
         self._asgi = AsgiApp(self)
         self._phase: State = "starting"
         self._listener: Listener | None = None
         self._context = contextvars.copy_context()  # what calls begin with; that of each start
         self._loop: asyncio.AbstractEventLoop | None = None
-        if self.registry.unguarded:
-            log.warning(
-                "anybody may call what is in %s: give the module a `_guard = guard(...)`, or mark it with "
-                "`_guard = public()`",
-                ", ".join(self.registry.unguarded),
-            )
-
-    # -- publishing from outside handlers
-
-    @overload
-    def publish_nowait(self, topic: Topic[D], event: str, data: D, /) -> None: ...
-    @overload
-    def publish_nowait(self, topic: str, event: str, data: object, /) -> None: ...
-    def publish_nowait(self, topic: Any, event: str, data: Any, /) -> None:
-        """Send an event to all subscribers of a topic. To be called on the server's event loop.
-
-        Raises:
-            LiveError: ``INVALID_TOPIC`` for a malformed topic. Reserved topics (``__…``) are allowed here.
-            TypeError: ``data`` has no JSON form.
-        """
-        name = topic.name if isinstance(topic, Topic) else topic
-        self._hub.publish(name, event, data, internal=name.startswith("__"))
-
-    @overload
-    async def publish(self, topic: Topic[D], event: str, data: D, /) -> None: ...
-    @overload
-    async def publish(self, topic: str, event: str, data: object, /) -> None: ...
-    async def publish(self, topic: Any, event: str, data: Any, /) -> None:
-        """As :meth:`publish_nowait`; returns when the event was numbered and handed out."""
-        self.publish_nowait(topic, event, data)
 
     # -- around calls
 
@@ -266,6 +224,26 @@ class LiveServer:
         self._middlewares.append(fn)
         return fn
 
+    def admission(self, rules: Mapping[str, AdmissionRule] | None) -> None:
+        """Say which classes of service are refused under which pressure; replaces what was said before.
+
+        ``server.admission({"reports": ["MEMORY", "SUBSCRIBERS"], "chat": lambda pressure: pressure.loop_lag > 1})``:
+        new subscribers of streams with ``class_of_service="reports"`` get ``OVERLOADED`` while the server has one of
+        these reasons. ``ctx.shed("reports")`` asks the same. Those who are subscribed already stay.
+
+        Args:
+            rules: By class, a list of reasons of :attr:`pressure` or a function of it; None: nobody is refused.
+
+        Raises:
+            ConfigError: There is no such reason, or a stream has a class without a rule.
+        """
+        for entry in self.registry.entries if rules else ():
+            options = getattr(entry.declaration, "options", None)
+            name = options and options.class_of_service
+            if name is not None and name not in (rules or {}):
+                raise ConfigError(f"admission has no rule for {name!r}, the class of service of {entry.path}")
+        self._admission.configure(rules)
+
     # -- looking
 
     @property
@@ -277,6 +255,16 @@ class LiveServer:
     def connections(self) -> list[Connection]:
         """The open ones."""
         return list(self._hub.connections.values())
+
+    def missed(self, topic: str, seq: int) -> list[tuple[int, str, Any]] | None:
+        """The events of a topic with replay after number ``seq``, each with number, name and data; for ``on_resume``.
+
+        Whoever asks has seen to it that the caller may listen to the topic.
+
+        Returns:
+            None when some are not kept any more, the number was never reached, or the topic has no replay.
+        """
+        return self._hub.missed(topic, seq)
 
     def subscribers(self, topic: str) -> int:
         """Connections subscribed to a topic."""
@@ -324,12 +312,12 @@ class LiveServer:
                     context=self._context,
                     origins=self._origins,
                     hooks=self.hooks,
-                    on_disconnect=self._disconnected,
                 )
             }
             await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
             if self._inspect.enabled:
                 self._start_inspector()
+            self._inprocess.open(self._middlewares)
             self._phase = "ready"
             yield {"liverpc": self}
         finally:
@@ -373,6 +361,7 @@ class LiveServer:
 
     def _stopped(self) -> None:
         self._phase = "starting"
+        self._inprocess.close()
         self._inspector = self._listener = None
         self._endpoints = {}
         self._loop = None
@@ -386,26 +375,14 @@ class LiveServer:
         Raises:
             ConfigError: The address cannot be listened on; the text says why.
         """
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.lifespan())
+        async with self.lifespan():
             listener = self.listener
             assert listener is not None
-            await listener.listen(host, port, ssl=ssl)
-            host, port = listener.addresses[0]
-            shown = f"[{host}]" if ":" in host else host
-            scheme = "wss" if ssl else "ws"
-            base = f"{scheme}://{shown}:{port}"
-            token_file = ""
-            if self._inspector is not None:
-                token = self._inspector.tokens[0].secret
-                entry = RuntimeEntry(base + ATTACH_PATH, token, os.getpid(), self.name)
-                token_file = str(stack.enter_context(write_runtime_entry(entry)))
-            log.info("%s listens on %s%s", self.name, base, self.path)
-            yield Listening(host, port, base + self.path, base + ATTACH_PATH, token_file)
+            token = None if self._inspector is None else self._inspector.tokens[0].secret
+            async with listen(listener, host, port, ssl, name=self.name, path=self.path, token=token) as listening:
+                yield listening
 
-    def run(
-        self, host: str | None = None, port: int | None = None, *, loop: Literal["asyncio", "uvloop"] = "asyncio"
-    ) -> None:
+    def run(self, host: str | None = None, port: int | None = None, *, loop: Loop = "asyncio") -> None:
         """Listen until SIGINT or SIGTERM, then shut down gracefully. Blocks.
 
         Says on stderr where it listens, unless the logger ``liverpc.server`` does.
@@ -420,31 +397,7 @@ class LiveServer:
                 cannot be listened on.
             MissingExtraError: uvloop is not installed.
         """
-        try:
-            self._run_at(host, port, loop)
-        except ConfigError as error:
-            sys.stderr.write(f"{self.name}: {error}\n")
-            raise SystemExit(2) from None
-
-    def _run_at(self, host: str | None, port: int | None, loop: Literal["asyncio", "uvloop"]) -> None:
-        host = host or os.environ.get("HOST", "127.0.0.1")
-        if port is None:
-            given = os.environ.get("PORT", "8000")
-            if not given.isdigit() or int(given) > 65535:
-                raise ConfigError(f"PORT={given!r} is not a port number from 0 to 65535")
-            port = int(given)
-        with asyncio.Runner(loop_factory=_uvloop() if loop == "uvloop" else None) as runner:
-            runner.run(self._run(host, port))
-
-    async def _run(self, host: str, port: int) -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        async with self.serve(host, port) as listening:
-            if not log.isEnabledFor(logging.INFO):  # which would have said it
-                sys.stderr.write(f"{self.name} listens on {listening.url}; stop with Ctrl-C\n")
-            await stop.wait()
+        run(self.serve, name=self.name, host=host, port=port, loop=loop)
 
     # -- behind other servers
 
@@ -490,40 +443,6 @@ class LiveServer:
         if self._inspector is not None:
             self._inspector.faults_changed(text)
 
-    def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
-        if self.hooks.on_disconnect is not None:
-            self._background.hook(
-                self.hooks.on_disconnect,
-                connection,
-                code,
-                reason,
-                failed=lambda error: self._services.report("__disconnect__", error, None),
-            )
-
-    def _late_failure(self, ctx: Context[Any], error: BaseException) -> None:
-        self._services.report(ctx.path, error, ctx)
-
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1
         log.warning("events of other processes may be missing (%s, from %s)", gap.reason, gap.origin or "anybody")
-
-
-def _check_kind(option: str, given: object, kind: type) -> None:
-    if given is not None and not isinstance(given, kind):
-        raise ConfigError(f"LiveServer({option}=) takes {kind.__name__}(...), not a {type(given).__name__}")
-
-
-def _check_guards(guards: object) -> None:
-    if not isinstance(guards, Sequence) or isinstance(guards, str):
-        raise ConfigError("LiveServer(guards=) takes a list: guards=[...]")
-    for each in guards:
-        if not isinstance(each, Guard) and not callable(each):
-            raise ConfigError(f"LiveServer(guards=) takes a list of functions and guards, not {each!r}")
-
-
-def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        from uvloop import new_event_loop
-    except ImportError:
-        raise MissingExtraError("uvloop", extra="fast", what='run(loop="uvloop")') from None
-    return new_event_loop

@@ -149,10 +149,16 @@ class Counters:
     delivered_bytes: int = 0
     fault_drops: int = 0  #: publishes dropped by a fault rule
     streams_refused: int = 0  #: subscribes above the number a connection may have
+    streams_shed: int = 0  #: subscribes refused by a rule of admission
     requests_refused: int = 0  #: requests to a client that has as many to answer as it may
     batch_answers_replaced: int = 0  #: answers for which the reply to their batch had no room
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
     paced_overflows: int = 0  #: throttled or debounced publishes sent at once, and skips not made, for want of room
+    resumes: int = 0  #: streams of returning clients that got what they missed instead of the whole value
+    resume_misses: int = 0  #: ... the whole value, because what they missed was not known any more
+    reloads: int = 0  #: values loaded anew for all subscribers of a topic
+    reload_errors: int = 0  #: ... that could not be loaded
+    log_failures: int = 0  #: events of topics with replay that their log did not take
     bus_gaps: int = 0  #: times events of other processes may have been missed
     outbox_overflows: int = 0  #: connections closed because they did not read: too many bytes waited
     outbox_frame_overflows: int = 0  #: ... too many frames

@@ -11,7 +11,7 @@ took place is then unknown. The in-process versions never do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -26,6 +26,7 @@ __all__ = [
     "Grant",
     "IdempotencyStore",
     "LeaseStore",
+    "LocalLog",
     "Membership",
     "OnDirect",
     "OnFrames",
@@ -55,6 +56,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     event: str
     data: bytes  #: encoded JSON
     pos: Pos | None = None  #: set for events that went through the log
+    shaped: bool = False  #: a transform made the data fit for clients; set for events without a position
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +203,25 @@ class EventLog(Protocol):
             after: None: from the oldest one still held.
             limit: At most so many frames.
         """
+        ...
+
+    async def clear(self, topic: str) -> None:
+        """Drop the log of a topic. What is appended next has another epoch."""
+        ...
+
+
+@runtime_checkable
+class LocalLog(EventLog, Protocol):
+    """A log in this process, which answers at once. Each method is as its namesake."""
+
+    def append_now(self, topic: str, event: str, data: bytes, dedupe: str | None = None) -> Pos: ...
+
+    def read_now(self, topic: str, after: Pos | None, limit: int = 1000) -> Slice: ...
+
+    def clear_now(self, topic: str) -> None: ...
+
+    def depth(self, topic: str) -> int:
+        """How many events of a topic it holds."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""``liverpc``: run the demo. Usage and start errors end with one sentence on stderr and exit code 2."""
+"""``liverpc``: the demo, and a look at a server. Usage and start errors end with one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Sequence
 
 import liverpc
+from liverpc.cli.routes import check_topics, load_server, show_routes
 from liverpc.demo.app import demo
 from liverpc.errors import LiveRpcError
 
 __all__ = ["main"]
 
 DEMO_HELP = "a chat, a todo board, a ticker and simulated visitors, with the devtools enabled"
+ROUTES_HELP = "the paths of a server, and the topics of its streams"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +37,16 @@ def _parser() -> argparse.ArgumentParser:
         help="open the devtools attached to it; without a terminal, print one snapshot instead and exit",
     )
     run.add_argument("--until-eof", action="store_true", help=argparse.SUPPRESS)  # for the process that started it
+    routes = commands.add_parser("routes", help=ROUTES_HELP, description=f"Show {ROUTES_HELP}.")
+    routes.add_argument("server", metavar="MODULE:SERVER", help="where the LiveServer is, such as app:server")
+    routes.add_argument(
+        "--check-topics",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="instead, show topics in its modules, and in the Python files of FOLDER, that fit no define_topics() "
+        "and no stream; then the exit code is 1",
+    )
     return parser
 
 
@@ -42,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
+        if options.command == "routes":
+            return _routes(options)
         if options.tui:
             return _demo_with_devtools(options)
         asyncio.run(_demo(options))
@@ -50,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    return 0
+
+
+def _routes(options: argparse.Namespace) -> int:
+    server = load_server(options.server)
+    if options.check_topics is not None:
+        return check_topics(server, options.check_topics)
+    show_routes(server)
     return 0
 
 

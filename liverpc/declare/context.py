@@ -11,8 +11,10 @@ from liverpc._types import Topic, User
 from liverpc.declare.replies import BatchSlot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
+from liverpc.wire.frames import CallFrame
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -30,6 +32,7 @@ class Services(msgspec.Struct):
     hub: Hub
     pacing: Pacing
     pressure: PressureGauge
+    admission: Admission
     report: Callable[[str, BaseException, Any], object]  #: (path, error, ctx): an exception nobody expected
 
 
@@ -52,6 +55,7 @@ class Context(msgspec.Struct, Generic[User], eq=False):
     slot: BatchSlot | None = None  # of a call in a batch
     started_at: float = 0.0  # loop time
     published: list[str] | None = None  # topics, for the devtools
+    asked: CallFrame | None = None  # of a stream request: what the client wants
     _state: dict[str, Any] | None = None
 
     @property
@@ -59,6 +63,13 @@ class Context(msgspec.Struct, Generic[User], eq=False):
         """What ``on_connect`` returned, exactly; None for anonymous."""
         user: User = self.connection.user
         return user
+
+    @property
+    def cursor(self) -> Any:
+        """For a loader: where the page begins that the client asks for, as in the last page's ``cursor``; it came from
+        the client, so it may be any JSON. None: the first page.
+        """
+        return None if self.asked is None else self.asked.cursor
 
     @property
     def request_id(self) -> str:
@@ -159,6 +170,14 @@ class Context(msgspec.Struct, Generic[User], eq=False):
     def pressure(self) -> Pressure:
         """How hard the server works; about a second old at most. The first look starts the measuring."""
         return self.services.pressure.read()
+
+    def shed(self, class_of_service: str, /) -> bool:
+        """Whether work of this class should be refused now, by the rules of ``LiveServer.admission``.
+
+        Raises:
+            LiveError: ``INVALID_REQUEST``: there are rules, but none for this class.
+        """
+        return self.services.admission.sheds(class_of_service)
 
     def _remember(self, topic: str) -> None:
         if self.published is None:

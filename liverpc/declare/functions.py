@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, get_origin, overload
+from typing import Any, Generic, Self, TypeVar, get_args, get_origin, overload
 from uuid import UUID
 
-from liverpc._types import Merge, P, R, Row, Rpc, Stream, T, Topic, User
+from liverpc._types import P, Page, R, Row, Rpc, Stream, T, Topic, User
 from liverpc.declare.access import access
 from liverpc.declare.context import Context
+from liverpc.declare.options import StreamOptions
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.signature import Signature, where
 from liverpc.wire.names import is_path, topic_fault
 
-__all__ = ["Channel", "Declaration", "RpcFunction", "StreamFunction", "StreamOptions", "TopicSource"]
+__all__ = ["Channel", "Declaration", "RpcFunction", "StreamFunction", "TopicSource"]
 
 X = TypeVar("X")  # what calling the handler returns: a coroutine, or the result itself
-MERGES = ("crud", "latest", "set", "presence", "cursor")
 
 
 def declaring_locals(fn: Callable[..., Any]) -> Mapping[str, Any] | None:
@@ -134,7 +135,7 @@ class Declaration(Generic[P, X, User]):
         return self.signature.bind(args, kwargs)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path}>"
+        return f"<{type(self).__name__} {self.__qualname__}>"
 
 
 class RpcFunction(Declaration[P, X, User], Rpc[P, R], Generic[P, X, R, User]):
@@ -190,6 +191,14 @@ class TopicSource:
             if (fault := topic_fault(self.static)) is not None:
                 raise DeclarationError(f"{place}: the topic {topic!r} {fault}")
 
+    @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """What all topics of a template fully match; None for a fixed name and for a function."""
+        if not self._names:
+            return None
+        parts = string.Formatter().parse(self._topic)
+        return re.compile("".join(re.escape(text) + (".*" if name is not None else "") for text, name, _, _ in parts))
+
     def resolve(self, ctx: Context[Any] | None, arguments: Sequence[Any]) -> str:
         """The topic for validated arguments.
 
@@ -216,43 +225,6 @@ def _topic_part(name: str, value: Any) -> str:
 
 
 # -- streams ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """The options of a stream or channel; checked when it is declared."""
-
-    merge: Merge = "crud"
-    key: str = "id"
-    prepend: bool = False
-    max: int = 0  #: rows clients keep; 0: unlimited (``latest``: 50)
-    access: Callable[..., Any] | None = None
-    on_subscribe: Callable[..., Any] | None = None
-    on_unsubscribe: Callable[..., Any] | None = None
-    on_error: Callable[..., Any] | None = None
-    volatile: bool = False
-    coalesce_by: Callable[[Any], object] | None = None
-
-    def check(self, place: str) -> None:
-        """Raises DeclarationError for values and combinations that cannot work."""
-        if self.merge not in MERGES:
-            raise DeclarationError(f"{place}: merge={self.merge!r} is unknown; take one of {', '.join(MERGES)}")
-        if not self.key:
-            raise DeclarationError(f"{place}: key={self.key!r} must name a field of the rows")
-        if self.max < 0:
-            raise DeclarationError(f"{place}: max={self.max!r} must be a number of rows, 0 for no limit")
-        if self.prepend and self.merge != "crud":
-            raise DeclarationError(f"{place}: prepend=True is for merge='crud', not {self.merge!r}")
-        if not isinstance(self.volatile, bool):
-            raise DeclarationError(f"{place}: volatile={self.volatile!r} must be True or False")
-        if self.volatile and self.coalesce_by is not None:
-            raise DeclarationError(
-                f"{place}: volatile=True loses events of a slow client and coalesce_by= keeps the last; take one"
-            )
-        for name in ("access", "on_subscribe", "on_unsubscribe", "on_error", "coalesce_by"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                raise DeclarationError(f"{place}: {name}={value!r} must be a function")
 
 
 class _Streaming(Stream[P, T]):
@@ -288,6 +260,22 @@ class StreamFunction(Declaration[P, X, User], _Streaming[P, T], Generic[P, X, T,
         options.check(where(handler))
         self.options = options
         self.topics = TopicSource(topic, self.signature)
+
+    @property
+    def result_type(self) -> Any:
+        """The value's type, which for a loader of pages is a list of their rows."""
+        result = self.signature.result
+        if get_origin(result) is not Page:
+            return list if result is Page else result
+        rows: Any = list
+        return rows[get_args(result)[0]]
+
+    def resolve(self) -> None:
+        """As for functions; pages are lists of rows."""
+        super().resolve()
+        result = self.signature.result
+        if self.options.merge == "set" and (result is Page or get_origin(result) is Page):
+            raise DeclarationError(f"{where(self.handler)}: it returns a Page, but merge='set' has one value, no rows")
 
 
 class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from liverpc.errors import LiveError
+from liverpc.errors import ConfigError, LiveError
+from liverpc.hub.connection import identify
 from liverpc.hub.tasks import Background
+from liverpc.wire.names import topic_fault
 
-__all__ = ["Hooks"]
+__all__ = ["Hooks", "UserIds"]
+
+log = logging.getLogger("liverpc.hooks")
 
 
 class Hooks(msgspec.Struct):
@@ -30,6 +35,16 @@ class Hooks(msgspec.Struct):
     on_json_message: Callable[..., Any] | None = None  #: (connection, obj)
     identify: Callable[[Any], str | None] | None = None  #: (user) -> id, at once
 
+    def check(self) -> None:
+        """Refuse what cannot be called.
+
+        Raises:
+            ConfigError: A hook is no function.
+        """
+        for option, hook in msgspec.structs.asdict(self).items():
+            if hook is not None and not callable(hook):
+                raise ConfigError(f"LiveServer({option}=) takes a function, not {hook!r}")
+
     def report(self, background: Background, path: str, error: BaseException, ctx: Any) -> None:
         """Tell ``on_error`` of an exception that nobody expected, which a ``LiveError`` is not.
 
@@ -43,3 +58,38 @@ class Hooks(msgspec.Struct):
         """
         if self.on_error is not None and not isinstance(error, LiveError):
             background.hook(self.on_error, path, error, ctx)
+
+
+class UserIds:
+    """Says who a user is, by ``identify`` or else by the user's own fields.
+
+    Args:
+        hooks: Of the application.
+        report: Told of what goes wrong, as ``Services.report``.
+    """
+
+    def __init__(self, hooks: Hooks, report: Callable[[str, BaseException, Any], object]) -> None:
+        self._identify = hooks.identify or identify
+        self._report = report
+        self._warned = False
+
+    def of(self, user: Any) -> str | None:
+        """The user's id; None for anonymous, and for whom there is none that is usable."""
+        if user is None:
+            return None
+        try:
+            user_id: Any = self._identify(user)
+        except Exception as error:
+            log.exception("identify failed; the user counts as anonymous")
+            self._report("__identify__", error, None)
+            return None
+        # The rules of topics: there will be topics for single users.
+        if user_id is not None and topic_fault(user_id) is not None:
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "a user counts as anonymous (said once): a user's id is a string of 1 to 256 characters without "
+                    "control characters, quotes and backslashes, and does not begin with __"
+                )
+            return None
+        return cast("str | None", user_id)

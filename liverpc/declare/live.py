@@ -6,13 +6,16 @@ plug-in; tests/typing holds them to it.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
-from liverpc._types import ListMerge, Merge, P, R, T
+from liverpc._types import ListMerge, Merge, P, Page, R, Row, T
 from liverpc.declare.context import Context
-from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, StreamOptions
+from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction
+from liverpc.declare.options import Delta, StreamOptions
 from liverpc.errors import DeclarationError
 from liverpc.schema.signature import where
 
@@ -38,38 +41,70 @@ Predicate: TypeAlias = KeyFn[bool | Awaitable[bool]]
 Hook: TypeAlias = Callable[..., object]
 F = TypeVar("F", bound=Callable[..., Any])
 
+_JOIN = "join them with access.all()"
 
-class Scoped:
-    """``@live.scoped(...)``: keeps the type of what it decorates, be it a function or a declaration."""
 
-    def __init__(self, predicate: Callable[..., Any]) -> None:
+class Policy:
+    """``@live.scoped(...)`` or ``@live.gate(...)``: keeps the type of what it decorates, function or declaration."""
+
+    def __init__(self, name: str, predicate: Callable[..., Any]) -> None:
+        self._name = name
         if not callable(predicate):
-            raise DeclarationError(f"@live.scoped takes a function of ctx and the arguments, not {predicate!r}")
-        self.predicate = predicate
+            raise DeclarationError(f"{self} takes a function of ctx and the arguments, not {predicate!r}")
+        self._predicate = predicate
 
     def __call__(self, target: F, /) -> F:
-        if isinstance(target, Draft):
-            raise DeclarationError(f"{where(target.handler)}: @live.scoped is there twice; join them with access.all()")
-        draft: Any = target.scoped(self.predicate) if isinstance(target, Declaration) else Draft(target, self.predicate)
-        return cast("F", draft)
+        decorated: Any = target
+        if isinstance(decorated, Declaration):
+            decorated = self.applied(decorated)
+        elif isinstance(decorated, Draft):
+            if str(self) in map(str, decorated.policies):
+                raise DeclarationError(f"{where(decorated.handler)}: {self} is there twice; {_JOIN}")
+            decorated = Draft(decorated.handler, (*decorated.policies, self))
+        else:
+            decorated = Draft(decorated, (self,))
+        return cast("F", decorated)
+
+    def applied(self, declaration: Declaration[Any, Any, Any]) -> Declaration[Any, Any, Any]:
+        """The same declaration with this policy."""
+        if self._name == "scoped":
+            return declaration.scoped(self._predicate)
+        place = where(declaration.handler)
+        if not isinstance(declaration, StreamFunction | Channel):
+            raise DeclarationError(f"{place}: @live.gate is for streams; @live.scoped refuses calls")
+        if declaration.options.gate is not None:
+            raise DeclarationError(f"{place}: it has a gate already; {_JOIN}")
+        gated = copy.copy(declaration)
+        gated.options = replace(declaration.options, gate=self._predicate)
+        return gated
+
+    def __str__(self) -> str:
+        return f"@live.{self._name}"
 
 
 class Draft:
-    """A function with ``@live.scoped`` that still waits for the ``@live…`` line above it."""
+    """A function with ``@live.scoped`` or ``@live.gate`` that still waits for the ``@live…`` line above it."""
 
-    def __init__(self, handler: Callable[..., Any], predicate: Callable[..., Any]) -> None:
+    def __init__(self, handler: Callable[..., Any], policies: tuple[Policy, ...]) -> None:
         self.handler = handler
-        self.predicate = predicate
+        self.policies = policies
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise DeclarationError(f"{where(self.handler)}: it has @live.scoped and no @live above it")
+        raise DeclarationError(f"{where(self.handler)}: it has {self.policies[0]} and no @live above it")
 
 
 def _declared(target: Any, declare: Callable[[Any], Declaration[Any, Any, Any]]) -> Any:
     """The declaration of a function, with the policies that stand below it."""
-    if isinstance(target, Draft):
-        return declare(target.handler).scoped(target.predicate)
-    return declare(target)
+    if not isinstance(target, Draft):
+        return declare(target)
+    declaration = declare(target.handler)
+    for policy in target.policies:
+        declaration = policy.applied(declaration)
+    return declaration
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    return tuple(given) if isinstance(given, list | tuple | set | frozenset) else (given,)
 
 
 class RpcDecorator:
@@ -96,7 +131,11 @@ class StreamDecorator:
         self._path = path
 
     @overload
+    def __call__(self, fn: Fn[U, P, Coro[Page[Row]]], /) -> StreamFunction[P, Coro[Page[Row]], list[Row], U]: ...
+    @overload
     def __call__(self, fn: Fn[U, P, Coro[T]], /) -> StreamFunction[P, Coro[T], T, U]: ...
+    @overload
+    def __call__(self, fn: Fn[U, P, Page[Row]], /) -> StreamFunction[P, Page[Row], list[Row], U]: ...
     @overload
     def __call__(self, fn: Fn[U, P, T], /) -> StreamFunction[P, T, T, U]: ...
     def __call__(self, fn: Any, /) -> Any:
@@ -161,7 +200,7 @@ class Live:
         decorator = RpcDecorator(path=path, thread=thread)
         return decorator if fn is None else decorator(fn)
 
-    def scoped(self, predicate: Predicate) -> Scoped:
+    def scoped(self, predicate: Predicate) -> Policy:
         """Let only those call whom ``predicate`` lets pass; to stand above or below ``@live``.
 
         ``@live.scoped(access.user())`` refuses with ``FORBIDDEN``, or ``UNAUTHENTICATED`` when there is no user.
@@ -174,7 +213,21 @@ class Live:
         Raises:
             DeclarationError: ``predicate`` is no function, or there is one already.
         """
-        return Scoped(predicate)
+        return Policy("scoped", predicate)
+
+    def gate(self, predicate: Predicate) -> Policy:
+        """Let a stream begin only while ``predicate`` holds; to stand above or below ``@live.stream``.
+
+        The same as its option ``gate=``: when it does not hold, the client is connected and has no value, which is no
+        error, nothing is loaded or subscribed, and the client asks again when it reconnects.
+
+        Args:
+            predicate: ``(ctx, *arguments) -> bool``, sync or async; sees validated arguments.
+
+        Raises:
+            DeclarationError: ``predicate`` is no function, what it decorates is no stream, or has a gate already.
+        """
+        return Policy("gate", predicate)
 
     def stream(
         self,
@@ -185,11 +238,20 @@ class Live:
         prepend: bool = False,
         max: int = 0,  # noqa: A002 - the option's name on the wire
         access: Predicate | None = None,
+        gate: Predicate | None = None,
         on_subscribe: Hook | None = None,
         on_unsubscribe: Hook | None = None,
         on_error: Hook | None = None,
         volatile: bool = False,
         coalesce_by: Callable[[Any], object] | None = None,
+        transform: Callable[[Any], object] | None = None,
+        replay: bool = False,
+        delta: Delta | None = None,
+        version: int | None = None,
+        migrate: Mapping[int, Callable[[Any], Any]] | None = None,
+        stale_after: float | None = None,
+        invalidate_on: str | Sequence[str] = (),
+        class_of_service: str | None = None,
         path: str | None = None,
     ) -> StreamDecorator:
         """Make a loader a stream: clients get its result, then the events of its topic merged into it.
@@ -205,19 +267,38 @@ class Live:
             max: Rows clients keep; 0: no limit (``latest``: 50).
             access: ``(ctx, *arguments) -> bool``, sync or async. False refuses with ``FORBIDDEN``, or
                 ``UNAUTHENTICATED`` when there is no user, before anything was loaded or subscribed.
+            gate: ``(ctx, *arguments) -> bool``, sync or async. False is no error: the client is connected and has no
+                value, and asks again when it reconnects.
             on_subscribe: ``(ctx, topic)``, after the first answer was sent. Its errors are logged, and
                 ``LiveServer(on_error=)`` is told of them, as of those of the next two.
             on_unsubscribe: ``(ctx, topic, remaining)`` when the client leaves or is gone; ``remaining``
                 counts the other connections on the topic.
             on_error: ``(error, ctx, topic)`` when the value could not be loaded, whatever the reason. The
-                client gets the same error whether or not this fails.
+                client gets the same error whether or not this fails. With it, an event for which ``coalesce_by``
+                or ``transform`` fails is dropped and told to it, with None for ``ctx``.
             volatile: Events nobody misses, such as cursors: they have no number, and a client whose socket is
                 full does not get them.
             coalesce_by: ``(data) -> key``: of the events with one key, a client whose socket is full gets the
                 last only. Keys are strings, numbers or the like; None is a key, too. What it raises, the
                 publisher gets. It sees data as published, and events of other nodes as plain JSON. Events
-                have no number. For both options, the first stream on a topic that has one decides for all.
+                have no number.
+            transform: ``(row) -> row``, what clients see of a row: run for each loaded row (under ``set``, for the
+                whole value) and once for what is published, whoever listens. What it raises, the publisher gets.
+            replay: Keep the topic's last events, so that a client that was away gets those it missed instead of
+                the whole value; see docs/streams.md.
+            delta: How a client that was away gets the rows changed since, likewise.
+            version: Of the rows' schema, from 1 on.
+            migrate: ``{1: f, 2: g}``: for a client that says it has version 1, each loaded row passes through ``f``
+                and then ``g``, for one at 2 through ``g``; missing steps are left out. Events are not migrated.
+            stale_after: Seconds without an event after which the value is loaded anew for everybody.
+            invalidate_on: A topic, or several: after an event there, the value is loaded anew. ``*`` stands for one
+                or more characters.
+            class_of_service: Under pressure, new subscribers of some classes are refused with ``OVERLOADED``; see
+                ``LiveServer.admission``.
             path: As for functions.
+
+        ``volatile``, ``coalesce_by``, ``transform`` and ``replay`` apply to the topic. What one stream with a fixed
+        topic says holds for all others on it, and none may contradict; on a computed topic the first one decides.
 
         Raises:
             DeclarationError: An option has a value it cannot have, or the topic is reserved or malformed.
@@ -228,11 +309,20 @@ class Live:
             prepend=prepend,
             max=max,
             access=access,
+            gate=gate,
             on_subscribe=on_subscribe,
             on_unsubscribe=on_unsubscribe,
             on_error=on_error,
             volatile=volatile,
             coalesce_by=coalesce_by,
+            transform=transform,
+            replay=replay,
+            delta=delta,
+            version=version,
+            migrate={} if migrate is None else migrate,
+            stale_after=stale_after,
+            invalidate_on=_names(invalidate_on),
+            class_of_service=class_of_service,
         )
         return StreamDecorator(topic, options, path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
@@ -16,8 +17,14 @@ from liverpc.wire.names import is_path
 
 __all__ = ["Entry", "Modules", "Naming", "Registry"]
 
+log = logging.getLogger("liverpc.guards")
+
 Naming = Literal["snake", "camel"]
 Modules = Sequence[ModuleType] | Mapping[str, Any]
+
+
+# Options that apply to a topic: streams on one may not say different things.
+_OF_TOPICS = ("merge", "volatile", "coalesce_by", "transform", "replay")
 
 
 class Entry:
@@ -72,7 +79,8 @@ class Registry:
         guards: Run before the guard of every module, also where there is none.
 
     Attributes:
-        unguarded: Modules with declarations, without ``_guard`` and ``public()``, when there are no ``guards``.
+        unguarded: Modules with declarations, without ``_guard`` and ``public()``, when there are no ``guards``; they
+            are warned of.
 
     Raises:
         DeclarationError: Two declarations on one path, a ``_guard`` that is none, annotations that do not
@@ -91,6 +99,12 @@ class Registry:
         self._topics: dict[str, Entry] = {}
         for first, module in self._named(modules):
             self._add_module(first, module, naming)
+        if self.unguarded:
+            log.warning(
+                "anybody may call what is in %s: give the module a `_guard = guard(...)`, or mark it with "
+                "`_guard = public()`",
+                ", ".join(self.unguarded),
+            )
 
     @staticmethod
     def _named(modules: Modules) -> list[tuple[str | None, Any]]:
@@ -114,7 +128,7 @@ class Registry:
         found = 0
         for name, declaration in members.items():
             if isinstance(declaration, Draft):
-                raise DeclarationError(f"{label}.{name} is scoped but not live: decorate it with @live as well")
+                raise DeclarationError(f"{label}.{name} has {declaration.policies[0]} but no @live: add it above")
             if isinstance(declaration, StreamDecorator | ChannelDecorator) and not name.startswith("_"):
                 raise DeclarationError(f"{label}.{name} {declaration.unused()}")
             if not isinstance(declaration, Declaration) or name.startswith("_"):
@@ -157,11 +171,13 @@ class Registry:
             other = self._topics.setdefault(topic, entry)
             # Several streams may show one topic, but then they must agree on what its events mean.
             mine, theirs = declaration.options, getattr(other.declaration, "options", None)
-            if theirs is not None and mine.merge != theirs.merge:
-                raise DeclarationError(
-                    f"{place}: the topic {topic!r} has merge={mine.merge!r} here and merge={theirs.merge!r} in "
-                    f"{where(other.declaration.handler)}; events mean one thing per topic"
-                )
+            for option in _OF_TOPICS if theirs is not None else ():
+                here, there = getattr(mine, option), getattr(theirs, option)
+                if here != there and (option == "merge" or (here and there)):
+                    raise DeclarationError(
+                        f"{place}: the topic {topic!r} has {option}={here!r} here and {option}={there!r} in "
+                        f"{where(other.declaration.handler)}; events mean one thing per topic"
+                    )
 
     @property
     def paths(self) -> Mapping[str, Entry]:

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from liverpc.config import DevWarnings
+from liverpc.declare.options import StreamOptions
+from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
+from liverpc.merge.folds import known_events
 from liverpc.policies.faults import glob
 from liverpc.telemetry import CallFinished, Published, Subscribed, Telemetry, Unsubscribed
 from liverpc.wire.codec import encode
@@ -33,8 +36,9 @@ class DevWarner:
     It remembers 1,000 warnings; from then on it is silent.
     """
 
-    def __init__(self, settings: DevWarnings, hub: Hub, telemetry: Telemetry) -> None:
+    def __init__(self, settings: DevWarnings, hub: Hub, telemetry: Telemetry, registry: Registry) -> None:
         self._settings = settings
+        self._registry = registry
         self._hub = hub
         self._telemetry = telemetry
         self._quiet = [glob(pattern) for pattern in settings.quiet]
@@ -108,6 +112,7 @@ class DevWarner:
 
     def _on_published(self, event: Published) -> None:
         self._look_for_swallowed(event.topic, event.data)
+        self._look_at_event(event)
         # Volatile and coalesced events have no number: to publish many of those is what they are for.
         if event.seq is None or event.remote:
             return
@@ -146,6 +151,53 @@ class DevWarner:
             )
         if event.stream:
             self._look_for_swallowed(event.path, event.result)
+            options = self._options(event.path)
+            if options is not None and options.merge != "set" and not isinstance(event.result, list | tuple):
+                self._warn(
+                    "value",
+                    event.path,
+                    "%s gave a %s, which clients take for an empty list: under merge=%r a loader returns a list, or a "
+                    "Page; one value is merge='set'",
+                    event.path,
+                    type(event.result).__name__,
+                    options.merge,
+                )
+
+    # -- events that change nothing
+
+    def _options(self, path: str) -> StreamOptions | None:
+        entry = self._registry.paths.get(path)
+        return None if entry is None else getattr(entry.declaration, "options", None)
+
+    def _look_at_event(self, event: Published) -> None:
+        topic = self._hub.topics.get(event.topic)
+        options = None if topic is None else self._options(topic.path)
+        known = None if options is None else known_events(options.merge)
+        if options is None or known is None or event.remote:
+            return
+        if event.event not in known:
+            self._warn(
+                f"event {event.event}",
+                event.topic,
+                "the event %r on %r changes nothing: under merge=%r clients know %s",
+                event.event,
+                event.topic,
+                options.merge,
+                ", ".join(sorted(known)),
+            )
+            return
+        key, row = options.key if options.merge == "crud" else "key", event.data
+        if isinstance(row, list | tuple):  # of refreshed, or set
+            row = row[0] if row else None
+        if row is not None and not (key in row if isinstance(row, Mapping) else hasattr(row, key)):
+            self._warn(
+                "key",
+                event.topic,
+                "what was published on %r as %r has no field %r, by which clients tell rows apart; see key= of streams",
+                event.topic,
+                event.event,
+                key,
+            )
 
     def _look_for_swallowed(self, name: str, data: Any) -> None:
         row = data[0] if isinstance(data, list | tuple) and data else data

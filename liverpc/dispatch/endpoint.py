@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
 from inspect import isawaitable
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from liverpc.clock import Clock
 from liverpc.config import Limits
 from liverpc.declare.context import Services
-from liverpc.declare.hooks import Hooks
+from liverpc.declare.hooks import Hooks, UserIds
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.session import LiveSession
 from liverpc.errors import ConfigError, Reject
-from liverpc.hub.connection import Connection, identify
+from liverpc.hub.connection import Connection
 from liverpc.hub.link import ConnectRequest, Link, Refuse
+from liverpc.hub.sessions import SessionIds
 from liverpc.hub.tasks import Background, RunningCalls
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
 from liverpc.wire.close import FIRST_APPLICATION_CODE
 from liverpc.wire.codec import encode
-from liverpc.wire.names import topic_fault
 
 __all__ = ["LiveEndpoint", "OnConnect", "Origins", "check_origins", "origin_fits"]
-
-log = logging.getLogger("liverpc.connections")
 
 OnConnect = Callable[[ConnectRequest], Any]
 Origins = Literal["same-origin", "*"] | Collection[str]
@@ -62,23 +59,21 @@ class LiveEndpoint:
         context: contextvars.Context,
         origins: Origins,
         hooks: Hooks,
-        on_disconnect: Callable[[Connection, int, str], object],
     ) -> None:
         self._hub = services.hub
         self._report = services.report
-        self._controls = Controls(services, streams, hooks)
+        self._sessions = SessionIds(clock.new_id)
+        self._controls = Controls(services, streams, hooks, self._sessions)
         self._pipeline = pipeline
         self._streams = streams
         self._telemetry = telemetry
         self._background = background
         self._limits = limits
-        self._clock = clock
         self._context = context
         self._origins = origins
         self._on_connect: OnConnect | None = hooks.on_connect
-        self._identify = hooks.identify or identify
-        self._warned = False
-        self._on_disconnect = on_disconnect
+        self._user_ids = UserIds(hooks, services.report)
+        self._on_disconnect = hooks.on_disconnect
 
     def refuses(self, request: ConnectRequest) -> Refuse | None:
         origin = request.headers.get("origin")
@@ -111,13 +106,13 @@ class LiveEndpoint:
     def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> LiveSession:
         hub = self._hub
         given = request.headers.get("x-request-id", "").strip()
-        unique = self._clock.new_id()
+        unique = self._sessions.new()
         connection = Connection(
             unique,
             link=link,
             request=request,
             user=verdict,
-            user_id=self._user_id(verdict),
+            user_id=self._user_ids.of(verdict),
             request_id=given if _REQUEST_ID.fullmatch(given) else unique,
             calls=RunningCalls(self._context, link, self._limits.calls_in_flight),
             requests=hub.requests,
@@ -137,28 +132,18 @@ class LiveEndpoint:
             telemetry=self._telemetry,
             background=self._background,
             limits=self._limits,
-            on_disconnect=self._on_disconnect,
+            on_disconnect=self._disconnected,
         )
 
-    def _user_id(self, user: Any) -> str | None:
-        if user is None:
-            return None
-        try:
-            user_id: Any = self._identify(user)
-        except Exception as error:
-            log.exception("identify failed; the user counts as anonymous")
-            self._report("__identify__", error, None)
-            return None
-        # The rules of topics: there will be topics for single users.
-        if user_id is not None and topic_fault(user_id) is not None:
-            if not self._warned:
-                self._warned = True
-                log.warning(
-                    "a user counts as anonymous (said once): a user's id is a string of 1 to 256 characters without "
-                    "control characters, quotes and backslashes, and does not begin with __"
-                )
-            return None
-        return cast("str | None", user_id)
+    def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
+        if self._on_disconnect is not None:
+            self._background.hook(
+                self._on_disconnect,
+                connection,
+                code,
+                reason,
+                failed=lambda error: self._report("__disconnect__", error, None),
+            )
 
 
 def check_origins(origins: Origins) -> None:

@@ -30,7 +30,8 @@ from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
-from liverpc.streams.subscribe import Opening, Streams
+from liverpc.streams.opening import Opening
+from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
 from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
@@ -195,6 +196,8 @@ class Pipeline:
                 if not is_call and frame.stream is not True:
                     # Running a loader without its topic, access and subscription would bypass them.
                     raise LiveError(ErrorCode.INVALID_REQUEST, f"{path} is a stream; subscribe to it")
+                if not is_call:
+                    ctx.asked = frame
                 if guard is not None:
                     waiting = guard.check(ctx)
             except EXITS:

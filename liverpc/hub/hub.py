@@ -14,15 +14,17 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from liverpc.backends.ports import Bus, Frame
+from liverpc.backends.ports import Bus, EventLog, Frame, Pos, Slice
 from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.batch import Numbered, send_together
 from liverpc.hub.connection import Connection
+from liverpc.hub.logged import Logged
 from liverpc.hub.requests import Requests
+from liverpc.hub.rules import RuleBook, TopicRules
 from liverpc.hub.topic import Subscription, TopicState
 from liverpc.telemetry import Published, Telemetry, Unsubscribed
-from liverpc.wire.codec import encode, event_payload
+from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
 from liverpc.wire.names import topic_fault
 
@@ -30,9 +32,12 @@ __all__ = ["FaultGate", "Hub"]
 
 log = logging.getLogger("liverpc.hub")
 
+REFRESHED = "refreshed"
+TRUNCATED = b'{"reqId":"log","truncated":true}'
 
-# A publish that can go ahead: topic, its name, event, data, encoded data, slot, internal.
-_Prepared: TypeAlias = tuple[TopicState | None, str, str, Any, bytes, object, bool]
+
+# A publish that can go ahead: topic, its name, rules, event, data, encoded data, slot, internal.
+_Prepared: TypeAlias = tuple[TopicState | None, str, TopicRules | None, str, Any, bytes, object, bool]
 
 
 class FaultGate(Protocol):
@@ -52,12 +57,16 @@ class Hub:
         topics: Those with subscribers, by name.
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
+        watch: Called with topic and event after each publish of the application, here or elsewhere; None: nobody is.
+        log: The last events of topics with replay.
+        rules: Of all topics.
     """
 
     def __init__(
         self,
         telemetry: Telemetry,
         bus: Bus,
+        log: EventLog,
         limits: Limits,
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -66,11 +75,14 @@ class Hub:
         self.topics: dict[str, TopicState] = {}
         self.faults: FaultGate | None = None
         self.touched: set[str] | None = None
+        self.watch: Callable[[str, str], object] | None = None
         self.monotonic = monotonic
         self._telemetry = telemetry
         self._counters = telemetry.counters
         self._bus = bus
         self.limits = limits
+        self.log = Logged(log, self._counters)
+        self.rules = RuleBook(limits.replay_topics, self.log.forget)
         self.requests = Requests(limits.requests_in_flight, telemetry.counters)
         self._numbers = 0
 
@@ -89,7 +101,9 @@ class Hub:
             LiveError: ``INVALID_TOPIC``: the topic is reserved, or its name or the event's is malformed.
             TypeError: ``data`` has no JSON form.
         """
-        self._publish(self._prepared(name, event, data, internal), None)
+        prepared = self._prepared(name, event, data, internal)
+        if prepared is not None:
+            self._publish(prepared, None)
 
     def publish_batch(self, messages: Iterable[tuple[str, str, Any]]) -> None:
         """Publish several ``(topic, event, data)``, in order. Clients that can read it get one frame.
@@ -102,12 +116,38 @@ class Hub:
         prepared = [self._prepared(name, event, data, False) for name, event, data in messages]
         together: list[Numbered] = []
         for each in prepared:
-            self._publish(each, together)
+            if each is not None:
+                self._publish(each, together)
         if together:
             self._counters.delivered_bytes += send_together(together)
 
-    def _prepared(self, name: str, event: str, data: Any, internal: bool) -> _Prepared:
-        """Everything that can go wrong with a publish."""
+    def refresh(self, name: str, data: Any, has_more: bool | None, cursor: Any) -> None:
+        """Give all subscribers of a topic here its value, loaded anew (docs/protocol.md section 5).
+
+        Args:
+            name: The topic; without subscribers nothing happens.
+            data: As clients get it.
+            has_more: Of a page; None: it is the whole value.
+            cursor: Likewise.
+
+        Raises:
+            TypeError: The data has no JSON form.
+        """
+        topic = self.topics.get(name)
+        if topic is None:
+            return
+        encoded = encode(data)
+        extra = b"" if has_more is None else b',"hasMore":%b,"cursor":%b' % (encode(has_more), encode(cursor))
+        topic.reloads += 1
+        self._counters.reloads += 1
+        dropped = self.faults is not None and self.faults.drops(name)
+        replay = topic.rules is not None and topic.rules.replay
+        pos = self.log.append(name, REFRESHED, encoded) if replay else None
+        slot = (name, REFRESHED) if topic.coalesces else None
+        self._distribute(name, topic, REFRESHED, data, encoded + extra, slot, pos, dropped, False, None)
+
+    def _prepared(self, name: str, event: str, data: Any, internal: bool) -> _Prepared | None:
+        """Everything that can go wrong with a publish. None: it went wrong, and whose business it is was told."""
         topic = self.topics.get(name)
         if topic is None or name[:2] == "__":
             fault = topic_fault(name, reserved=internal)
@@ -115,28 +155,67 @@ class Hub:
                 raise LiveError(ErrorCode.INVALID_TOPIC, f"the topic {name!r} {fault}")
         if (topic is None or topic.head(event) is None) and (fault := topic_fault(event, reserved=True)) is not None:
             raise LiveError(ErrorCode.INVALID_TOPIC, f"the event {event!r} {fault}")
+        rules = topic.rules if topic is not None else self.rules.find(name) if self.rules else None
+        slot = None
+        if rules is not None:
+            try:
+                slot, data = rules.shape(name, data, here=topic is not None)
+            except Exception as error:
+                if rules.failed is None:
+                    raise
+                rules.failed(error, name)
+                return None
         try:
             encoded = encode(data)
         except TypeError as error:
             raise TypeError(f"what was published on {name!r} as {event!r} has no JSON form: {error}") from None
-        slot = None if topic is None or topic.coalesce_by is None else _slot(name, topic.coalesce_by(data))
-        return topic, name, event, data, encoded, slot, internal
+        return topic, name, rules, event, data, encoded, slot, internal
 
     def _publish(self, prepared: _Prepared, together: list[Numbered] | None) -> None:
-        topic, name, event, data, encoded, slot, internal = prepared
+        topic, name, rules, event, data, encoded, slot, internal = prepared
         self._counters.published += 1
         dropped = self.faults is not None and not internal and self.faults.drops(name)
-        self._distribute(name, topic, event, data, encoded, slot, dropped, False, together)
-        if not dropped:
-            self._bus.publish(Frame(name, event, encoded))
+        pos: Pos | None = None
+        if rules is not None and rules.replay and not internal:
+            pos = self.log.append(name, event, encoded)
+        self._distribute(name, topic, event, data, encoded, slot, pos, dropped, False, together)
+        if not dropped and pos is None:  # the log announces what it has taken
+            shaped = rules is not None and rules.transform is not None
+            self._bus.publish(Frame(name, event, encoded, shaped=shaped))
+        if self.watch is not None and not internal:
+            self.watch(name, event)
 
     def deliver(self, frames: list[Frame]) -> None:
         """Hand out what other nodes published. It is neither numbered by them nor published again."""
+        if self.log.appending:  # our own, which is handed out already
+            return
         for frame in frames:
             topic = self.topics.get(frame.topic)
             if topic is not None:
-                slot = None if topic.coalesce_by is None else _remote_slot(topic.coalesce_by, frame)
-                self._distribute(frame.topic, topic, frame.event, None, frame.data, slot, False, True, None)
+                self._deliver(topic, frame)
+            if self.watch is not None and frame.event != REFRESHED:
+                self.watch(frame.topic, frame.event)
+
+    def _deliver(self, topic: TopicState, frame: Frame) -> None:
+        slot, encoded, rules = None, frame.data, topic.rules
+        if rules is not None:
+            if rules.replay and frame.pos is None:  # its node does not know that this topic has a log
+                self.log.forget(topic.name)
+            try:
+                if rules.transform is not None and not frame.shaped and frame.pos is None:
+                    slot, data = rules.shape(topic.name, msgspec.json.decode(encoded), here=True)
+                    encoded = encode(data)
+                elif rules.coalesce_by is not None:
+                    slot = (topic.name, rules.coalesce_by(msgspec.json.decode(encoded)))
+                    hash(slot)
+            except Exception as error:
+                log.debug("an event of %r from another node", topic.name, exc_info=True)
+                if rules.transform is not None and not frame.shaped:
+                    if rules.failed is not None:
+                        rules.failed(error, topic.name)
+                    return  # as it came it may hold what clients must not see
+                slot = object()  # of its own: it displaces nothing
+        self._distribute(topic.name, topic, frame.event, None, encoded, slot, frame.pos, False, True, None)
 
     # Positional: it is called for every publish, and keywords cost.
     def _distribute(
@@ -147,20 +226,27 @@ class Hub:
         data: Any,
         encoded: bytes,
         slot: object,
+        pos: Pos | None,
         dropped: bool,
         remote: bool,
         together: list[Numbered] | None,
     ) -> None:
         """Number an event and hand it out, or into ``together``, to be handed out with others.
 
-        ``slot`` is None on topics that are not coalesced; ``dropped`` says that a fault is to lose the event.
+        ``slot`` is None on topics that are not coalesced, ``pos`` for events that are in no log; ``dropped`` says that
+        a fault is to lose the event.
         """
         receivers = 0
         seq: int | None = None
         counters = self._counters
         if topic is not None:
-            if slot is None and not topic.volatile:
+            rules = topic.rules
+            if rules is None:
                 topic.seq = seq = topic.seq + 1
+            else:
+                seq = self._number(topic, rules, slot, pos)
+            if slot is not None and topic.reloads:
+                slot = (slot, topic.reloads)  # no event takes a place before the reload that it follows
             topic.published += 1
             topic.bytes += len(encoded)
             topic.last_event = event
@@ -191,7 +277,53 @@ class Hub:
         if self._telemetry.published:
             self._telemetry.published.emit(Published(name, event, data, len(encoded), receivers, seq, dropped, remote))
 
+    def _number(self, topic: TopicState, rules: TopicRules, slot: object, pos: Pos | None) -> int | None:
+        if pos is not None:
+            self._move(topic, pos, pos.seq - 1)
+        elif slot is None and not rules.volatile and not rules.replay:
+            topic.seq += 1
+        else:
+            return None
+        return topic.seq
+
+    def _move(self, topic: TopicState, pos: Pos, before: int) -> None:
+        """A topic's log has reached a position, and was at number ``before`` until now.
+
+        Those who listen have had every event, also when it is another log now. They are told only when its numbers are
+        lower: they would take new events for such as they have had.
+        """
+        if topic.epoch != pos.epoch:
+            if topic.epoch and before < topic.seq:
+                frame = text_frame(event_payload(event_head(event_prefix(topic.name), "truncated"), TRUNCATED, None))
+                for receive in topic.receivers.values():
+                    receive(frame)
+            topic.epoch = pos.epoch
+        topic.seq = pos.seq
+        topic.replay_depth = self.log.depth(topic.name)
+
     # -- subscriptions
+
+    def catch_up(self, topic: TopicState, after: Pos | None) -> Slice | None:
+        """What the log holds after a position, and where it is now; None when there is no log at present.
+
+        Args:
+            topic: One with replay.
+            after: None: nothing is wanted but the position.
+        """
+        found = self.log.read(topic.name, after)
+        if found is not None:
+            self._move(topic, found.head, found.head.seq)
+        return found
+
+    def missed(self, name: str, seq: int) -> list[tuple[int, str, Any]] | None:
+        """The events after a number, decoded; None when they are not known."""
+        rules = self.rules.find(name)
+        if rules is None or not rules.replay or (now := self.log.read(name, None)) is None:
+            return None
+        found = self.log.read(name, Pos(now.head.epoch, seq))
+        if found is None or found.status != "ok":
+            return None
+        return [(f.pos.seq, f.event, msgspec.json.decode(f.data)) for f in found.frames if f.pos is not None]
 
     def attach(
         self,
@@ -201,8 +333,7 @@ class Hub:
         *,
         merge: str,
         path: str,
-        volatile: bool = False,
-        coalesce_by: Callable[[Any], object] | None = None,
+        rules: TopicRules | None = None,
     ) -> Subscription:
         """Subscribe a stream of a connection; the topic's events are held back until ``release``.
 
@@ -212,15 +343,17 @@ class Hub:
             stream: The caller's own record of the stream.
             merge: Of the stream, for people.
             path: Of the stream, for people.
-            volatile: How it wants the topic's events delivered, to everybody; see :class:`TopicState`.
-            coalesce_by: Likewise.
+            rules: How it wants the topic's events treated, for everybody.
 
         Raises:
             LiveError: ``OVERLOADED``: the connection has as many streams as it may.
         """
         subscription = self._subscription(connection, name, merge, path)
-        subscription.topic.deliver(volatile=volatile, coalesce_by=coalesce_by)
+        if rules is not None:
+            subscription.topic.obey(rules)
+            self.rules.learn(name, rules)
         subscription.streams.append(stream)
+        subscription.loading += 1
         subscription.hold()
         return subscription
 
@@ -250,6 +383,7 @@ class Hub:
             if topic is None:
                 self._numbers += 1
                 topic = self.topics[name] = TopicState(name, self._numbers, merge=merge, path=path)
+                topic.obey(self.rules.find(name) if self.rules else None)
             subscription = Subscription(connection, topic, self.limits.held_bytes)
             connection.subscriptions[name] = topic.subscriptions[connection] = subscription
         connection.streams += 1
@@ -257,6 +391,7 @@ class Hub:
 
     def detach(self, subscription: Subscription, stream: Any) -> None:
         """Undo :meth:`attach` for one stream whose loader failed. What else the connection has there stays live."""
+        subscription.loading -= 1
         if stream in subscription.streams:
             subscription.streams.remove(stream)
             subscription.connection.streams -= 1
@@ -292,23 +427,3 @@ class Hub:
         """Connections subscribed to a topic."""
         topic = self.topics.get(name)
         return len(topic.subscriptions) if topic is not None else 0
-
-
-def _slot(name: str, key: object) -> object:
-    """Where an event waits for a full socket: the next one with an equal slot takes its place.
-
-    Raises:
-        TypeError: The key cannot be compared, being a list or the like.
-    """
-    slot = (name, key)
-    hash(slot)
-    return slot
-
-
-def _remote_slot(coalesce_by: Callable[[Any], object], frame: Frame) -> object:
-    """The same for another node's event, of which only the JSON is known."""
-    try:
-        return _slot(frame.topic, coalesce_by(msgspec.json.decode(frame.data)))
-    except Exception:
-        log.debug("coalesce_by of %r failed with another node's event", frame.topic, exc_info=True)
-        return object()  # a slot of its own: it displaces nothing

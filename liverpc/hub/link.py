@@ -26,6 +26,7 @@ __all__ = [
     "Link",
     "Refuse",
     "Session",
+    "Tally",
 ]
 
 
@@ -118,6 +119,13 @@ class HttpResponse(msgspec.Struct, frozen=True):
                 raise TypeError(f"HttpResponse(headers=) takes texts; {name} is {value!r}")
 
 
+class Tally(Protocol):
+    """Who wants to know which of its frames did not reach a full socket."""
+
+    coalesced: int  #: a newer one took their place
+    volatile_drops: int  #: nobody misses them
+
+
 class Link(Protocol):
     """One open socket, as everything above the transports sees it. All methods return at once."""
 
@@ -132,16 +140,16 @@ class Link(Protocol):
         """
         ...
 
-    def send_volatile(self, frame: bytes) -> bool:
-        """As :meth:`send`, for a frame nobody misses: dropped and counted while the socket is full.
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
+        """As :meth:`send`, for a frame nobody misses: dropped and counted while the socket is full, in ``tally``, too.
 
         True for a dropped frame, too: the connection lives.
         """
         ...
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         """As :meth:`send`; while the socket is full, only the newest frame of each key waits, in place of its
-        predecessor. Replaced frames are counted.
+        predecessor. Replaced frames are counted, in ``tally``, too.
 
         Frames that wait by key leave in the order in which their keys came, behind those of :meth:`send`.
         """

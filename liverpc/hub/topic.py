@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from liverpc.hub.connection import Connection
 from liverpc.hub.link import Link
+from liverpc.hub.rules import TopicRules
 from liverpc.wire.codec import event_head, event_prefix
 
 __all__ = ["Subscription", "TopicState"]
@@ -21,9 +23,11 @@ class TopicState:
         number: Small id, unique in this server.
         merge, path: Of the stream that was subscribed to first; empty when that was a bare subscription.
         seq: Number of the last event; counts from 1 per process for topics without a log.
-        volatile: Events have no number, and a client whose socket is full misses them.
-        coalesce_by: Events have no number, and of those for which it gives the same key a client whose socket
-            is full gets the last one only.
+        epoch: Of the log ``seq`` belongs to, once known; empty without a log.
+        replay_depth: Events in the log.
+        rules: How its events are treated; None: as ordinary ones.
+        reloads: How often its value was loaded anew for everybody.
+        holding: The subscriptions that hold events back, because a loader runs.
         receivers: Where an event goes for each connection: its link, or its buffer while a loader runs. Called
             with the frame; on a coalesced topic with the event's slot before it.
     """
@@ -32,9 +36,11 @@ class TopicState:
         "_heads",
         "_prefix",
         "bytes",
-        "coalesce_by",
+        "coalesced",
         "delivered",
         "dropped",
+        "epoch",
+        "holding",
         "last_at",
         "last_error",
         "last_event",
@@ -44,9 +50,12 @@ class TopicState:
         "path",
         "published",
         "receivers",
+        "reloads",
+        "replay_depth",
+        "rules",
         "seq",
         "subscriptions",
-        "volatile",
+        "volatile_drops",
     )
 
     def __init__(self, name: str, number: int, *, merge: str, path: str) -> None:
@@ -55,13 +64,18 @@ class TopicState:
         self.merge = merge
         self.path = path
         self.seq = 0
-        self.volatile = False
-        self.coalesce_by: Callable[[Any], object] | None = None
+        self.epoch = ""
+        self.replay_depth = 0
+        self.rules: TopicRules | None = None
         self.receivers: dict[Connection, Callable[..., object]] = {}
         self.subscriptions: dict[Connection, Subscription] = {}
+        self.holding: dict[Subscription, None] = {}  # a set takes three times the room, and most are empty
         self.published = 0
         self.delivered = 0
         self.dropped = 0
+        self.coalesced = 0  # events that a full socket did not get because a newer one took their place
+        self.volatile_drops = 0  # events that a full socket did not get
+        self.reloads = 0
         self.bytes = 0
         self.last_event = ""
         self.last_at = 0.0
@@ -80,19 +94,24 @@ class TopicState:
         head = self._heads[event] = event_head(self._prefix, event)
         return head
 
-    def deliver(self, *, volatile: bool, coalesce_by: Callable[[Any], object] | None) -> None:
-        """Deliver from now on as a stream wants it; the first that wants anything but the ordinary decides."""
-        if not (volatile or coalesce_by) or self.volatile or self.coalesce_by:
+    def obey(self, rules: TopicRules | None) -> None:
+        """Treat events from now on as a stream wants it; the first that wants anything special decides."""
+        if rules is None or self.rules is not None:
             return
-        self.volatile, self.coalesce_by = volatile, coalesce_by
+        self.rules = rules
         for subscription in self.subscriptions.values():
             subscription.route()
 
+    @property
+    def coalesces(self) -> bool:
+        """Whether receivers are called with a slot, too."""
+        return self.rules is not None and self.rules.coalesce_by is not None
+
     def sender(self, link: Link) -> Callable[..., object]:
         """How events reach a client that is ready for them."""
-        if self.coalesce_by is not None:
-            return link.send_latest
-        return link.send_volatile if self.volatile else link.send
+        if self.coalesces:
+            return partial(link.send_latest, self)
+        return partial(link.send_volatile, self) if self.rules is not None and self.rules.volatile else link.send
 
 
 class Subscription:
@@ -104,6 +123,7 @@ class Subscription:
 
     Attributes:
         streams: The streams layer's own record of each stream, loading or live.
+        loading: How many of them are not live yet; counted down by whoever answers or gives up a stream.
         bare: The client subscribed to the topic itself, too.
         overflows: How often more was published during a load than may be kept. A load during which this
             number changed has lost events and must fail.
@@ -112,11 +132,12 @@ class Subscription:
     __slots__ = (
         "_held",
         "_held_bytes",
+        "_holds",
         "_limit",
-        "_loading",
         "_spilled",
         "bare",
         "connection",
+        "loading",
         "overflows",
         "streams",
         "topic",
@@ -128,8 +149,9 @@ class Subscription:
         self.streams: list[Any] = []
         self.bare = False
         self.overflows = 0
+        self.loading = 0
         self._limit = limit
-        self._loading = 0
+        self._holds = 0
         self._spilled = False  # the running loads have lost events
         self._held: dict[object, bytes] = {}  # by slot
         self._held_bytes = 0
@@ -142,19 +164,22 @@ class Subscription:
     @property
     def live(self) -> bool:
         """Whether the client listens to the topic already."""
-        return self.bare or len(self.streams) > self._loading
+        return self.bare or len(self.streams) > self.loading
 
     def hold(self) -> None:
-        """A loader begins: keep events from now on."""
-        self._loading += 1
+        """A loader begins: keep events from now on, also those of streams that are live."""
+        self._holds += 1
         self._spilled = False
+        self.topic.holding[self] = None
         self.route()
 
     def release(self) -> None:
         """A loader's answer was sent: let the events follow, unless another loader still runs."""
-        self._loading -= 1
+        self._holds -= 1
+        if not self._holds:
+            del self.topic.holding[self]
         # After an unsubscribe and a new subscribe the table's entry belongs to another object.
-        if not self._loading and self.topic.subscriptions.get(self.connection) is self:
+        if not self._holds and self.topic.subscriptions.get(self.connection) is self:
             self._flush()
             self.route()
 
@@ -162,23 +187,23 @@ class Subscription:
         """Enter into the topic's table where its events go now."""
         topic = self.topic
         receive: Callable[..., object]
-        if not self._loading or (self._spilled and self.live):
+        if not self._holds or (self._spilled and self.live):
             receive = topic.sender(self.connection.link)
         elif self._spilled:
             receive = _discard
         else:
-            receive = self._keep if topic.coalesce_by is None else self._keep_latest
+            receive = self._keep_latest if topic.coalesces else self._keep
         topic.receivers[self.connection] = receive
 
     def _flush(self) -> None:
         send = self.topic.sender(self.connection.link)
         held, self._held, self._held_bytes = self._held, {}, 0
-        if self.topic.coalesce_by is None:
-            for frame in held.values():
-                send(frame)
-        else:
+        if self.topic.coalesces:
             for slot, frame in held.items():
                 send(slot, frame)
+        else:
+            for frame in held.values():
+                send(frame)
 
     def _keep(self, frame: bytes) -> None:
         self._keep_latest(object(), frame)

@@ -27,6 +27,7 @@ from liverpc.telemetry import (
     ConnectionClosed,
     ConnectionOpened,
     Published,
+    StreamFailed,
     Subscribed,
     Telemetry,
     Unsubscribed,
@@ -66,7 +67,7 @@ class Bucket:
 class Changes(msgspec.Struct):
     """What is different since somebody last looked."""
 
-    topics: set[str] = msgspec.field(default_factory=set)  #: published on, or with other subscribers
+    topics: set[str] = msgspec.field(default_factory=set)  #: published on, with other subscribers, or failed
     born: set[str] = msgspec.field(default_factory=set)  #: of those, the ones with a new subscriber
     ended: dict[int, str] = {}  #: topics that are gone: number and name
     opened: set[str] = msgspec.field(default_factory=set)  #: connections
@@ -128,6 +129,7 @@ class Tap:
         telemetry.connection_closed.append(self._connection_closed)
         telemetry.subscribed.append(self._subscribed)
         telemetry.unsubscribed.append(self._unsubscribed)
+        telemetry.stream_failed.append(self._stream_failed)
 
     def stop(self) -> None:
         """Stop, and forget what was recorded."""
@@ -144,6 +146,7 @@ class Tap:
         telemetry.connection_closed.remove(self._connection_closed)
         telemetry.subscribed.remove(self._subscribed)
         telemetry.unsubscribed.remove(self._unsubscribed)
+        telemetry.stream_failed.remove(self._stream_failed)
         self.calls.clear()
         self.failed.clear()
         self.rings.clear()
@@ -329,6 +332,9 @@ class Tap:
         self.changes.topics.add(event.topic)
         self.changes.born.add(event.topic)
         self.changes.joined.add(event.connection)
+
+    def _stream_failed(self, event: StreamFailed) -> None:
+        self.changes.topics.add(event.topic)
 
     def _unsubscribed(self, event: Unsubscribed) -> None:
         self.changes.topics.add(event.topic)

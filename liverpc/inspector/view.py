@@ -221,6 +221,11 @@ def _stream_stats(topic: TopicState) -> StreamStats:
         topic.last_at,
         topic.seq,
         topic.last_error,
+        topic.replay_depth,
+        sum(subscription.held for subscription in topic.holding),
+        topic.reloads,
+        topic.coalesced,
+        topic.volatile_drops,
     )
 
 

@@ -1,16 +1,18 @@
 """A subscribe is a plan of named steps, in this order:
 
-validate → topic → access → ``on_topic`` → attach (events are held from here) → load → reply → release held events →
-``on_subscribe``. (Guards ran before, as for calls; docs/protocol.md section 5.)
+validate → gate → topic → access → class of service → ``on_topic`` → attach (events are held from here) → catch up, or
+load → reply → release held events → ``on_subscribe``. (Guards ran before, as for calls; docs/protocol.md section 5.)
 
 Whatever goes wrong before the reply leaves no trace: the stream is detached, other streams of the same
-connection on the same topic stay live, and no hook ran.
+connection on the same topic stay live, and no hook ran. Pages, and resyncs of a stream that is live, go the same
+way without attaching one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,109 +23,38 @@ from liverpc.declare.functions import Channel, StreamFunction
 from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Entry
-from liverpc.declare.replies import answer, check_size
-from liverpc.errors import ErrorCode, LiveError
+from liverpc.errors import ConfigError, ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.hub.rules import TopicRules
 from liverpc.hub.tasks import Background
 from liverpc.hub.topic import Subscription
+from liverpc.streams.loading import is_shut, load_value
+from liverpc.streams.opening import Opening
+from liverpc.streams.reload import Reloads
+from liverpc.streams.resume import CatchUp
 from liverpc.streams.topics import BareTopics, check_topic
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
-from liverpc.wire.codec import encode, error_body, ok_body
+from liverpc.wire.frames import CallFrame
 from liverpc.wire.names import topic_fault
 
-__all__ = ["ActiveStream", "Opening", "Streams"]
+__all__ = ["ActiveStream", "Streams"]
+
+AnyStream = StreamFunction[Any, Any, Any, Any] | Channel[Any, Any]
+
+_NOTHING = CallFrame()
 
 
 class ActiveStream:
     """One stream of one connection, from its attach to its end."""
 
-    __slots__ = ("ctx", "declaration", "live")
+    __slots__ = ("arguments", "ctx", "declaration", "live")
 
-    def __init__(self, ctx: Context[Any], declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any]) -> None:
+    def __init__(self, ctx: Context[Any], declaration: AnyStream, arguments: Sequence[Any]) -> None:
         self.ctx = ctx
         self.declaration = declaration
+        self.arguments = arguments
         self.live = False  # its loader was answered; only then its end is reported to on_unsubscribe
-
-
-class Opening:
-    """A stream that is loaded and not answered yet. Either :meth:`answer` or :meth:`abandon` must follow, once.
-
-    Attributes:
-        value: What was loaded.
-    """
-
-    __slots__ = ("_entry", "_overflows", "_stream", "_streams", "_subscription", "value")
-
-    def __init__(self, streams: Streams, subscription: Subscription, stream: ActiveStream, entry: Entry) -> None:
-        self._streams = streams
-        self._subscription = subscription
-        self._stream = stream
-        self._entry = entry
-        self._overflows = subscription.overflows
-        self.value: Any = None
-
-    def answer(self, largest: int) -> None:
-        """Send the reply, and what was held back meanwhile.
-
-        Args:
-            largest: What a value may have, in UTF-16 code units.
-
-        Raises:
-            LiveError: ``OVERLOADED``: too much was held back. ``PAYLOAD_TOO_LARGE``.
-            TypeError: The value has no JSON form.
-        """
-        try:
-            body = self._body(largest)
-        except BaseException as error:
-            self.abandon(error)
-            raise
-        answer(self._stream.ctx, body, self)
-
-    def instead(self) -> bytes | None:
-        """See :meth:`liverpc.declare.replies.Follower.instead`."""
-        error = self._overflow()
-        if error is None:
-            return None
-        self.abandon(error)
-        return error_body(self._stream.ctx.call or "", error)
-
-    def follow(self) -> None:
-        """See :meth:`liverpc.declare.replies.Follower.follow`."""
-        self._streams.settled(self._subscription, self._stream, self._entry)
-
-    def abandon(self, error: BaseException) -> None:
-        """Leave no trace, because of ``error``."""
-        self._streams.failed(self._subscription, self._stream, self._entry, error)
-
-    def _overflow(self) -> LiveError | None:
-        """Why there is no stream when not all of its events could be held back."""
-        if self._subscription.overflows == self._overflows:
-            return None
-        self._streams.counters.held_overflows += 1
-        topic = self._subscription.topic.name
-        return LiveError(
-            ErrorCode.OVERLOADED, f"too much was published on {topic!r} while it was being loaded; try again"
-        )
-
-    def _body(self, largest: int) -> bytes:
-        if (error := self._overflow()) is not None:
-            raise error
-        declaration = self._stream.declaration
-        options = declaration.options
-        extra = [b',"topic":', encode(self._subscription.topic.name), b',"merge":', encode(options.merge)]
-        if options.merge == "crud":
-            extra += [b',"key":', encode(options.key)]
-        if options.prepend:
-            extra.append(b',"prepend":true')
-        if options.max:
-            extra.append(b',"max":%d' % options.max)
-        if isinstance(declaration, Channel):
-            extra.append(b',"channel":true')
-        value = encode(self.value)
-        if len(value) > largest:
-            check_size(value, largest)
-        return ok_body(self._stream.ctx.call or "", value, b"".join(extra))
 
 
 class Streams:
@@ -140,6 +71,36 @@ class Streams:
         self._telemetry = telemetry
         self.counters = telemetry.counters
         self._background = background
+        self._report = partial(hooks.report, background)
+        self._reloads = Reloads(hub, background, load_value, self._tell, telemetry.counters)
+        self._rules: dict[AnyStream, TopicRules] = {}
+
+    def declare(self, entries: Iterable[Entry]) -> None:
+        """Make known how the topics of a server's streams are treated, before anybody subscribes to one.
+
+        Raises:
+            ConfigError: A stream has replay, and the log is none that answers at once.
+            DeclarationError: Streams on one topic want what does not go together.
+        """
+        for entry in entries:
+            stream: Any = entry.declaration
+            if entry.kind == "rpc" or (rules := self._rules_of(stream)) is None:
+                continue
+            if rules.replay and not self._hub.log.usable:
+                raise ConfigError(f"{entry.path} has replay=True, which needs a cluster whose log is in this process")
+            self._rules[stream] = rules
+            if (name := stream.topics.static) is not None:
+                self._hub.rules.fix(name, rules.joined(self._hub.rules.find(name), name))
+            elif stream.topics.pattern is not None:
+                self._hub.rules.match(stream.topics.pattern, rules)
+
+    def _rules_of(self, stream: AnyStream) -> TopicRules | None:
+        options = stream.options
+        if not (options.volatile or options.coalesce_by or options.transform or options.replay):
+            return None
+        on_error = options.on_error
+        failed = None if on_error is None else lambda error, topic: self._tell(on_error, None, error, None, topic)
+        return TopicRules(options.volatile, options.coalesce_by, options.transform, options.replay, failed)
 
     # -- opening
 
@@ -152,28 +113,23 @@ class Streams:
         """
         declaration: Any = entry.declaration
         arguments = declaration.signature.decode(raw_args)
+        if await is_shut(declaration, ctx, arguments):
+            return Opening(self, entry, ctx, None)
         topic = self._topic(declaration, ctx, arguments)
         await self._access(declaration, ctx, arguments)
+        if (name := declaration.options.class_of_service) is not None:
+            self._admit(name, ctx)
         await check_topic(self._hooks, ctx, topic)
         if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
             raise asyncio.CancelledError
-        stream = ActiveStream(ctx, declaration)
-        options = declaration.options
-        subscription = self._hub.attach(
-            ctx.connection,
-            topic,
-            stream,
-            merge=options.merge,
-            path=entry.path,
-            volatile=options.volatile,
-            coalesce_by=options.coalesce_by,
-        )
-        opening = Opening(self, subscription, stream, entry)
+        opening, subscription = self._begin(entry, ctx, topic, arguments)
         try:
-            opening.value = await self._load(declaration, ctx, arguments)
+            catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
+            found = await catch_up.answer()
         except BaseException as error:
             opening.abandon(error)
             raise
+        opening.value, opening.members = found.data, found.members
         return opening
 
     def _topic(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> str:
@@ -187,40 +143,80 @@ class Streams:
         if predicate is not None and not await holds(predicate, ctx, arguments):
             raise denied(ctx)
 
-    async def _load(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> Any:
-        if isinstance(declaration, Channel):
-            return None if declaration.options.merge == "set" else []
-        result = declaration.handler(ctx, *arguments)
-        return await result if declaration.is_async else result
+    def _admit(self, class_of_service: str, ctx: Context[Any]) -> None:
+        if ctx.services.admission.sheds(class_of_service):
+            self.counters.streams_shed += 1
+            raise LiveError(ErrorCode.OVERLOADED, "the server is under pressure; try again later")
 
-    def failed(self, subscription: Subscription, stream: ActiveStream, entry: Entry, error: BaseException) -> None:
-        """A stream that was attached will not go live."""
+    def _begin(
+        self, entry: Entry, ctx: Context[Any], topic: str, arguments: Sequence[Any]
+    ) -> tuple[Opening, Subscription | None]:
+        """Hold the topic's events, and attach the stream unless it is attached, or only a page is wanted."""
+        asked = ctx.asked or _NOTHING
+        declaration: Any = entry.declaration
+        subscription = ctx.connection.subscriptions.get(topic)
+        is_page = asked.cursor is not None
+        if is_page or (asked.resync is True and subscription is not None and _is_live(subscription, declaration)):
+            if subscription is not None:
+                subscription.hold()
+            opening = Opening(self, entry, ctx, topic, subscription=subscription)
+            return opening, None if is_page else subscription
+        stream = ActiveStream(ctx, declaration, arguments)
+        rules = self._rules.get(declaration)
+        subscription = self._hub.attach(
+            ctx.connection, topic, stream, merge=declaration.options.merge, path=entry.path, rules=rules
+        )
+        return Opening(self, entry, ctx, topic, subscription=subscription, stream=stream), subscription
+
+    def failed(
+        self,
+        entry: Entry,
+        ctx: Context[Any],
+        topic: str,
+        subscription: Subscription | None,
+        stream: ActiveStream | None,
+        error: BaseException,
+    ) -> None:
+        """A request that was let through has no answer but ``error``."""
+        declaration: Any = entry.declaration
         if isinstance(error, asyncio.CancelledError):
             code = str(ErrorCode.DISCONNECTED)  # the client's doing, not the topic's
         else:
             code = error.code if isinstance(error, LiveError) else str(ErrorCode.INTERNAL_ERROR)
-            subscription.topic.last_error = code
-            self._tell(stream.declaration.options.on_error, stream.ctx, error, stream.ctx, subscription.topic.name)
-        self._hub.detach(subscription, stream)
+            if subscription is not None:
+                subscription.topic.last_error = code
+            self._tell(declaration.options.on_error, ctx, error, ctx, topic)
+        if subscription is not None:
+            if stream is not None:
+                self._hub.detach(subscription, stream)
+            else:
+                subscription.release()
+            if not self._hub.subscribers(topic):
+                self._reloads.left(topic)
         if self._telemetry.stream_failed:
-            self._telemetry.stream_failed.emit(
-                StreamFailed(subscription.topic.name, entry.path, stream.ctx.connection.id, code)
-            )
+            self._telemetry.stream_failed.emit(StreamFailed(topic, entry.path, ctx.connection.id, code))
 
-    def settled(self, subscription: Subscription, stream: ActiveStream, entry: Entry) -> None:
-        """A stream's answer was sent: what was held for it follows."""
+    def settled(self, subscription: Subscription, stream: ActiveStream | None, entry: Entry) -> None:
+        """A request's answer was sent: what was held for it follows."""
+        if stream is None:
+            subscription.release()
+            return
+        subscription.loading -= 1
         subscription.release()
         if stream not in subscription.streams:  # the client left while the loader ran
             return
         stream.live = True
         if self._telemetry.subscribed:
             self._telemetry.subscribed.emit(Subscribed(subscription.topic.name, entry.path, stream.ctx.connection.id))
+        self._reloads.joined(subscription.topic, stream)
         self._tell(stream.declaration.options.on_subscribe, stream.ctx, stream.ctx, subscription.topic.name)
 
-    def _tell(self, hook: Callable[..., object] | None, ctx: Context[Any], *args: Any) -> None:
+    def _tell(self, hook: Callable[..., object] | None, ctx: Context[Any] | None, *args: Any) -> None:
         """Call a hook of a stream; when it fails, ``on_error`` of the server is told."""
-        if hook is not None:
-            self._background.hook(hook, *args, failed=lambda error: ctx.services.report(ctx.path, error, ctx))
+        if hook is None:
+            return
+        path = "__publish__" if ctx is None else ctx.path
+        self._background.hook(hook, *args, failed=lambda error: self._report(path, error, ctx))
 
     # -- ending
 
@@ -229,6 +225,8 @@ class Streams:
         self.bare.left(connection, topic)
         streams = self._hub.unsubscribe(connection, topic)
         remaining = self._hub.subscribers(topic)
+        if not remaining:
+            self._reloads.left(topic)
         for stream in streams:
             if stream.live:
                 self._tell(stream.declaration.options.on_unsubscribe, stream.ctx, stream.ctx, topic, remaining)
@@ -238,3 +236,7 @@ class Streams:
         self.bare.closed(connection)
         for topic in list(connection.subscriptions):
             self.unsubscribe(connection, topic)
+
+
+def _is_live(subscription: Subscription, declaration: AnyStream) -> bool:
+    return any(stream.live and stream.declaration is declaration for stream in subscription.streams)

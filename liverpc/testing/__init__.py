@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from liverpc.testing.chaos import TestChaos
     from liverpc.testing.context import TestContext, create_test_context, expect_guard_rejects
-    from liverpc.testing.env import TestChaos, TestClient, TestEnv
+    from liverpc.testing.env import TestClient, TestEnv, TestHandle
     from liverpc.testing.loop import Deadlock, VirtualLoop, virtual_loop_factory
 
 _HOME = {
     "Deadlock": "loop",
-    "TestChaos": "env",
+    "TestChaos": "chaos",
     "TestClient": "env",
     "TestContext": "context",
     "TestEnv": "env",
+    "TestHandle": "env",
     "VirtualLoop": "loop",
     "create_test_context": "context",
     "expect_guard_rejects": "context",
@@ -31,6 +33,7 @@ __all__ = [
     "TestClient",
     "TestContext",
     "TestEnv",
+    "TestHandle",
     "VirtualLoop",
     "create_test_context",
     "expect_guard_rejects",

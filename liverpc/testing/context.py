@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from typing import Any
 
@@ -15,39 +14,16 @@ from liverpc.config import Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
 from liverpc.errors import ErrorCode, LiveError
-from liverpc.hub.connection import Connection, identify
+from liverpc.hub.connection import identify
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import ConnectRequest
-from liverpc.hub.tasks import RunningCalls
+from liverpc.hub.noclient import connection_without_client
+from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import PressureGauge
 from liverpc.telemetry import Published, Telemetry
 
 __all__ = ["TestContext", "create_test_context", "expect_guard_rejects"]
-
-
-class _NoLink:
-    """The link of a context without a client."""
-
-    buffered = 0
-
-    def send(self, frame: bytes) -> bool:
-        return False
-
-    def send_volatile(self, frame: bytes) -> bool:
-        return False
-
-    def send_latest(self, key: object, frame: bytes) -> bool:
-        return False
-
-    def close(self, code: int, reason: str = "") -> None:
-        pass
-
-    def hold(self) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
 
 
 class TestContext(Context[Any]):
@@ -79,25 +55,18 @@ def create_test_context(
     telemetry = Telemetry()
     clock = SeededClock()
     limits = Limits()
-    hub = Hub(telemetry, memory_cluster().bus, limits, monotonic=_now)
+    cluster = memory_cluster()
+    hub = Hub(telemetry, cluster.bus, cluster.log, limits, monotonic=_now)
+    gauge = PressureGauge(hub, telemetry.counters, PressureThresholds())
     services = Services(
         hub,
         Pacing(hub, telemetry.counters, max_keys=limits.paced_keys, failed=_ignore),
-        PressureGauge(hub, telemetry.counters, PressureThresholds()),
+        gauge,
+        Admission(gauge),
         report=_ignore,
     )
-    link = _NoLink()
-    connection = Connection(
-        clock.new_id(),
-        link=link,
-        request=ConnectRequest("/ws", headers=headers),
-        user=user,
-        user_id=identify(user),
-        request_id=clock.new_id(),
-        calls=RunningCalls(contextvars.copy_context(), link, limits.calls_in_flight),
-        requests=hub.requests,
-        opened_at=0.0,
-    )
+    request = ConnectRequest("/ws", headers=headers)
+    connection = connection_without_client(hub, clock, request, user=user, user_id=identify(user))
     ctx = TestContext(services, connection, path)
 
     def keep(published: Published) -> None:

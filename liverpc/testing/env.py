@@ -19,68 +19,38 @@ from liverpc.client.aio import Client
 from liverpc.client.calls import Call
 from liverpc.client.connection import Connection
 from liverpc.client.handles import StreamHandle
+from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_target
 from liverpc.client.socket import Socket
 from liverpc.config import ClientConfig
 from liverpc.hub.link import ConnectRequest
 from liverpc.server import LiveServer
 from liverpc.telemetry import Counters
+from liverpc.testing.chaos import TestChaos
 from liverpc.transports.memory import MemorySocket, MemoryTransport
 
-__all__ = ["TestChaos", "TestClient", "TestEnv"]
+__all__ = ["TestClient", "TestEnv", "TestHandle"]
 
 _AS_USER = "x-liverpc-test-user"
 _NOBODY = object()  # connect() without user=: the server's own on_connect decides
 
 
-class TestChaos:
-    """Faults for a test: the same rules and generator the devtools use. Replies are never dropped."""
-
-    __test__ = False
-
-    def __init__(self, server: LiveServer) -> None:
-        self._server = server
-
-    def set(self, *, drop_rate: float, seed: str, topic: str = "*") -> None:
-        """Drop each publish on matching topics with this probability; replaces what was set before.
-
-        The same seed drops the same publishes in every run.
-
-        Args:
-            drop_rate: From 0 to 1.
-            seed: Of the generator.
-            topic: A glob; ``*`` stands for any characters.
-
-        Raises:
-            ConfigError: ``drop_rate`` is outside [0, 1].
-        """
-        self.clear()
-        self._server.faults.arm(rate=drop_rate, topic=topic, seed=seed)
-
-    def clear(self) -> None:
-        """Drop nothing any more."""
-        self._server.faults.clear()
-
-    @property
-    def dropped(self) -> int:
-        """Publishes dropped since the server was made."""
-        return self._server.counters.fault_drops
-
-
 class _Connection(Connection):
     """Opens itself when something is first asked of it."""
 
-    def __init__(self, env: TestEnv, query: str, headers: Mapping[str, str], config: ClientConfig) -> None:
-        self._env = env
+    def __init__(
+        self, env: TestEnv, query: str, headers: Mapping[str, str], config: ClientConfig, offline: OfflineQueue | None
+    ) -> None:
+        self.env = env
         self._query = query
         self._headers = headers
         self._opening = asyncio.Lock()
         self.socket: MemorySocket | None = None
         # No silence check: on a clock that jumps, it would reconnect for ever instead of ending a hang.
-        super().__init__(self._connect, config, silence=None, rng=env.random)
+        super().__init__(self._connect, config, offline=offline, silence=None, rng=env.random)
 
     async def _connect(self) -> Socket:
-        self.socket = await self._env.transport.connect(self._env.server.path, query=self._query, headers=self._headers)
+        self.socket = await self.env.transport.connect(self.env.server.path, query=self._query, headers=self._headers)
         return self.socket
 
     async def open(self) -> None:
@@ -107,10 +77,27 @@ class _Connection(Connection):
         return await super().batch(requests, sequential=sequential, timeout=timeout)
 
 
-class _Handle(StreamHandle[T]):
+class TestHandle(StreamHandle[T]):
+    """A stream in a test: the real handle, which connects its client when it is opened."""
+
+    __test__ = False
+    _connection: _Connection
+
     async def open(self) -> Self:
         await self._connection.open()
         return await super().open()
+
+    def simulate_publish(self, event: str, data: Any) -> None:
+        """Publish on the stream's topic, as the server would: all who listen to it get the event.
+
+        Raises:
+            RuntimeError: The server has not told the topic yet.
+            LiveError: The event's name is malformed.
+        """
+        topic = self._subscription.topic
+        if topic is None:
+            raise RuntimeError(f"the topic of {self._path} is not known yet: open the stream before, and its gate")
+        self._connection.env.server.publish_nowait(topic, event, data)
 
 
 class TestClient(Client):
@@ -133,14 +120,18 @@ class TestClient(Client):
         """As ``Client.using``."""
         return TestClient(self._connection, self._options.using(timeout, fresh, idempotency_key))
 
-    def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
+    def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TestHandle[T]:
         """As ``Client.stream``."""
         check_target(fn, Stream, "stream()")
-        return _Handle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._options.timeout)
+        return TestHandle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._options.timeout)
 
-    async def subscribe(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
+    async def subscribe(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TestHandle[T]:
         """Open a stream and wait for its first answer; raises ``RpcError`` when it is refused."""
         return await self.stream(fn, *args, **kwargs).open()
+
+    async def subscribe_at(self, fn: Stream[..., T], /, *args: Any, schema_version: int = 1) -> StreamHandle[T]:
+        """Open a stream as a client would that knows this version of its rows' schema."""
+        return await self.stream(fn, *args).subscribe_at(schema_version).open()
 
     @property
     def socket(self) -> MemorySocket | None:
@@ -189,7 +180,7 @@ class TestEnv:
         self.server.hooks.on_connect = on_connect
         self._stack.callback(setattr, self.server.hooks, "on_connect", original)
         await self._stack.enter_async_context(self.server.lifespan())
-        self.transport = MemoryTransport(self.server, latency=self._latency)
+        self.transport = MemoryTransport(self.server, latency=self._latency, network=self.chaos.wire)
         self._stack.push_async_callback(self.transport.aclose)
         self._stack.push_async_callback(self._leave)
         return self
@@ -210,6 +201,7 @@ class TestEnv:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         config: ClientConfig | None = None,
+        offline: OfflineQueue | None = None,
     ) -> TestClient:
         """Another client.
 
@@ -218,12 +210,13 @@ class TestEnv:
             query: Of the URL.
             headers: Of the handshake.
             config: Of the client.
+            offline: The client's queue for the calls made without a connection.
         """
         given = dict(headers or {})
         if user is not _NOBODY:
             given[_AS_USER] = str(len(self._users))
             self._users.append(user)
-        client = TestClient(_Connection(self, urlencode(query or {}), given, config or ClientConfig()))
+        client = TestClient(_Connection(self, urlencode(query or {}), given, config or ClientConfig(), offline))
         self._clients.append(client)
         return client
 

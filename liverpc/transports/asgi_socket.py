@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from liverpc.hub.link import ConnectRequest, Endpoint, HttpResponse, Refuse, Session
+from liverpc.hub.link import ConnectRequest, Endpoint, HttpResponse, Refuse, Session, Tally
 from liverpc.transports.handshake import clip, verdict_of
 from liverpc.transports.http import start_of
 from liverpc.transports.listener import Listener
@@ -106,14 +106,15 @@ class AsgiSocket:
             self._stir()
         return True if not self._full and self._out_bytes <= self._burst else self._fits()
 
-    def send_volatile(self, frame: bytes) -> bool:
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_volatile`."""
         if not self._full or self._goodbye is not None:
             return self.send(frame)
         self._counters.volatile_drops += 1
+        tally.volatile_drops += 1
         return True
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_latest`."""
         if not self._full or self._goodbye is not None:
             return self.send(frame)
@@ -121,6 +122,7 @@ class AsgiSocket:
         if outdated is not None:
             self._out_bytes -= len(outdated)
             self._counters.latest_replaced += 1
+            tally.coalesced += 1
         self._latest[key] = payload_of(frame)
         self._out_bytes += len(self._latest[key])
         self._stir()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from liverpc.client.socket import HandshakeRefused
@@ -15,9 +15,14 @@ from liverpc.hub.link import Application, ConnectRequest, Endpoint, Refuse
 from liverpc.transports.drain import see_off
 from liverpc.transports.handshake import Admission, verdict_of
 from liverpc.transports.memory_link import MemoryLink, MemorySocket
+from liverpc.transports.pipe import Pipe
 from liverpc.wire.close import FIRST_CLOSE_CODE
 
 __all__ = ["MemorySocket", "MemoryTransport"]
+
+
+def _perfect(link: MemoryLink, latency: float, context: contextvars.Context) -> Pipe:
+    return Pipe(link.delivered, latency, context)
 
 
 class MemoryTransport:
@@ -28,13 +33,22 @@ class MemoryTransport:
     Args:
         application: What is served.
         latency: Seconds that everything takes in each direction; messages keep their order.
+        network: Makes the way from the server to the client of each connection, of its link, the latency and the
+            context in which everything arrives.
     """
 
-    def __init__(self, application: Application, *, latency: float = 0.0) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        latency: float = 0.0,
+        network: Callable[[MemoryLink, float, contextvars.Context], Pipe] = _perfect,
+    ) -> None:
         self.application = application
         self.latency = latency
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()
+        self.network = network
         self.links: set[MemoryLink] = set()
         self.draining = False  #: no new connections
         self.empty = asyncio.Event()  #: no connections

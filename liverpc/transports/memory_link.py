@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from liverpc.client.socket import SocketClosed
-from liverpc.hub.link import ConnectRequest, Endpoint, Session
+from liverpc.hub.link import ConnectRequest, Endpoint, Session, Tally
 from liverpc.transports.handshake import clip
 from liverpc.transports.pipe import Close, Item, Pipe
 from liverpc.wire.close import CloseCode
@@ -149,7 +149,7 @@ class MemoryLink:
         self._latest: dict[object, bytes] = {}  # waits until the socket is not full any more, by key
         self._winding_up = False
         self._unread = 0  # bytes the client sent which are not handed to the session yet
-        self._down = Pipe(self._delivered, transport.latency, transport.context)
+        self._down = transport.network(self, transport.latency, transport.context)
         self._up = Pipe(self._arrive, transport.latency, transport.context)
         transport.links.add(self)
         transport.empty.clear()
@@ -172,13 +172,14 @@ class MemoryLink:
         self._down.put(payload)
         return True
 
-    def send_volatile(self, frame: bytes) -> bool:
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
         if self._goodbye is not None or not self._full:
             return self.send(frame)
         self._counters.volatile_drops += 1
+        tally.volatile_drops += 1
         return True
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         if self._goodbye is not None or not self._full:
             return self.send(frame)
         payload = payload_of(frame)
@@ -187,6 +188,7 @@ class MemoryLink:
             fits = self._fits(len(payload), 1)
         else:
             self._counters.latest_replaced += 1
+            tally.coalesced += 1
             fits = self._fits(len(payload) - len(outdated), 0)
         if fits:
             self._latest[key] = payload
@@ -254,11 +256,19 @@ class MemoryLink:
             # The session is never called from within another call.
             self._transport.loop.call_soon(self._end, self._goodbye, context=self._transport.context.copy())
 
-    # What the loop calls
+    # What the network calls
 
-    def _delivered(self, item: Item) -> None:
+    def delivered(self, item: Item) -> None:
+        """The client's end has got what was sent to it."""
         self.socket.arrive(item)
         self._leave()
+
+    def doubled(self, payload: bytes) -> None:
+        """A message is about to arrive once more than it was sent."""
+        self._undelivered += len(payload)
+        self._frames += 1
+
+    # What the loop calls
 
     def _arrive(self, item: Item) -> None:
         if isinstance(item, bytes):

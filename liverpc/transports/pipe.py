@@ -33,8 +33,21 @@ class Pipe:
         self._paused = False
         self._handle: asyncio.Handle | None = None
 
-    def put(self, item: Item) -> None:
-        self._items.append((self._loop.time() + self._latency, item))
+    def put(self, item: Item, delay: float = 0.0) -> None:
+        """Send an item; what follows it does not overtake it, however long its additional ``delay`` in seconds."""
+        due = self._loop.time() + self._latency + delay
+        if self._items:
+            due = max(due, self._items[-1][0])
+        self._items.append((due, item))
+        self._schedule()
+
+    def hurry(self) -> None:
+        """Let what is under way arrive as if it had been sent now and without delay."""
+        due = self._loop.time() + self._latency
+        self._items = deque((min(arrival, due), item) for arrival, item in self._items)
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         self._schedule()
 
     def pause(self) -> None:

@@ -11,7 +11,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from liverpc.config import Limits
-from liverpc.hub.link import Session
+from liverpc.hub.link import Session, Tally
 from liverpc.transports.wheel import Holder, Wheel
 from liverpc.wire.close import CloseCode
 
@@ -123,16 +123,17 @@ class Writing:
             return self._fits()
         return True
 
-    def send_volatile(self, frame: bytes) -> bool:
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_volatile`."""
         if not self.write_paused:
             return self.send(frame)
         if self.phase is not OPEN:
             return False
         self.listener.counters.volatile_drops += 1
+        tally.volatile_drops += 1
         return True
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         """See :meth:`liverpc.hub.link.Link.send_latest`."""
         if not self.write_paused:
             return self.send(frame)
@@ -144,6 +145,7 @@ class Writing:
         if outdated is not None:
             self.out_bytes -= len(outdated)
             self.listener.counters.latest_replaced += 1
+            tally.coalesced += 1
         self.latest[key] = frame
         self.out_bytes += len(frame)
         return self._fits()

@@ -7,7 +7,7 @@ once, and a published payload once for all its receivers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +22,7 @@ from liverpc.wire.frames import (
     Denied,
     EventBatch,
     EventFrame,
+    ReplayedEvent,
     Reply,
     ServerFrame,
     ServerRequest,
@@ -43,6 +44,7 @@ __all__ = [
     "decode_batch_reply",
     "decode_call",
     "decode_call_carefully",
+    "decode_replayed",
     "decode_reply",
     "decode_server_frame",
     "encode",
@@ -68,6 +70,7 @@ _decode_list = msgspec.json.Decoder(list[Any]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_event = msgspec.json.Decoder(EventFrame).decode
 _decode_reply = msgspec.json.Decoder(Reply).decode
+_decode_replayed = msgspec.json.Decoder(list[ReplayedEvent]).decode
 _decode_issues = msgspec.json.Decoder(list[Issue]).decode
 
 
@@ -263,9 +266,18 @@ def canonical(value: Any) -> bytes:
 
 
 def call_text(
-    path: str, call: str | None, args: list[Any], *, stream: bool = False, idempotency_key: str | None = None
+    path: str,
+    call: str | None,
+    args: list[Any],
+    *,
+    stream: bool = False,
+    idempotency_key: str | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> str:
-    """A call as text. Key order matters to servers that look at the first bytes only: ``rpc`` comes first."""
+    """A call as text. Key order matters to servers that look at the first bytes only: ``rpc`` comes first.
+
+    ``members`` are further ones, such as a stream request's ``seq`` and ``cursor``.
+    """
     frame: dict[str, Any] = {"rpc": path}
     if call is not None:
         frame["id"] = call
@@ -274,6 +286,8 @@ def call_text(
         frame["stream"] = True
     if idempotency_key is not None:
         frame["idempotencyKey"] = idempotency_key
+    if members:
+        frame.update(members)
     return _encoded(encode, frame).decode()
 
 
@@ -361,6 +375,14 @@ def decode_reply(frame: EventFrame) -> Reply | None:
     """The reply in an event on ``__rpc``; None when it is not readable."""
     try:
         return _decode_reply(frame.data)
+    except UNREADABLE:
+        return None
+
+
+def decode_replayed(data: Raw) -> list[ReplayedEvent] | None:
+    """The missed events in a stream's reply; None when they are not readable."""
+    try:
+        return _decode_replayed(data)
     except UNREADABLE:
         return None
 

@@ -20,6 +20,7 @@ __all__ = [
     "Denied",
     "EventBatch",
     "EventFrame",
+    "ReplayedEvent",
     "Reply",
     "ServerFrame",
     "ServerRequest",
@@ -36,7 +37,7 @@ SUBSCRIBE_BATCH_MAX = 256  # topics beyond are ignored
 NO_BATCH = Raw(b"")
 
 
-class CallFrame(msgspec.Struct, gc=False):
+class CallFrame(msgspec.Struct, gc=False, rename={"schema_version": "schemaVersion"}):
     """A call, in any key order, or a batch of them; neither ``rpc`` nor ``batch``: something else.
 
     Fields whose type is checked later are left raw or untyped, so that one wrong field does not hide the
@@ -49,6 +50,13 @@ class CallFrame(msgspec.Struct, gc=False):
     stream: Any = False
     batch: Raw = NO_BATCH
     sequential: Any = False
+    # Of stream requests (docs/protocol.md section 5): what the client knows already, and what it wants.
+    seq: Any = None
+    epoch: Any = None
+    version: Any = None
+    schema_version: Any = None
+    cursor: Any = None  #: of the page it wants; None: it wants to subscribe
+    resync: Any = False  #: it is subscribed and wants what it missed
 
 
 class ControlFrame(msgspec.Struct, gc=False, rename={"session_id": "sessionId", "seqs": "lastSeenSeqs"}):
@@ -72,6 +80,8 @@ class EventFrame(msgspec.Struct, gc=False):
     event: str
     data: Raw = Raw(b"null")
     seq: int | None = None
+    has_more: bool | None = msgspec.field(default=None, name="hasMore")  #: of a ``refreshed`` that is a page
+    cursor: Any = None  #: likewise
 
 
 class EventBatch(msgspec.Struct, tag="batch", tag_field="type"):
@@ -80,8 +90,12 @@ class EventBatch(msgspec.Struct, tag="batch", tag_field="type"):
     events: list[Raw]  #: each an event frame; the unreadable ones are skipped
 
 
-class Reply(msgspec.Struct, gc=False, rename={"retry_after": "retryAfter"}):
-    """The ``data`` of a reply, as a client reads it."""
+class Reply(
+    msgspec.Struct,
+    gc=False,
+    rename={"retry_after": "retryAfter", "has_more": "hasMore", "schema_version": "schemaVersion"},
+):
+    """The ``data`` of a reply, as a client reads it; most of it is about streams (docs/protocol.md section 5)."""
 
     ok: bool = False
     data: Raw | UnsetType = UNSET
@@ -95,6 +109,25 @@ class Reply(msgspec.Struct, gc=False, rename={"retry_after": "retryAfter"}):
     prepend: bool = False
     max: int = 0
     channel: bool = False
+    derived: bool = False
+    gated: bool = False
+    has_more: bool | None = None  #: None: the value is no page
+    cursor: Any = None
+    seq: int | None = None
+    epoch: str | None = None
+    version: Any = None
+    schema_version: int | None = None
+    unchanged: bool = False  #: ``data`` says nothing
+    delta: bool = False  #: ``data`` are changed rows, those with a true ``_deleted`` are gone
+    replay: bool = False  #: ``data`` are the events missed, each a :class:`ReplayedEvent`
+
+
+class ReplayedEvent(msgspec.Struct, gc=False):
+    """One event in a reply that brings what a client missed."""
+
+    event: str
+    data: Raw = Raw(b"null")
+    seq: int | None = None
 
 
 class Denied(msgspec.Struct, tag="subscribe-denied", tag_field="type"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from liverpc import LiveServer
 from liverpc.hub.connection import Connection
-from liverpc.hub.link import ConnectRequest
+from liverpc.hub.link import ConnectRequest, Tally
 from liverpc.testing import virtual_loop_factory
 from liverpc.wire.framing import payload_of
 
@@ -66,10 +66,10 @@ class Peer:
         self.log.append(json.loads(payload_of(frame)))
         return True
 
-    def send_volatile(self, frame: bytes) -> bool:
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
         return self.send(frame)
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         return self.send(frame)
 
     def close(self, code: int, reason: str = "") -> None:

@@ -59,5 +59,5 @@ def test_a_scoped_function_that_is_not_live_fails_at_start() -> None:
     @live.scoped(lambda ctx: True)
     def half(ctx: Context[Any]) -> None: ...
 
-    with pytest.raises(DeclarationError, match=r"m\.half is scoped but not live"):
+    with pytest.raises(DeclarationError, match=r"m\.half has @live\.scoped but no @live"):
         LiveServer({"m": SimpleNamespace(half=half, _guard=public())})

@@ -177,3 +177,63 @@ async def test_what_was_said_is_remembered_up_to_a_limit(
         await env.connect().subscribe(ROWS, "later")
         await asyncio.sleep(31)
         assert len(warned(caplog)) == 3
+
+
+def keyed_server(result: Any = ()) -> LiveServer:
+    @live.stream("rows")
+    async def rows(ctx: Context[Any]) -> Any:
+        return result
+
+    @live.stream("people", merge="presence")
+    async def people(ctx: Context[Any]) -> Any:
+        return []
+
+    return LiveServer({"demo": SimpleNamespace(rows=rows, people=people, _guard=public())}, dev=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "topic", "event", "text"),
+    [
+        ("rows", "rows", "create", "under merge='crud' clients know created, deleted, refreshed, updated"),
+        ("people", "people", "created", "under merge='presence' clients know join, leave, refreshed, set"),
+    ],
+)
+async def test_an_event_that_changes_nothing_is_reported_once(
+    caplog: pytest.LogCaptureFixture, path: str, topic: str, event: str, text: str
+) -> None:
+    async with TestEnv(keyed_server([])) as env:
+        await env.connect().subscribe(remote(f"demo/{path}"))
+        for _ in range(2):
+            env.server.publish_nowait(topic, event, {"id": 1, "key": 1})
+        [told] = warned(caplog)
+        assert text in told
+
+
+@pytest.mark.parametrize(("event", "data"), [("created", {"uid": 1}), ("deleted", 5), ("refreshed", [{"uid": 1}])])
+async def test_a_row_without_its_key_is_reported_once(caplog: pytest.LogCaptureFixture, event: str, data: Any) -> None:
+    async with TestEnv(keyed_server([])) as env:
+        await env.connect().subscribe(remote("demo/rows"))
+        for _ in range(2):
+            env.server.publish_nowait("rows", event, data)
+        [told] = warned(caplog)
+        assert "has no field 'id'" in told
+
+
+async def test_what_is_right_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async with TestEnv(keyed_server([])) as env:
+        await env.connect().subscribe(remote("demo/rows"))
+        for event, data in (
+            ("created", {"id": 1}),
+            ("refreshed", []),
+            ("refreshed", [{"id": 1}]),
+            ("deleted", {"id": 1}),
+        ):
+            env.server.publish_nowait("rows", event, data)
+    assert warned(caplog) == []
+
+
+async def test_a_list_stream_whose_loader_gives_no_list_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    async with TestEnv(keyed_server({"id": 1})) as env:
+        await env.connect().subscribe(remote("demo/rows"))
+        [told] = warned(caplog)
+        assert "demo/rows gave a dict, which clients take for an empty list" in told

@@ -40,7 +40,16 @@ class App:
         async def ticks(ctx: Context[Any]) -> list[Any]:
             return []
 
+        @live.stream(lambda ctx: "computed", coalesce_by=self.key)
+        async def computed(ctx: Context[Any]) -> list[Any]:
+            return []
+
+        @live.stream(lambda ctx: "computed")
+        async def plainly_computed(ctx: Context[Any]) -> list[Any]:
+            return []
+
         streams = {"moves": moves, "slow_moves": slow_moves, "plain": plain, "ticks": ticks}
+        streams |= {"computed": computed, "plainly_computed": plainly_computed}
         return LiveServer({"demo": SimpleNamespace(**streams, _guard=public())}, **options)
 
 
@@ -141,26 +150,37 @@ async def test_events_held_while_loading_are_kept_once_per_key(live_env: TestEnv
     await raw.silent()
 
 
-async def test_the_first_stream_with_an_option_decides_for_those_who_listen_already(live_env: TestEnv) -> None:
-    early, late = await Raw.open(live_env), await Raw.open(live_env)
-    await early.subscribe("demo/plain")
-    await live_env.server.publish("moves", "set", move("a", 0))
-    assert (await early.recv())["seq"] == 1
-    await late.subscribe("demo/moves")
-    early.socket.stall()
+async def test_what_one_stream_says_of_a_fixed_topic_holds_before_anybody_subscribes_to_it(live_env: TestEnv) -> None:
+    raw = await Raw.open(live_env)
+    await raw.subscribe("demo/plain")
+    raw.socket.stall()
     for n in range(5):
         await live_env.server.publish("moves", "set", move("a", n))
     await live_env.settle()
+    raw.socket.resume()
+    assert await raw.recv() == {"topic": "moves", "event": "set", "data": move("a", 4)}
+
+
+async def test_on_a_computed_topic_the_first_stream_with_an_option_decides(live_env: TestEnv) -> None:
+    early, late = await Raw.open(live_env), await Raw.open(live_env)
+    await early.subscribe("demo/plainly_computed")
+    await live_env.server.publish("computed", "set", move("a", 0))
+    assert (await early.recv())["seq"] == 1
+    await late.subscribe("demo/computed")
+    early.socket.stall()
+    for n in range(5):
+        await live_env.server.publish("computed", "set", move("a", n))
+    await live_env.settle()
     early.socket.resume()
-    assert await early.recv() == {"topic": "moves", "event": "set", "data": move("a", 4)}
+    assert await early.recv() == {"topic": "computed", "event": "set", "data": move("a", 4)}
 
 
-async def test_the_options_end_with_the_topics_last_subscriber(live_env: TestEnv) -> None:
+async def test_the_options_of_a_computed_topic_end_with_its_last_subscriber(live_env: TestEnv) -> None:
     raw = await Raw.open(live_env)
-    await raw.subscribe("demo/moves")
-    await raw.send(type="unsubscribe", topic="moves")
-    await raw.subscribe("demo/plain")
-    await live_env.server.publish("moves", "set", {"no": "who"})
+    await raw.subscribe("demo/computed")
+    await raw.send(type="unsubscribe", topic="computed")
+    await raw.subscribe("demo/plainly_computed")
+    await live_env.server.publish("computed", "set", {"no": "who"})
     assert (await raw.recv())["seq"] == 1
 
 

@@ -29,7 +29,8 @@ class Kit:
     def __init__(self, max_keys: int = 5000) -> None:
         loop = asyncio.get_running_loop()
         self.telemetry = Telemetry()
-        self.hub = Hub(self.telemetry, memory_cluster().bus, Limits(), monotonic=loop.time)
+        cluster = memory_cluster()
+        self.hub = Hub(self.telemetry, cluster.bus, cluster.log, Limits(), monotonic=loop.time)
         self.failures: list[tuple[Any, BaseException]] = []
         self.sent: list[tuple[float, Any]] = []
         self.telemetry.published.append(self._keep)

@@ -19,7 +19,8 @@ from liverpc.testing import TestEnv
 class Kit:
     def __init__(self, **thresholds: Any) -> None:
         self.telemetry = Telemetry()
-        self.hub = Hub(self.telemetry, memory_cluster().bus, Limits(), monotonic=asyncio.get_running_loop().time)
+        cluster = memory_cluster()
+        self.hub = Hub(self.telemetry, cluster.bus, cluster.log, Limits(), monotonic=asyncio.get_running_loop().time)
         self.gauge = PressureGauge(
             self.hub, self.telemetry.counters, PressureThresholds(**{"memory": 2.0} | thresholds)
         )

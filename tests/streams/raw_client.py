@@ -38,7 +38,7 @@ class Raw:
             return
         raise AssertionError(f"nothing was to come, but {frame!r} came")
 
-    async def subscribe(self, path: str, *args: Any) -> dict[str, Any]:
-        await self.send(rpc=path, id="s", args=list(args), stream=True)
+    async def subscribe(self, path: str, *args: Any, **members: Any) -> dict[str, Any]:
+        await self.send(rpc=path, id="s", args=list(args), stream=True, **members)
         data: dict[str, Any] = (await self.recv())["data"]
         return data

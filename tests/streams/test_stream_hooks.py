@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from liverpc import Context, DeclarationError, LiveError, LiveServer, live, public
-from liverpc.declare.functions import StreamOptions
+from liverpc.declare.options import StreamOptions
 from liverpc.testing import TestEnv
 from tests.streams.raw_client import Raw
 

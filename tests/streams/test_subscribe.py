@@ -354,14 +354,14 @@ async def test_a_bare_subscribe_is_acknowledged_only_for_topics_held_through_a_s
 
 async def test_a_connection_has_as_many_streams_as_it_may_and_no_more(live_env: TestEnv) -> None:
     client = live_env.connect()
-    handles = [await client.subscribe(remote("demo/room"), name) for name in ("a", "b", "b")]
-    for name in ("b", "c"):
+    handles = [await client.subscribe(remote("demo/room"), name) for name in ("a", "b", "c")]
+    for name in ("d", "e"):
         with pytest.raises(RpcError, match="OVERLOADED"):
             await client.subscribe(remote("demo/room"), name)
     assert live_env.counters.streams_refused == 2
     await handles[0].aclose()
     await live_env.settle()
-    await client.subscribe(remote("demo/room"), "c")
+    await client.subscribe(remote("demo/room"), "d")
 
 
 async def test_a_refused_stream_gets_nothing_of_its_topic(live_env: TestEnv, app: App) -> None:

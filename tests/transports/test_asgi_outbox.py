@@ -10,6 +10,7 @@ import pytest
 from liverpc.config import Limits
 from liverpc.wire.framing import text_frame
 from tests.transports.asgi_kit import HostedEcho, opened, settle
+from tests.transports.transport_kit import Tallied
 
 LIMITS = Limits(outbox_bytes=1000, outbox_frames=20)
 
@@ -93,36 +94,36 @@ async def test_too_many_waiting_frames_close_with_1013(app: HostedEcho) -> None:
 
 async def test_volatile_frames_are_dropped_while_the_socket_is_full(app: HostedEcho) -> None:
     visit = await opened(app)
-    link = app.sessions[0].link
-    assert link.send_volatile(text_frame(b"1"))
+    link, tally = app.sessions[0].link, Tallied()
+    assert link.send_volatile(tally, text_frame(b"1"))
     await settle()
     visit.taking.clear()
-    assert link.send_volatile(text_frame(b"2"))
+    assert link.send_volatile(tally, text_frame(b"2"))
     await settle()
-    assert link.send_volatile(text_frame(b"3"))
-    assert app.counters.volatile_drops == 1
+    assert link.send_volatile(tally, text_frame(b"3"))
+    assert app.counters.volatile_drops == tally.volatile_drops == 1
     visit.taking.set()
     await settle()
     assert visit.texts == ["1", "2"]
     link.close(1000)
-    assert not link.send_volatile(text_frame(b"4"))
+    assert not link.send_volatile(Tallied(), text_frame(b"4"))
     visit.leave()
     await visit.over()
 
 
 async def test_only_the_newest_of_each_key_waits_for_a_full_socket(app: HostedEcho) -> None:
     visit = await opened(app)
-    link = app.sessions[0].link
-    assert link.send_latest("k", text_frame(b"0"))
+    link, tally = app.sessions[0].link, Tallied()
+    assert link.send_latest(tally, "k", text_frame(b"0"))
     await settle()
     visit.taking.clear()
     link.send(text_frame(b"under way"))
     await settle()
     for key, value in [("a", b"1"), ("b", b"2"), ("a", b"3")]:
-        assert link.send_latest(key, text_frame(value))
+        assert link.send_latest(tally, key, text_frame(value))
     assert link.send(text_frame(b"before"))
     assert link.buffered == len(b"under way") + len(b"before") + 2
-    assert app.counters.latest_replaced == 1
+    assert app.counters.latest_replaced == tally.coalesced == 1
     visit.taking.set()
     await settle()
     assert visit.texts == ["0", "under way", "before", "3", "2"]

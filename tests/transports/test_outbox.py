@@ -18,6 +18,7 @@ from tests.transports.transport_kit import (
     HEAD,
     EchoApplication,
     Peer,
+    Tallied,
     serving,
     turns,
     until,
@@ -35,11 +36,13 @@ def recover(peer: Peer) -> None:
     peer.protocol.resume_writing()
 
 
-def publish(link: Link, count: int) -> None:
-    """``count`` events, for two keys in turn."""
+def publish(link: Link, count: int) -> int:
+    """``count`` events, for two keys in turn; returns how many of them took the place of another one."""
+    tally = Tallied()
     for number in range(count):
         key = "ab"[number % 2]
-        assert link.send_latest(key, text_frame(f"{key}{number}".encode()))
+        assert link.send_latest(tally, key, text_frame(f"{key}{number}".encode()))
+    return tally.coalesced
 
 
 # The number of frames
@@ -132,7 +135,7 @@ async def test_a_fast_socket_gets_every_volatile_frame_and_all_of_every_key() ->
         peer = Peer(listener)
         link = application.sessions[0].link
         publish(link, 100)
-        assert link.send_volatile(text_frame(b"cursor"))
+        assert link.send_volatile(Tallied(), text_frame(b"cursor"))
         await turns(1)
         assert peer.texts == [f"{'ab'[n % 2]}{n}".encode() for n in range(100)] + [b"cursor"]
     assert application.counters.latest_replaced == application.counters.volatile_drops == 0
@@ -143,16 +146,16 @@ async def test_a_full_socket_loses_volatile_frames_only() -> None:
     async with without_sockets(application) as listener:
         peer = Peer(listener)
         stall(peer)
-        link = application.sessions[0].link
+        link, tally = application.sessions[0].link, Tallied()
         for number in range(10):
-            assert link.send_volatile(text_frame(b"cursor"))
+            assert link.send_volatile(tally, text_frame(b"cursor"))
             assert link.send(text_frame(b"%d" % number))
         recover(peer)
         assert peer.texts == [b"%d" % number for number in range(10)]
-        assert link.send_volatile(text_frame(b"cursor"))
+        assert link.send_volatile(tally, text_frame(b"cursor"))
         await turns(1)
         assert peer.texts[-1] == b"cursor"
-    assert application.counters.volatile_drops == 10
+    assert application.counters.volatile_drops == tally.volatile_drops == 10
 
 
 async def test_only_the_latest_of_each_key_waits_for_a_full_socket() -> None:  # acceptance 93
@@ -160,9 +163,9 @@ async def test_only_the_latest_of_each_key_waits_for_a_full_socket() -> None:  #
     async with without_sockets(application) as listener:
         peer = Peer(listener)
         link = application.sessions[0].link
-        publish(link, 2)
+        assert publish(link, 2) == 0
         stall(peer)
-        publish(link, 100)
+        assert publish(link, 100) == 98
         assert link.buffered == 70_000 + 2 * 4 + 2 * 5
         link.send(text_frame(b"reply"))
         recover(peer)
@@ -183,7 +186,7 @@ async def test_only_the_latest_of_each_key_waits_for_a_stalled_client_in_memory(
     client.stall()
     link.send(text_frame(b"reply"))
     publish(link, 100)
-    assert link.send_volatile(text_frame(b"cursor"))
+    assert link.send_volatile(Tallied(), text_frame(b"cursor"))
     assert link.buffered == 11
     client.resume()
     assert [await client.recv() for _ in range(3)] == ["reply", "a98", "b99"]
@@ -214,9 +217,9 @@ async def test_what_waits_by_key_counts_as_waiting(above: int) -> None:
         stall(peer, 40_000)
         link = application.sessions[0].link
         for _ in range(3):  # replaced: counted once
-            assert link.send_latest("a", text_frame(b"x" * 29_996))
+            assert link.send_latest(Tallied(), "a", text_frame(b"x" * 29_996))
         assert link.send(text_frame(b"x" * 9_996))
-        assert link.send_latest("b", text_frame(b"x" * (19_996 + above))) is (above == 0)
+        assert link.send_latest(Tallied(), "b", text_frame(b"x" * (19_996 + above))) is (above == 0)
         assert application.counters.outbox_overflows == above
 
 
@@ -228,8 +231,8 @@ async def test_what_waits_by_key_in_memory_counts_as_waiting(above: int) -> None
     client.stall()
     link = application.sessions[0].link
     for size in (900, 300, 500):
-        assert link.send_latest("a", text_frame(b"x" * size))
-    assert link.send_latest("b", text_frame(b"x" * (500 + above))) is (above == 0)
+        assert link.send_latest(Tallied(), "a", text_frame(b"x" * size))
+    assert link.send_latest(Tallied(), "b", text_frame(b"x" * (500 + above))) is (above == 0)
     assert application.counters.outbox_overflows == above
     await transport.aclose()
 
@@ -240,7 +243,7 @@ async def test_many_keys_are_bounded_by_the_number_of_frames() -> None:
         peer = Peer(listener)
         stall(peer)
         link = application.sessions[0].link
-        assert [link.send_latest(number, text_frame(b"x")) for number in range(11)] == [True] * 10 + [False]
+        assert [link.send_latest(Tallied(), number, text_frame(b"x")) for number in range(11)] == [True] * 10 + [False]
     assert application.counters.outbox_frame_overflows == 1
 
 
@@ -250,7 +253,7 @@ async def test_what_waits_by_key_leaves_before_a_close_and_never_behind_it() -> 
         peers = [Peer(listener) for _ in range(2)]
         for peer, session in zip(peers, application.sessions, strict=True):
             stall(peer)
-            session.link.send_latest("a", text_frame(b"event"))
+            session.link.send_latest(Tallied(), "a", text_frame(b"event"))
         application.sessions[0].link.close(4000, "bye")
         application.sessions[1].link.release()
         peers[1].protocol._fail(1011, "broken")
@@ -267,10 +270,10 @@ async def test_what_waits_by_key_in_memory_leaves_before_a_close() -> None:
     client = await transport.connect()
     client.stall()
     link = application.sessions[0].link
-    link.send_latest("a", text_frame(b"event"))
+    link.send_latest(Tallied(), "a", text_frame(b"event"))
     link.close(4000, "bye")
-    assert not link.send_latest("a", text_frame(b"late"))
-    assert not link.send_volatile(text_frame(b"late"))
+    assert not link.send_latest(Tallied(), "a", text_frame(b"late"))
+    assert not link.send_volatile(Tallied(), text_frame(b"late"))
     client.resume()
     assert await client.recv() == "event"
     with pytest.raises(SocketClosed):
@@ -284,7 +287,7 @@ async def test_what_waits_by_key_in_memory_is_lost_when_the_client_leaves() -> N
     client = await transport.connect()
     link = application.sessions[0].link
     link.send(text_frame(b"x" * 600_000))
-    link.send_latest("a", text_frame(b"event"))
+    link.send_latest(Tallied(), "a", text_frame(b"event"))
     await client.close()
     assert len(await client.recv()) == 600_000
     with pytest.raises(SocketClosed):
@@ -298,10 +301,10 @@ async def test_a_closed_socket_takes_nothing() -> None:
         peer = Peer(listener)
         stall(peer)
         link = application.sessions[0].link
-        link.send_latest("a", text_frame(b"lost"))
+        link.send_latest(Tallied(), "a", text_frame(b"lost"))
         peer.lose()
-        assert not link.send_volatile(text_frame(b"late"))
-        assert not link.send_latest("a", text_frame(b"late"))
+        assert not link.send_volatile(Tallied(), text_frame(b"late"))
+        assert not link.send_latest(Tallied(), "a", text_frame(b"late"))
     assert application.counters.volatile_drops == 0
 
 
@@ -327,7 +330,7 @@ async def test_stalled_subscribers_are_closed_and_the_others_miss_nothing() -> N
         for number in range(200):
             for session in application.sessions:
                 session.link.send(text_frame(b"%04d" % number + b"x" * 20_000))
-                session.link.send_latest("key", text_frame(b"%04d" % number))
+                session.link.send_latest(Tallied(), "key", text_frame(b"%04d" % number))
             await asyncio.sleep(0)
         expected = [f"{number // 2:04d}" for number in range(400)]
         assert await asyncio.gather(*collecting) == [expected] * 19

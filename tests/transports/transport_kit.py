@@ -8,6 +8,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from liverpc.config import Limits
@@ -47,6 +48,14 @@ def frame(
     else:
         out += bytes([masked | 127]) + struct.pack("!Q", n)
     return out + (mask + bytes(b ^ mask[i & 3] for i, b in enumerate(data)) if mask else data)
+
+
+@dataclass
+class Tallied:
+    """What full sockets cost a sender."""
+
+    coalesced: int = 0
+    volatile_drops: int = 0
 
 
 def unframe(data: bytes) -> list[tuple[int, bytes]]:

@@ -79,6 +79,16 @@ def large_results_are_refused(steps: list[Step]) -> list[Step]:
     ]
 
 
+# -- numbers have an epoch
+
+
+def numbers_have_an_epoch(steps: list[Step]) -> list[Step]:
+    return [
+        with_reply(step, epoch=ANY) if isinstance(step, Expect) and type(step.reply.get("seq")) is int else step
+        for step in steps
+    ]
+
+
 # -- too deep
 
 
@@ -211,6 +221,12 @@ DIFFERENCES = (
         "A result that would make a reply longer than 1 048 576 UTF-16 code units is answered PAYLOAD_TOO_LARGE. "
         "Browser clients drop longer frames, and the call would end in its timeout.",
         large_results_are_refused,
+    ),
+    Difference(
+        "numbers-have-an-epoch",
+        "A reply with seq has an epoch, too, that tells which log the number belongs to. Clients that send it back are "
+        "never taken to know what they do not, after a restart for example; others ignore it.",
+        numbers_have_an_epoch,
     ),
     Difference(
         "too-deep-is-answered",

@@ -77,12 +77,10 @@ def resend(ctx: Context[Caller], session_id: str, seqs: dict[str, int]) -> None:
     """Send a client that came back what it missed of ``demo:replayed``."""
     if (seen := seqs.get(REPLAYED)) is None:
         return
-    kept = ctx.user.world.replay
-    for message in kept:
-        if message["seq"] > seen:
-            ctx.connection.send_event(f"__replay:{REPLAYED}", "msg", message)
-    whole = not kept or kept[0]["seq"] <= seen + 1
-    ctx.connection.send_event(f"__replay:{REPLAYED}", "end", None if whole else {"truncated": True})
+    missed = ctx.user.world.server.missed(REPLAYED, seen)
+    for seq, event, data in missed or ():
+        ctx.connection.send_event(f"__replay:{REPLAYED}", "msg", {"seq": seq, "event": event, "data": data})
+    ctx.connection.send_event(f"__replay:{REPLAYED}", "end", {"truncated": True} if missed is None else None)
 
 
 def authenticate(request: HttpRequest) -> bool | HttpResponse:

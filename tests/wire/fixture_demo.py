@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from liverpc import Context, LiveError, live, public
+from liverpc import Context, Delta, LiveError, Page, live, public
 from tests.wire.fixture_world import REPLAYED, Caller, Row, State
 
 _guard = public()
@@ -267,7 +267,7 @@ def price(ctx: Context[Caller], row: Row) -> bool:
 # -- streams whose clients may want what they missed
 
 
-@live.stream(REPLAYED)
+@live.stream(REPLAYED, replay=True)
 def replayed(ctx: Context[Caller]) -> list[Row]:
     return list(state(ctx).replayed)
 
@@ -275,13 +275,11 @@ def replayed(ctx: Context[Caller]) -> list[Row]:
 @live
 def push_replayed(ctx: Context[Caller], row: Row) -> int:
     state(ctx).replayed.append(row)
-    kept = ctx.user.world.replay
-    kept.append({"seq": kept[-1]["seq"] + 1 if kept else 1, "event": "created", "data": row})
     ctx.publish(replayed.topic(), "created", row)
     return len(state(ctx).replayed)
 
 
-@live.stream("demo:replayed-feed", merge="latest", max=10)
+@live.stream("demo:replayed-feed", merge="latest", max=10, replay=True)
 def replayed_feed(ctx: Context[Caller]) -> list[Row]:
     return state(ctx).replayed_feed[-10:]
 
@@ -291,6 +289,65 @@ def push_replayed_feed(ctx: Context[Caller], row: Row) -> int:
     state(ctx).replayed_feed.append(row)
     ctx.publish(replayed_feed.topic(), "item", row)
     return len(state(ctx).replayed_feed)
+
+
+@live.stream("demo:posts")
+def posts(ctx: Context[Caller]) -> Page[Row]:
+    """Eight posts, three a page; the cursor is the last id of a page."""
+    start = ctx.cursor or 0
+    rows = [{"id": n, "title": f"post {n}"} for n in range(start + 1, min(start + 3, 8) + 1)]
+    more = start + 3 < 8
+    return Page(rows, has_more=more, cursor=rows[-1]["id"] if more else None)
+
+
+def with_names(row: Row) -> Row:
+    first, _, last = row["name"].partition(" ")
+    return {"id": row["id"], "first": first, "last": last}
+
+
+def with_initials(row: Row) -> Row:
+    return {**row, "initials": row.get("first", "")[:1] + row.get("last", "")[:1]}
+
+
+@live.stream("demo:versioned", version=3, migrate={1: with_names, 2: with_initials})
+def versioned(ctx: Context[Caller]) -> list[Row]:
+    return [{"id": 1, "name": "Ada Lovelace"}]
+
+
+def delta_diff(ctx: Context[Caller], since: int) -> list[Row] | None:
+    version, changes = state(ctx).delta_version, state(ctx).delta_changes
+    if since < version - 3:
+        return None
+    return list({row["id"]: row for _, row in changes[since - version :]}.values()) if since < version else []
+
+
+@live.stream("demo:delta", delta=Delta(version=lambda ctx: state(ctx).delta_version, diff=delta_diff))
+def delta_rows(ctx: Context[Caller]) -> list[Row]:
+    return list(state(ctx).delta_rows.values())
+
+
+@live
+def delta_set(ctx: Context[Caller], row: Row) -> int:
+    """Change a row and tell nobody: who comes back asks for the difference."""
+    state(ctx).delta_rows[row["id"]] = row
+    return delta_changed(ctx, row)
+
+
+@live
+def delta_remove(ctx: Context[Caller], row_id: str) -> int:
+    state(ctx).delta_rows.pop(row_id, None)
+    return delta_changed(ctx, {"id": row_id, "_deleted": True})
+
+
+def delta_changed(ctx: Context[Caller], row: Row) -> int:
+    state(ctx).delta_version += 1
+    state(ctx).delta_changes.append((state(ctx).delta_version, row))
+    return state(ctx).delta_version
+
+
+@live.stream("demo:gated", gate=lambda ctx: ctx.user.role == "admin")
+def gated(ctx: Context[Caller]) -> list[Row]:
+    return [{"id": 1}]
 
 
 # -- topics that depend on arguments, and channels: streams without a loader

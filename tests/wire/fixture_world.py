@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,7 +11,6 @@ from liverpc import LiveServer
 Row: TypeAlias = dict[str, Any]  # rows keep whatever fields a client sends
 
 REPLAYED = "demo:replayed"
-KEPT = 100  # events of it
 
 
 def first_todos() -> list[Row]:
@@ -29,6 +28,9 @@ class State:
     slow_list: list[Row] = field(default_factory=list[Row])
     replayed: list[Row] = field(default_factory=lambda: [{"id": "r0"}])
     replayed_feed: list[Row] = field(default_factory=list[Row])
+    delta_version: int = 1
+    delta_rows: dict[str, Row] = field(default_factory=lambda: {"a": {"id": "a", "v": 1}, "b": {"id": "b", "v": 1}})
+    delta_changes: list[tuple[int, Row]] = field(default_factory=list[tuple[int, Row]])
     ticks: int = 0
 
 
@@ -37,14 +39,10 @@ class World:
     """The state of one server, and the server itself for the handlers that look at all its connections.
 
     Attributes:
-        replay: The last events of ``demo:replayed``, numbered as in ``__replay:demo:replayed``. The numbers on
-            the wire start over when the last subscriber leaves, so they are never ahead of these: who resumes may
-            get an event a second time, and misses none.
         signals: How many each user got.
     """
 
     state: State = field(default_factory=State)
-    replay: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT))
     signals: Counter[str] = field(default_factory=Counter[str])
     server: LiveServer = field(init=False, repr=False)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +18,9 @@ from liverpc.client.socket import SocketClosed
 from liverpc.transports.memory import MemorySocket, MemoryTransport
 from tests.wire.recording import Expect, Leave, Message, Open, Send, Step, closing, counted, normalised, slot
 
+SESSION = re.compile(r'^\{"type":"welcome","sessionId":"([^"]*)"')
+# Of streams with replay: what publishes on their topics.
+PUBLISHERS = {"demo:replayed": "demo/pushReplayed", "demo:replayed-feed": "demo/pushReplayedFeed"}
 MARK = "~"  # begins the ids of the player's own calls
 
 
@@ -100,8 +105,9 @@ class MemoryPipe:
 class Tab:
     """One connection of the replay: collects what the server says."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, sessions: list[str]) -> None:
         self.pipe = pipe
+        self.sessions = sessions  # that this client was welcomed with, one for each of its connections
         self.received: list[Message] = []
         self.asked: list[Any] = []  # refs of the server's requests
         self._marks = 0
@@ -112,6 +118,8 @@ class Tab:
         while True:
             got = await self.pipe.receive()
             messages = normalised(got) if isinstance(got, str) else [got]
+            if isinstance(got, str) and (welcomed := SESSION.search(got)):
+                self.sessions.append(welcomed[1])
             self.received += [counted(message, self.asked) for message in messages]
             self._news.set()
             if not isinstance(got, str):
@@ -143,6 +151,36 @@ class Tab:
         await self.pipe.leave(lost)
 
 
+def client_of(conn: str) -> str:
+    """Whose connection it is."""
+    return conn.partition("#")[0]
+
+
+def naming(step: Send, sessions: Sequence[str]) -> Send:
+    """A resume frame with the session of this run."""
+    if step.frame.get("type") != "resume" or not sessions:
+        return step
+    return Send(step.conn, json.dumps({**step.frame, "sessionId": sessions[-1]}))
+
+
+async def prepare(steps: Sequence[Step], dial: Dial) -> None:
+    """Publish as much as had been published before the recording: clients send the numbers they were told there."""
+    before = {
+        step.reply["topic"]: step.reply["seq"]
+        for step in reversed(steps)
+        if isinstance(step, Expect) and "seq" in step.reply
+    }
+    if not before:
+        return
+    tab = Tab(await dial("/ws", "token=alice"), [])
+    for topic, count in before.items():
+        for number in range(count):
+            await tab.pipe.send(json.dumps({"rpc": PUBLISHERS[topic], "args": [{"id": f"before-{number}"}]}))
+    await tab.pipe.send('{"rpc":"demo/reset"}')
+    await tab.settle()
+    await tab.leave(lost=False)
+
+
 async def replay(steps: Sequence[Step], dial: Dial, *, patience: float = 5.0) -> list[str]:
     """What differs, as sentences; empty when the server says what it is expected to.
 
@@ -159,11 +197,13 @@ async def replay(steps: Sequence[Step], dial: Dial, *, patience: float = 5.0) ->
     speaker: str | None = None
     faults: list[str] = []
     step: Step | None = None
+    sessions: defaultdict[str, list[str]] = defaultdict(list)
+    await prepare(steps, dial)
     try:
         for step in steps:
             match step:
                 case Open(conn, path, query):
-                    tabs[conn] = Tab(await dial(path, query))
+                    tabs[conn] = Tab(await dial(path, query), sessions[client_of(conn)])
                 case Send(conn):
                     if speaker is not None and speaker != conn:
                         # Nothing else orders the frames of two connections.
@@ -171,7 +211,7 @@ async def replay(steps: Sequence[Step], dial: Dial, *, patience: float = 5.0) ->
                     speaker = conn
                     asked = tabs[conn].asked
                     answer = step.answering(asked[step.frame["ref"] - 1]) if step.answers else step
-                    await tabs[conn].pipe.send(answer.payload)
+                    await tabs[conn].pipe.send(naming(answer, sessions[client_of(conn)][:-1]).payload)
                 case Expect(conn, message):
                     expected[conn].append(message)
                     about = slot(message)

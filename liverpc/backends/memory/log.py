@@ -10,51 +10,77 @@ from liverpc.backends.ports import Frame, Pos, Slice
 
 __all__ = ["MemoryLog"]
 
-RING_EVENTS = 1000
-MAX_TOPICS = 10_000
+_FRAME_BYTES = 300  # what keeping an event takes besides its data
 
 
 class _Topic:
-    __slots__ = ("epoch", "ids", "ring", "seq")
+    __slots__ = ("bytes", "epoch", "ids", "ring", "seq")
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, seq: int) -> None:
         self.epoch = epoch
-        self.seq = 0
+        self.seq = seq
+        self.bytes = 0
         self.ring: deque[tuple[Frame, str | None]] = deque()
         self.ids: dict[str, Pos] = {}  # of the events in the ring that have one
 
 
 class MemoryLog:
-    """An :class:`~liverpc.backends.ports.EventLog` that holds 1000 events of each of 10,000 topics.
+    """A :class:`~liverpc.backends.ports.LocalLog` with room for so many events of each topic, topics, and bytes.
 
-    One topic more drops the log of the one longest unused, counted in ``evicted``; if used again it has a
-    new epoch, so its readers load anew.
+    What does not fit any more goes with the log of the topic longest unused, counted in ``evicted``; if used again
+    that has a new epoch, so its readers load anew. When there is no other topic, the oldest events go.
+
+    A topic's numbers never begin again while the process lives, so that a reader who knows no epochs is not deceived.
     """
 
-    def __init__(self, new_id: Callable[[], str], announce: Callable[[Frame], None]) -> None:
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        announce: Callable[[Frame], None],
+        *,
+        events: int = 1000,
+        topics: int = 10_000,
+        size: int = 64 << 20,
+    ) -> None:
         self._new_id = new_id
         self._announce = announce
+        self._most_events = events
+        self._most_topics = topics
+        self._most_bytes = size
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
+        self._bytes = 0
+        self._floor = 0  # no log that was dropped had a higher number
         self.evicted = 0
 
     async def append(self, topic: str, event: str, data: bytes, *, dedupe: str | None = None) -> Pos:
+        return self.append_now(topic, event, data, dedupe)
+
+    async def read(self, topic: str, after: Pos | None, limit: int = 1000) -> Slice:
+        return self.read_now(topic, after, limit)
+
+    async def clear(self, topic: str) -> None:
+        self.clear_now(topic)
+
+    def append_now(self, topic: str, event: str, data: bytes, dedupe: str | None = None) -> Pos:
         log = self._topic(topic)
         if dedupe is not None and (known := log.ids.get(dedupe)) is not None:
             return known
         log.seq += 1
         pos = Pos(log.epoch, log.seq)
         frame = Frame(topic, event, data, pos)
-        if len(log.ring) == RING_EVENTS:
-            _, forgotten = log.ring.popleft()
-            if forgotten is not None:
-                del log.ids[forgotten]
+        if len(log.ring) == self._most_events:
+            self._forget_oldest(log)
         log.ring.append((frame, dedupe))
+        log.bytes += _FRAME_BYTES + len(data)
+        self._bytes += _FRAME_BYTES + len(data)
         if dedupe is not None:
             log.ids[dedupe] = pos
+        if self._bytes > self._most_bytes:
+            self._make_room(log)
         self._announce(frame)
         return pos
 
-    async def read(self, topic: str, after: Pos | None, limit: int = 1000) -> Slice:
+    def read_now(self, topic: str, after: Pos | None, limit: int = 1000) -> Slice:
         log = self._topic(topic)
         head = Pos(log.epoch, log.seq)
         oldest = log.seq - len(log.ring)  # the position just before the oldest event held
@@ -69,13 +95,39 @@ class MemoryLog:
         wanted = islice(log.ring, start - oldest, start - oldest + limit)
         return Slice("ok", [frame for frame, _ in wanted], head)
 
+    def clear_now(self, topic: str) -> None:
+        log = self._topics.pop(topic, None)
+        if log is not None:
+            self._bytes -= log.bytes
+            self._floor = max(self._floor, log.seq)
+
+    def depth(self, topic: str) -> int:
+        log = self._topics.get(topic)
+        return 0 if log is None else len(log.ring)
+
     def _topic(self, name: str) -> _Topic:
         topic = self._topics.get(name)
         if topic is not None:
             self._topics.move_to_end(name)
             return topic
-        if len(self._topics) == MAX_TOPICS:
-            self._topics.popitem(last=False)
-            self.evicted += 1
-        topic = self._topics[name] = _Topic(self._new_id())
+        if len(self._topics) == self._most_topics:
+            self._evict()
+        topic = self._topics[name] = _Topic(self._new_id(), self._floor)
         return topic
+
+    def _make_room(self, newest: _Topic) -> None:
+        while self._bytes > self._most_bytes and len(self._topics) > 1:
+            self._evict()
+        while self._bytes > self._most_bytes and len(newest.ring) > 1:
+            self._forget_oldest(newest)
+
+    def _evict(self) -> None:
+        self.clear_now(next(iter(self._topics)))
+        self.evicted += 1
+
+    def _forget_oldest(self, log: _Topic) -> None:
+        frame, name = log.ring.popleft()
+        log.bytes -= _FRAME_BYTES + len(frame.data)
+        self._bytes -= _FRAME_BYTES + len(frame.data)
+        if name is not None:
+            del log.ids[name]

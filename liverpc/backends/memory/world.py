@@ -17,6 +17,7 @@ from liverpc.backends.memory.presence import MemoryPresence, Rosters
 from liverpc.backends.memory.registry import MemoryRegistry
 from liverpc.backends.ports import Cluster, Frame, Where
 from liverpc.clock import Clock
+from liverpc.config import Limits
 from liverpc.errors import ConfigError
 
 __all__ = ["World", "memory_cluster"]
@@ -36,6 +37,7 @@ class World:
         clock: Wall time and ids.
         monotonic: Seconds for everything that expires. Default: the running loop's time, outside of a loop
             ``time.monotonic``. Locks need the default: their blocks end by the loop's time.
+        limits: How much the log keeps.
         node_ttl: Seconds a node lives after each beat. Default: as long as its process.
     """
 
@@ -44,12 +46,20 @@ class World:
         *,
         clock: Clock | None = None,
         monotonic: Callable[[], float] | None = None,
+        limits: Limits | None = None,
         node_ttl: float = math.inf,
     ) -> None:
         self.clock = clock or Clock()
         monotonic = monotonic or _loop_time
+        limits = limits or Limits()
         self.buses: dict[str, MemoryBus] = {}
-        self.log = MemoryLog(self.clock.new_id, self._announce)
+        self.log = MemoryLog(
+            self.clock.new_id,
+            self._announce,
+            events=limits.replay_events,
+            topics=limits.replay_topics,
+            size=limits.replay_bytes,
+        )
         self.nodes = Nodes(monotonic, node_ttl)
         self.rosters = Rosters()
         self.connections: dict[str, dict[tuple[str, str], Where]] = {}
@@ -68,6 +78,7 @@ def memory_cluster(
     *,
     clock: Clock | None = None,
     monotonic: Callable[[], float] | None = None,
+    limits: Limits | None = None,
 ) -> Cluster:
     """The ports of one in-process node.
 
@@ -76,14 +87,15 @@ def memory_cluster(
         world: What it shares with other nodes of this process. Default: a new one, so it is alone.
         clock: For a new world.
         monotonic: For a new world.
+        limits: For a new world.
 
     Raises:
-        ConfigError: A clock was given for a world that has one.
+        ConfigError: A clock or limits were given for a world that has them.
     """
     if world is None:
-        world = World(clock=clock, monotonic=monotonic)
-    elif clock is not None or monotonic is not None:
-        raise ConfigError("a World has its own clocks: give clock and monotonic to World(), not with it")
+        world = World(clock=clock, monotonic=monotonic, limits=limits)
+    elif clock is not None or monotonic is not None or limits is not None:
+        raise ConfigError("a World has its own clocks and limits: give clock, monotonic and limits to World()")
     node = node or world.clock.new_id()
     return Cluster(
         bus=MemoryBus(node, world.buses),

@@ -47,7 +47,12 @@ class StreamStats(_Row, frozen=True):
     event: str  #: name of the last event; empty before the first
     at: float  #: when it was published; 0.0 before the first
     seq: int
-    error: str  #: code of the last failed subscribe; empty when none failed
+    error: str  #: code of the last failed subscribe or reload; empty when none failed
+    replay_depth: int = 0  #: events in the log, for clients that come back
+    held: int = 0  #: events held back for subscribers whose loaders run
+    reloads: int = 0  #: values loaded anew for everybody
+    coalesced: int = 0  #: events not sent to a full socket because a newer one took their place
+    volatile_drops: int = 0  #: events not sent to a full socket because nobody misses them
 
 
 class ConnectionInfo(_Row, frozen=True):

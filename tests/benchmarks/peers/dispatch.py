@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from liverpc import ConnectRequest, Inspect, LiveServer
+from liverpc.hub.link import Tally
 from tests.benchmarks.peers import handlers
 
 #: No two alike, so that nothing is gained by remembering the last one.
@@ -37,10 +38,10 @@ class Sink:
         self.last = frame
         return True
 
-    def send_volatile(self, frame: bytes) -> bool:
+    def send_volatile(self, tally: Tally, frame: bytes) -> bool:
         return self.send(frame)
 
-    def send_latest(self, key: object, frame: bytes) -> bool:
+    def send_latest(self, tally: Tally, key: object, frame: bytes) -> bool:
         return self.send(frame)
 
     def close(self, code: int, reason: str = "") -> None: ...

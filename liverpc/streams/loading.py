@@ -1,0 +1,91 @@
+"""What a loader gives, and what clients get of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from liverpc._types import Page
+from liverpc.declare.access import holds
+from liverpc.declare.context import Context
+from liverpc.declare.functions import Channel, StreamFunction
+from liverpc.declare.options import StreamOptions
+
+__all__ = ["Loaded", "is_shut", "load_value", "migrated", "transformed"]
+
+log = logging.getLogger("liverpc.streams")
+
+
+class Loaded(msgspec.Struct):
+    """A stream's value, transformed."""
+
+    data: Any
+    has_more: bool | None = None  #: of a page; None: it is the whole value
+    cursor: Any = None  #: likewise
+
+
+async def is_shut(
+    declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any], ctx: Context[Any], arguments: Sequence[Any]
+) -> bool:
+    """Whether a stream's gate lets this caller have nothing at present."""
+    gate = declaration.options.gate
+    return gate is not None and not await holds(gate, ctx, arguments)
+
+
+async def load_value(
+    declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any], ctx: Context[Any], arguments: Sequence[Any]
+) -> Loaded:
+    """Run the loader, take its page apart, transform what it gave.
+
+    Raises:
+        TypeError: It gave a page where there are no rows.
+        Exception: The loader's or the transform's.
+    """
+    options = declaration.options
+    if isinstance(declaration, Channel):
+        return Loaded(None if options.merge == "set" else [])
+    result = declaration.handler(ctx, *arguments)
+    if declaration.is_async:
+        result = await result
+    if not isinstance(result, Page):
+        return Loaded(transformed(options, result))
+    if options.merge == "set" or not isinstance(result.data, list | tuple):
+        raise TypeError(f"{declaration.path} gave a Page that is no list of rows")
+    has_more = result.has_more and result.cursor is not None
+    return Loaded(transformed(options, list(result.data)), has_more, result.cursor)
+
+
+def transformed(options: StreamOptions, data: Any) -> Any:
+    """Each row as clients see it; under ``set`` the whole value."""
+    return data if options.transform is None else _each(options.transform, options, data)
+
+
+def migrated(options: StreamOptions, data: Any, client: int | None) -> Any:
+    """Loaded rows for a client that understands an older version of the schema.
+
+    Args:
+        options: Of the stream.
+        data: Transformed.
+        client: Its version; None: it did not say.
+    """
+    version = options.version
+    if version is None or client is None or not 1 <= client < version:
+        return data
+    for step in range(client, version):
+        function = options.migrate.get(step)
+        if function is not None:
+            data = _each(function, options, data)
+        else:
+            log.warning("there is no migrate function for rows of version %d; they stay as they are", step)
+    return data
+
+
+def _each(function: Callable[[Any], Any], options: StreamOptions, data: Any) -> Any:
+    if data is None:
+        return None
+    if isinstance(data, list | tuple) and options.merge != "set":
+        return [function(row) for row in data]
+    return function(data)
