@@ -117,7 +117,8 @@ def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
             {
                 **_fields(row.info, "topic", "merge", "path"),
                 **_fields(row.stats, "subscribers", "published", "delivered", "dropped", "bytes"),
-                **_fields(row.stats, "event", "at", "seq", "error"),
+                **_fields(row.stats, "event", "at", "seq", "error", "replay_depth", "held", "reloads"),
+                **_fields(row.stats, "coalesced", "volatile_drops"),
             }
             for row in sorted(model.rows.streams.values(), key=lambda each: each.info.topic)
         ],

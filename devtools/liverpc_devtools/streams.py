@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import ClassVar
@@ -25,7 +26,7 @@ __all__ = ["StreamsView"]
 
 
 class StreamsView(View):
-    """Topics above; below, the last events of the selected topic and the payload of the selected event."""
+    """Topics above; below, figures and last events of the selected topic, and the payload of the selected event."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "go to the events of the topic", key_display="enter events"),
@@ -61,12 +62,14 @@ class StreamsView(View):
         )
         self._payload = Payload(id="payload")
         self._title = Bar("bar", id="ring")
+        self._figures = Bar("head", id="figures")
         self._raw = False
         self._shown: PublishEvent | None = None
 
     def compose(self) -> ComposeResult:
         yield self._topics
         yield self._title
+        yield self._figures
         with Horizontal(id="detail"):
             yield self._events
             yield self._payload
@@ -90,6 +93,7 @@ class StreamsView(View):
         self._events.flush()
         self._show_payload()
         self._show_title()
+        self._show_figures(selected)
 
     def _show_payload(self) -> None:
         event = self._events.selected
@@ -116,6 +120,23 @@ class StreamsView(View):
         if model.paused:
             left.append([(f" paused (+{count(model.missed)})", "warn")])
         self._title.show(left, [("Raw" if self._raw else "Pretty", "accent"), (" ", "")])
+
+    def _show_figures(self, stream: Stream | None) -> None:
+        """Those for which a narrow table has no room."""
+        if stream is None:
+            self._figures.show([[]], [])
+            return
+        stats = stream.stats
+        figures = {
+            "seq": stats.seq,
+            "replay": stats.replay_depth,
+            "reloads": stats.reloads,
+            "held": stats.held,
+            "coalesced": stats.coalesced,
+            "missed": stats.volatile_drops,
+        }
+        left: list[Line] = [[(f" {title} ", "dim"), (f"{count(value)} ", "text")] for title, value in figures.items()]
+        self._figures.show([*left, [(f" {clean(stats.error)}", "error")]], [])
 
     def action_open(self) -> None:
         self.enter_details()
@@ -153,14 +174,22 @@ def _columns(model: Model) -> list[Column[Stream]]:
         Column("ev/s", 5, partial(_published, model), partial(_per_second, model), right=True, falling=True),
         Column("out/s", 6, partial(_delivered, model), partial(_out, model), right=True, falling=True),
         Column("drop", 5, _dropped, lambda row: row.stats.dropped, right=True, falling=True),
-        Column(
-            "seq", 8, lambda row: number(row.stats.seq), attrgetter("stats.seq"), right=True, optional=2, falling=True
-        ),
+        _figure("coal", 6, "coalesced", optional=6),
+        _figure("miss", 6, "volatile_drops", optional=7),
+        _figure("held", 5, "held", optional=5),
+        _figure("seq", 8, "seq", optional=2),
+        _figure("replay", 6, "replay_depth", optional=8),
+        _figure("reload", 6, "reloads", optional=9),
         Column("error", 11, _error, lambda row: row.stats.error, most=24, falling=True),
         Column(
             "opened by", 12, lambda row: (clean(row.info.path), "dim"), attrgetter("info.path"), most=32, optional=4
         ),
     ]
+
+
+def _figure(title: str, width: int, name: str, *, optional: int) -> Column[Stream]:
+    value: Callable[[Stream], int] = attrgetter(f"stats.{name}")
+    return Column(title, width, lambda row: number(value(row)), value, right=True, optional=optional, falling=True)
 
 
 def _event_columns(model: Model, glyphs: Glyphs) -> list[Column[PublishEvent]]:

@@ -6,11 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from liverpc._types import remote
+    from liverpc._types import Created, Deleted, Updated, remote
     from liverpc.client.aio import Client, ClientCounters, connect
     from liverpc.client.batch import Batch, Reply
+    from liverpc.client.changes import create_optimistic
+    from liverpc.client.derived import Derived, combine, map_rows, when
     from liverpc.client.failure import Failure, FailureClass
     from liverpc.client.handles import StreamHandle
+    from liverpc.client.offline import OfflineQueue, QueuedCall
+    from liverpc.client.readable import Readable
     from liverpc.config import ClientConfig
     from liverpc.errors import RpcError
 
@@ -19,13 +23,24 @@ __all__ = [
     "Client",
     "ClientConfig",
     "ClientCounters",
+    "Created",
+    "Deleted",
+    "Derived",
     "Failure",
     "FailureClass",
+    "OfflineQueue",
+    "QueuedCall",
+    "Readable",
     "Reply",
     "RpcError",
     "StreamHandle",
+    "Updated",
+    "combine",
     "connect",
+    "create_optimistic",
+    "map_rows",
     "remote",
+    "when",
 ]
 
 _HOME = {
@@ -33,13 +48,24 @@ _HOME = {
     "Client": "liverpc.client.aio",
     "ClientConfig": "liverpc.config",
     "ClientCounters": "liverpc.client.aio",
+    "Created": "liverpc._types",
+    "Deleted": "liverpc._types",
+    "Derived": "liverpc.client.derived",
     "Failure": "liverpc.client.failure",
     "FailureClass": "liverpc.client.failure",
+    "OfflineQueue": "liverpc.client.offline",
+    "QueuedCall": "liverpc.client.offline",
+    "Readable": "liverpc.client.readable",
     "Reply": "liverpc.client.batch",
     "RpcError": "liverpc.errors",
     "StreamHandle": "liverpc.client.handles",
+    "Updated": "liverpc._types",
+    "combine": "liverpc.client.derived",
     "connect": "liverpc.client.aio",
+    "create_optimistic": "liverpc.client.changes",
+    "map_rows": "liverpc.client.derived",
     "remote": "liverpc._types",
+    "when": "liverpc.client.derived",
 }
 
 

@@ -19,6 +19,7 @@ from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
 from liverpc.client.inbox import Health
+from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_target
 from liverpc.client.push import PushHandler
 from liverpc.client.socket import Connector
@@ -35,6 +36,12 @@ class ClientCounters(msgspec.Struct, frozen=True):
     fires_dropped: int = 0  #: for which ``fire`` returned False
     questions_refused: int = 0  #: answered with an error: 64 handlers of ``on_push`` ran already
     answers_dropped: int = 0  #: of handlers; their connection was gone, or more than 4 MiB waited to be sent
+    calls_overflowed: int = 0  #: of the offline queue, failed with ``QUEUE_FULL``
+    calls_stale: int = 0  #: of the offline queue, failed with ``STALE``
+    streams_evicted: int = 0  #: values kept for handles to come that were forgotten early: 1000 were kept
+    events_dropped: int = 0  #: held back because earlier ones were missing, 1000 for one stream; all was asked for anew
+    resyncs: int = 0  #: requests for events that were missing
+    changes_refused: int = 0  #: optimistic changes, failed with ``QUEUE_FULL``: 1000 of the stream waited already
 
 
 class Client:
@@ -87,7 +94,19 @@ class Client:
     def counters(self) -> ClientCounters:
         """What was refused and dropped so far; the next ones are another object."""
         core, pushes = self._connection.core, self._connection.pushes
-        return ClientCounters(core.refused, core.dropped, pushes.refused, core.unanswered)
+        offline = core.offline
+        return ClientCounters(
+            calls_refused=core.refused,
+            fires_dropped=core.dropped,
+            questions_refused=pushes.refused,
+            answers_dropped=core.inbox.unanswered,
+            calls_overflowed=offline.overflowed if offline else 0,
+            streams_evicted=core.streams.counters.evicted,
+            events_dropped=core.streams.counters.overflowed,
+            resyncs=core.streams.counters.resyncs,
+            changes_refused=core.streams.counters.changes_refused,
+            calls_stale=offline.stale if offline else 0,
+        )
 
     async def wait_quiescent(self) -> None:
         """Return when :attr:`quiescent` is true; at once if it is."""
@@ -155,13 +174,14 @@ class Client:
         are made in the same turn of the event loop. Each gets a result object of its own. Calls with an
         idempotency key are identical when path and key are.
 
-        While the connection is lost, the call waits for the next one; 1000 calls do so at most. A cancelled
-        call is forgotten: the server may still run it if it was sent.
+        While the connection is lost, the call waits for the next one, in the :class:`OfflineQueue` if there is
+        one; otherwise 1000 calls do so at most. A cancelled call is forgotten: the server may still run it if
+        it was sent.
 
         Raises:
             RpcError: The server answered with an error; or ``TIMEOUT``, ``DISCONNECTED`` (the connection was
                 lost meanwhile, or this device slept; the call may have run), ``CONNECTION_CLOSED``,
-                ``INVALID_RESULT``.
+                ``INVALID_RESULT``; with an offline queue also ``QUEUE_FULL`` and ``STALE``.
             TypeError: The arguments do not fit the function, or have no JSON form.
         """
         check_target(fn, Rpc, "call()")
@@ -212,6 +232,7 @@ def connect(
     headers: Mapping[str, str] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     auth: bool | str = False,
+    offline: OfflineQueue | None = None,
     connector: Connector | None = None,
     wall: Callable[[], float] = time.time,
 ) -> Client:
@@ -228,6 +249,8 @@ def connect(
         auth: Before each attempt, POST to this path of the same host; True: to ``/__ws/auth``. The cookies
             it sets are sent with the handshake and later requests. A 4xx answer ends the client, other
             failures are repeated.
+        offline: Lets calls made without a connection wait for the next one, with a cap, a filter and an order.
+            Default: 1000 wait, and their time runs.
         connector: Opens the sockets instead; ``url``, ``headers`` and ``ssl`` are not used then. Its sockets
             count as lost after ``config.silence_seconds`` without a message.
         wall: Seconds since the epoch. When it jumps ahead the device has slept, and the client makes a new
@@ -250,7 +273,10 @@ def connect(
             "connect() needs a running event loop: call it in an async function; without one, use "
             "liverpc.client.sync.connect()"
         ) from None
-    return Client(opener(url, config=config, headers=headers, ssl=ssl, auth=auth, connector=connector, wall=wall)())
+    make = opener(
+        url, config=config, headers=headers, ssl=ssl, auth=auth, offline=offline, connector=connector, wall=wall
+    )
+    return Client(make())
 
 
 def opener(
@@ -260,6 +286,7 @@ def opener(
     headers: Mapping[str, str] | None,
     ssl: ssl_module.SSLContext | None,
     auth: bool | str,
+    offline: OfflineQueue | None,
     connector: Connector | None = None,
     wall: Callable[[], float] = time.time,
 ) -> Callable[[], Connection]:
@@ -277,4 +304,4 @@ def opener(
         silence = None
     elif auth is not False:
         raise ConfigError("connect(): auth needs the sockets that connect() opens itself, not a connector")
-    return partial(Connection, connector, config, silence=silence, wall=wall)
+    return partial(Connection, connector, config, offline=offline, silence=silence, wall=wall)

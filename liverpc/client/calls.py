@@ -6,7 +6,7 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from liverpc.client.convert import read_result
@@ -31,8 +31,8 @@ class Call:
         path: What is called.
         text: The frame; empty once it has ended.
         timeout: Seconds it may take.
-        deadline: When it ends with ``TIMEOUT``, on the core's clock.
-        began: When it was made, on the wall clock.
+        deadline: When it ends with ``TIMEOUT``, on the core's clock; None: its time does not run yet.
+        began: When its time began to run, on the wall clock.
         batch: What it is sent in; None: a frame of its own.
         outcome: The answer or the error it ended with; None before. It ends once.
     """
@@ -46,7 +46,7 @@ class Call:
         self.path = path
         self.text = text
         self.timeout = timeout
-        self.deadline = now + timeout
+        self.deadline: float | None = now + timeout
         self.began = began
         self.batch: Batch | None = None
         self.others: list[Call] | None = None  # who wait for the same answer; the first of all knows them
@@ -134,16 +134,40 @@ class Calls:
         *,
         stream: bool = False,
         idempotency_key: str | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> Call:
-        """A request with an id of its own, not waited for yet; TypeError when ``args`` has no JSON form."""
+        """A request with an id of its own, not waited for yet; TypeError when ``args`` has no JSON form.
+
+        ``members`` are further ones of a stream request.
+        """
         call = self._prefix + _base36(next(self._counter))
-        text = call_text(path, call, args, stream=stream, idempotency_key=idempotency_key)
+        text = call_text(path, call, args, stream=stream, idempotency_key=idempotency_key, members=members)
         return Call(call, path, text, timeout, self._now(), self._wall(), on_done)
 
     def add(self, call: Call) -> None:
         """Wait for it."""
         self._pending[call.id] = call
         self._watch(call)
+
+    def hold(self, calls: Iterable[Call]) -> None:
+        """Wait for them without a limit until :meth:`release`. Others who share a request wait with it."""
+        for first in calls:
+            self._pending[first.id] = first
+            for call in (first, *(first.others or ())):
+                call.deadline = None
+        self._timers = [timer for timer in self._timers if timer[2].deadline == timer[0]]
+        heapq.heapify(self._timers)
+
+    def release(self, names: Iterable[str]) -> list[Call]:
+        """Let the time of these requests run from now on. Returns those that have not ended."""
+        calls = [call for name in names if (call := self._pending.get(name)) is not None]
+        now, wall = self._now(), self._wall()
+        for first in calls:
+            for call in (first, *(first.others or ())):
+                call.deadline = now + call.timeout
+                call.began = wall
+                self._watch(call)
+        return calls
 
     # -- identical calls
 
@@ -164,6 +188,8 @@ class Calls:
         call = Call(first.id, first.path, first.text, timeout, self._now(), self._wall(), on_done)
         first.others = first.others or []
         first.others.append(call)
+        if first.deadline is None:
+            call.deadline = None
         self._watch(call)
         return call
 
@@ -235,7 +261,7 @@ class Calls:
     # -- deadlines
 
     def _watch(self, call: Call) -> None:
-        if call.deadline == math.inf:
+        if call.deadline is None or call.deadline == math.inf:
             return
         heapq.heappush(self._timers, (call.deadline, next(self._ties), call))
         # Answered calls stay in the heap until their deadline: at many calls a second, far more of them

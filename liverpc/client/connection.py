@@ -13,6 +13,7 @@ from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore, Status
 from liverpc.client.inbox import Health
 from liverpc.client.listeners import Listeners
+from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions
 from liverpc.client.push import PushHandlers
 from liverpc.client.socket import (
@@ -51,6 +52,7 @@ class Connection:
     Args:
         connector: Opens one socket.
         config: Time limits, back-off.
+        offline: Gives the client a queue for the calls made without a connection.
         silence: Seconds without a message after which a socket counts as lost. None: its connector sees
             to that.
         rng: For ids and for the back-off's jitter.
@@ -62,6 +64,7 @@ class Connection:
         connector: Connector,
         config: ClientConfig,
         *,
+        offline: OfflineQueue | None = None,
         silence: float | None,
         rng: random.Random | None = None,
         wall: Callable[[], float] | None = None,
@@ -71,7 +74,7 @@ class Connection:
         self._config = config
         self._silence = silence
         self._wall = wall
-        self.core = ClientCore(config, monotonic=self._loop.time, wall=wall or time.time, rng=rng)
+        self.core = ClientCore(config, offline=offline, monotonic=self._loop.time, wall=wall or time.time, rng=rng)
         self.pushes = PushHandlers(self.core, self._settle)
         self.on_status: Listeners[Status] = Listeners()
         self.on_health: Listeners[Health] = Listeners()
@@ -179,13 +182,13 @@ class Connection:
             shared=options.shared,
             on_done=on_done,
         )
-        if self.core.turn_is_open and self._turn is None:
-            self._turn = self._loop.call_soon(self._end_turn)
         self._settle()
         try:
             await answered
         finally:
-            self.core.cancel(call)
+            if not call.done:
+                self.core.cancel(call)
+                self._settle()
         return call.result(result_type)
 
     async def batch(
@@ -207,6 +210,7 @@ class Connection:
         finally:
             for call in calls:
                 self.core.cancel(call)
+            self._settle()
         return calls
 
     def fire(self, path: str, args: list[Any]) -> bool:
@@ -215,22 +219,31 @@ class Connection:
         self._settle()
         return sent
 
-    def subscribe(
-        self,
-        path: str,
-        args: list[Any],
-        result_type: Any,
-        timeout: float | None,
-        on_change: Callable[[Subscription], object],
-    ) -> Subscription:
+    def listen(self, subscription: Subscription) -> None:
         self.check_open()
-        subscription = self.core.subscribe(path, args, result_type=result_type, timeout=timeout, on_change=on_change)
+        self.core.listen(subscription)
         self._settle()
-        return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self.core.unsubscribe(subscription)
         self._settle()
+
+    async def load_more(self, subscription: Subscription, args: list[Any]) -> bool:
+        """The next page; goes on without the caller when cancelled. Returns whether there are further ones."""
+        self.check_open()
+        answered: asyncio.Future[bool | RpcError] = self._loop.create_future()
+
+        def on_done(outcome: bool | RpcError) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        if not self.core.streams.load_more(subscription, args, on_done):
+            return False
+        self._settle()
+        outcome = await answered
+        if isinstance(outcome, RpcError):
+            raise outcome
+        return outcome
 
     def check_open(self) -> None:
         """RuntimeError when it was never opened."""
@@ -239,6 +252,8 @@ class Connection:
 
     def _settle(self) -> None:
         """Follow up on a change of the core: send, set the timer, tell the status."""
+        if self.core.turn_is_open and self._turn is None:
+            self._turn = self._loop.call_soon(self._end_turn)
         if self.core.has_outgoing:
             self._wake.set()
         self._set_timer()
@@ -271,6 +286,7 @@ class Connection:
     def _end_turn(self) -> None:
         self._turn = None
         self.core.end_turn()
+        self._settle()
 
     def _watch_sleep(self) -> None:
         """While a device sleeps the wall clock goes on and nothing else does."""

@@ -3,60 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import reprlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
-from liverpc._types import T
+from liverpc._types import Row, T
+from liverpc.client.changes import LocalChanges
 from liverpc.client.connection import Connection
+from liverpc.client.derived import Derived, map_rows
+from liverpc.client.overlay import Overlay
+from liverpc.client.readable import Readable
 from liverpc.client.subscription import StreamStatus, Subscription
 from liverpc.errors import ErrorCode, RpcError
 
 __all__ = ["StreamHandle"]
 
 D = TypeVar("D")
-
-_repr = reprlib.Repr()  # for error texts: enough to recognise a value
-_repr.maxlist = _repr.maxdict = 10
-_repr.maxstring = _repr.maxother = 200
+R = TypeVar("R")
 
 
-class StreamHandle(Generic[T]):
+class StreamHandle(LocalChanges[T], Readable[T]):
     """One use of a stream, kept up to date until it is closed; made by :meth:`Client.stream`.
 
     ``async with handle:`` opens it, which returns after the first answer, and closes it. It stays subscribed
     through reconnects, keeping its value meanwhile. An error does not end it either: the next reconnect
-    tries again. Each handle has a value of its own, even of the same stream.
+    tries again.
+
+    Handles of one client for the same stream, with the same arguments and type, share one request and one
+    value. When the last of them closes, the value is kept for ``config.resume_grace``: a handle that is
+    opened meanwhile shows it at once, and the server sends only what has changed, if it can.
     """
 
     def __init__(
-        self, connection: Connection, path: str, args: list[Any], result_type: Any, timeout: float | None
+        self,
+        connection: Connection,
+        path: str,
+        args: list[Any],
+        result_type: Any,
+        timeout: float | None,
+        schema_version: int | None = None,
     ) -> None:
         self._connection = connection
         self._path = path
         self._args = args
         self._result_type = result_type
         self._timeout = timeout
-        self._subscription: Subscription | None = None
+        self._subscription = Subscription(
+            path,
+            args,
+            result_type=result_type,
+            timeout=connection.core.config.timeout if timeout is None else timeout,
+            schema_version=schema_version,
+            on_change=self._changed,
+        )
+        self._begun = False
         self._closed = False
         self._waiters: set[asyncio.Future[None]] = set()
 
     # -- life
 
     async def open(self) -> Self:
-        """Subscribe and wait for the first answer.
+        """Subscribe and wait for the first answer; it is here already when another handle has it.
 
         Raises:
             RpcError: The server refused the stream, its value does not fit the declared type, or no answer
                 came in time. The handle is closed then.
             RuntimeError: It was opened or closed before.
         """
-        if self._subscription is not None or self._closed:
+        if self._begun or self._closed:
             raise RuntimeError(f"the handle of {self._path} was used before; client.stream() makes another")
-        subscription = self._subscription = self._connection.subscribe(
-            self._path, self._args, self._result_type, self._timeout, self._changed
-        )
+        subscription = self._subscription
+        self._connection.listen(subscription)
+        self._begun = True
         try:
             while not subscription.answered:
                 await self._change()
@@ -72,8 +90,7 @@ class StreamHandle(Generic[T]):
     async def aclose(self) -> None:
         """Leave the stream. The last value stays readable, iterators end. Harmless when done already."""
         self._closed = True
-        if self._subscription is not None:
-            self._connection.unsubscribe(self._subscription)
+        self._connection.unsubscribe(self._subscription)
         self._wake()
 
     async def __aenter__(self) -> Self:
@@ -84,17 +101,26 @@ class StreamHandle(Generic[T]):
     ) -> None:
         await self.aclose()
 
+    def subscribe_at(self, schema_version: int) -> StreamHandle[T]:
+        """Another handle of the stream, not opened yet, for rows as of this version of their schema.
+
+        What a server does with a version that it does not know is up to it; handles that do not ask for one
+        get its own.
+        """
+        return type(self)(self._connection, self._path, self._args, self._result_type, self._timeout, schema_version)
+
     # -- state
 
     @property
     def value(self) -> T:
         """The current value. It changes by becoming another object: keep it, and it stays as it is.
 
+        A list, or under ``set`` a dict, is this handle's own, and you may change it. The rows in it are shared
+        with the other handles of the stream and with later values: replace them rather than change them.
+
         Raises:
             LookupError: There is none yet.
         """
-        if self._subscription is None:
-            raise LookupError(f"{self._path} is not open yet")
         value: T = self._subscription.value
         return value
 
@@ -114,84 +140,71 @@ class StreamHandle(Generic[T]):
         """``loading`` until the first answer; ``connected``; ``reconnecting`` while the connection is lost;
         ``error`` while :attr:`error` says what is wrong.
         """
-        return "loading" if self._subscription is None else self._subscription.status
+        return self._subscription.status
 
     @property
     def error(self) -> RpcError | None:
         """Why the status is ``error``; else None."""
-        return None if self._subscription is None else self._subscription.error
+        return self._subscription.error
 
-    # -- changes
+    @property
+    def has_more(self) -> bool:
+        """Whether the server has further pages; see :meth:`load_more`."""
+        return self._subscription.has_more
 
-    def __aiter__(self) -> AsyncIterator[T]:
-        """The current value, if there is one, then each new one until the handle or the client is closed.
+    def hydrate(self, value: T) -> None:
+        """Show a value that you have already until the server's comes; before or after :meth:`open`.
 
-        Who is slower than the stream gets the newest value and misses those between.
+        The stream is fetched all the same. The answer replaces the value, unless the stream has nothing to
+        load, as channels, or fails. Nothing happens when there is a value. One that does not fit the declared
+        type is not shown, and a warning is logged.
+
+        Args:
+            value: Of the stream's type, or its JSON form.
         """
-        return _Values(self)
+        self._subscription.hydrate(value)
 
-    async def wait_for(self, predicate: Callable[[T], object], timeout: float = 5.0) -> T:  # noqa: ASYNC109 - words the error
-        """The first value, beginning with the current one, for which ``predicate`` is true.
+    async def load_more(self, *extra_args: Any) -> bool:
+        """Add the next page: its new rows go behind those that are there, or before them with ``prepend``.
 
-        The predicate is asked again whenever the value, the status or the error changes.
+        ``max`` does not shorten what is loaded so. Does nothing when there is no further page or one is
+        being loaded. A page that comes after the whole value was loaded anew is dropped. When the caller is
+        cancelled, the page comes all the same.
+
+        Args:
+            extra_args: For the loader, behind the stream's own arguments.
+
+        Returns:
+            Whether there are further pages after this one; False also when nothing was done.
 
         Raises:
-            TimeoutError: There was none within ``timeout`` seconds; the text tells the last value and status.
-            RpcError: The handle or the client was closed meanwhile.
+            RpcError: The server refused, did not answer in time, or sent what does not fit; the value stays.
+            TypeError: An argument has no JSON form.
         """
-        limit = asyncio.timeout(timeout)
-        try:
-            async with limit:
-                while not self._ended:
-                    if self._version and predicate(self.value):
-                        return self.value
-                    await self._change()
-        except TimeoutError:
-            if not limit.expired():
-                raise  # the predicate's own
-            last = f"the last value was {_repr.repr(self.value)}" if self._version else "there was no value"
-            why = f" ({self.error})" if self.error else ""
-            raise TimeoutError(
-                f"{self._path}: not what was waited for within {timeout:g} s; {last}, "
-                f"the status is {self.status!r}{why}"
-            ) from None
-        raise self.error or RpcError(ErrorCode.CONNECTION_CLOSED, f"the handle of {self._path} was closed")
+        return await self._connection.load_more(self._subscription, list(extra_args))
+
+    def map(self: StreamHandle[list[Row]], fn: Callable[[Row], R]) -> Derived[list[R]]:
+        """What ``fn`` makes of each row, as a value of its own; see :func:`liverpc.client.map_rows`."""
+        return map_rows(self, fn)
+
+    # -- inside
+
+    def _overlay(self) -> Overlay:
+        if not self._begun or self._closed:
+            raise RuntimeError(f"the handle of {self._path} is not open: use it in its `async with` block")
+        return self._subscription.store.own_changes()
+
+    @property
+    def _opened(self) -> bool:
+        return self._begun
 
     @property
     def _version(self) -> int:
-        return 0 if self._subscription is None else self._subscription.version
+        return self._subscription.version
 
     @property
     def _ended(self) -> bool:
         return self._closed or self._connection.core.status == "closed"
 
-    async def _change(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
-
     def _changed(self, _: Subscription) -> None:
         self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-class _Values(AsyncIterator[T]):
-    def __init__(self, handle: StreamHandle[T]) -> None:
-        self._handle = handle
-        self._seen = 0
-
-    async def __anext__(self) -> T:
-        handle = self._handle
-        while handle._version == self._seen:
-            if handle._ended:
-                raise StopAsyncIteration
-            await handle._change()
-        self._seen = handle._version
-        return handle.value

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from liverpc.client.calls import Calls
+from liverpc.client.outbox import Outbox
 from liverpc.client.streams import Streams
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.wire.codec import decode_batch, decode_batch_reply, decode_reply, decode_server_frame, rpc_error
+from liverpc.wire.codec import (
+    answer_text,
+    decode_batch,
+    decode_batch_reply,
+    decode_reply,
+    decode_server_frame,
+    rpc_error,
+)
 from liverpc.wire.frames import (
     BATCH_REPLY,
     HEALTH_TOPIC,
@@ -30,7 +38,7 @@ _HEALTH: dict[str, Health] = {"degraded": "degraded", "recovered": "healthy"}
 
 
 class Push(msgspec.Struct, frozen=True):
-    """A question of the server, and the connection it came on; answered with :meth:`ClientCore.answer`."""
+    """A question of the server, and the connection it came on; answered with :meth:`Inbox.answer`."""
 
     request: ServerRequest
     connection: int
@@ -42,19 +50,27 @@ class Inbox:
     Attributes:
         connection: How many there were.
         health: What the server last said of itself on this one; ``healthy`` when it said nothing.
+        unanswered: Questions whose answer :meth:`answer` did not send.
         on_push: Gets each question of the server, when set; they go unanswered otherwise.
     """
 
-    def __init__(self, calls: Calls, streams: Streams) -> None:
+    def __init__(self, calls: Calls, streams: Streams, outbox: Outbox) -> None:
         self._calls = calls
         self._streams = streams
+        self._outbox = outbox
+        self._connected = False
         self.connection = 0
+        self.unanswered = 0
         self.health: Health = "healthy"
         self.on_push: Callable[[Push], object] | None = None
 
     def connection_opened(self) -> None:
+        self._connected = True
         self.connection += 1
         self.health = "healthy"
+
+    def connection_lost(self) -> None:
+        self._connected = False
 
     def take(self, text: str | bytes) -> None:
         """Take one message. What is not understood is ignored."""
@@ -69,6 +85,19 @@ class Inbox:
                 self.on_push(Push(frame, self.connection))
         elif isinstance(frame, Denied) and isinstance(frame.topic, str):
             self._streams.denied(frame.topic, frame.reason)
+
+    def answer(self, push: Push, *, data: Any = None, error: str | None = None) -> None:
+        """Answer a question, unless the connection it came on is gone or more than 4 MiB wait for the socket.
+
+        Args:
+            push: The question.
+            data: The answer. What has no JSON form, or is larger than a control frame may be, becomes an error.
+            error: Why there is none, for people.
+        """
+        if not self._connected or push.connection != self.connection or self._outbox.full:
+            self.unanswered += 1
+            return
+        self._outbox.put(answer_text(push.request.ref, data, error))
 
     def _event(self, frame: EventFrame) -> None:
         if frame.topic == RPC_TOPIC:

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 from liverpc.client.calls import Batch, Call, Calls
 
-__all__ = ["Outbox"]
+__all__ = ["UNSENT_MAX", "Outbox"]
+
+UNSENT_MAX = 4 << 20  # characters waiting for the socket; what is fired or answered beyond is dropped
 
 
 class Outbox:
     """The frames of one connection that the socket has not taken yet.
 
     Not capped: each frame belongs to a call or stream that somebody holds, or was let in by
-    :meth:`ClientCore.fire` or :meth:`ClientCore.answer`, and a socket that takes none is lost before long.
+    :meth:`ClientCore.fire` or :meth:`Inbox.answer`, and a socket that takes none is lost before long.
 
     Attributes:
         unsent: Characters of all frames in it.
@@ -27,6 +29,11 @@ class Outbox:
 
     def __bool__(self) -> bool:
         return bool(self._items)
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits than what nobody holds may add to."""
+        return self.unsent > UNSENT_MAX
 
     def put(self, item: str | Call | Batch) -> None:
         if isinstance(item, str):
@@ -51,6 +58,14 @@ class Outbox:
                 text = item if isinstance(item, str) else item.text()
             if text:
                 yield text
+
+    def requests(self) -> list[str]:
+        """The ids of the calls in it, in order."""
+        calls: list[str] = []
+        for _, item in self._items:
+            if not isinstance(item, str):
+                calls += [call.id for call in (item.calls if isinstance(item, Batch) else (item,))]
+        return calls
 
     def clear(self) -> None:
         self._items.clear()

@@ -65,10 +65,10 @@ class PushHandlers:
     def _take(self, push: Push) -> None:
         handler = self._handlers.get(push.request.event)
         if handler is None:
-            self._core.answer(push, error=f"this client has no handler for {push.request.event!r}")
+            self._core.inbox.answer(push, error=f"this client has no handler for {push.request.event!r}")
         elif len(self._running) >= PUSHES_MAX:
             self.refused += 1
-            self._core.answer(push, error=f"this client is busy with {PUSHES_MAX} requests already")
+            self._core.inbox.answer(push, error=f"this client is busy with {PUSHES_MAX} requests already")
         else:
             name = f"liverpc push {push.request.event}"
             task = asyncio.get_running_loop().create_task(self._answer(push, handler), name=name)
@@ -81,10 +81,10 @@ class PushHandlers:
             if inspect.isawaitable(result):
                 result = await result
         except (LiveError, RpcError) as error:
-            self._core.answer(push, error=f"{type(error).__name__}: {error}")
+            self._core.inbox.answer(push, error=f"{type(error).__name__}: {error}")
         except Exception:
             log.exception("the handler for %r failed", push.request.event)
-            self._core.answer(push, error="the handler failed")
+            self._core.inbox.answer(push, error="the handler failed")
         else:
-            self._core.answer(push, data=result)
+            self._core.inbox.answer(push, data=result)
         self._settle()

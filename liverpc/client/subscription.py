@@ -1,36 +1,33 @@
-"""What a client knows of one stream: its value, and how replies and events change it."""
+"""One use of a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import UNSET
-
-from liverpc.client.convert import read_json, row_converter
 from liverpc.client.listeners import guarded
-from liverpc.errors import ErrorCode, RpcError
-from liverpc.merge import Fold, make_fold
-from liverpc.wire.frames import EventFrame, Reply
+from liverpc.client.store import Store, StreamStatus
+from liverpc.errors import RpcError
+from liverpc.wire.frames import EventFrame
 
 __all__ = ["StreamStatus", "Subscription"]
 
-StreamStatus = Literal["loading", "connected", "reconnecting", "error"]
-
 
 class Subscription:
-    """One use of a stream; made by :meth:`ClientCore.subscribe`, which also keeps it up to date.
+    """Shows a stream, and everything it shows is as of now; made by :meth:`ClientCore.subscribe`.
 
-    Attributes:
-        path: The stream's path.
-        args: Its arguments, in wire order.
-        status: ``loading`` until the first answer; ``connected``; ``reconnecting`` while the connection is
-            lost; ``error`` when the server refused the stream, did not answer in time or sent a value that
-            does not fit, and when the connection is closed for good.
-        error: Why, exactly while the status is ``error``.
-        topic: What the server calls the events, once known.
-        version: Counts the values; 0 means there is none yet.
-        answered: Whether the server ever answered, be it with an error.
+    Subscriptions of the same stream share one request and one value. One that has left shows on what it
+    showed last.
+
+    Args:
+        path: For example ``chat/messages``.
+        args: Anything with a JSON form.
+        result_type: The type of the whole value; rows of a ``list[Row]`` are converted one by one.
+        timeout: Seconds until an unanswered request turns the stream to ``error``. Of several subscriptions
+            of a stream, that of the first counts.
+        schema_version: The version of the rows' schema to ask for; None: the server's.
+        on_change: Called after each change of value or status.
+        on_event: Called with each event instead: nothing is decoded, there is no value, and nothing is shared.
     """
 
     def __init__(
@@ -40,100 +37,108 @@ class Subscription:
         *,
         result_type: Any = Any,
         timeout: float,
+        schema_version: int | None = None,
         on_change: Callable[[Subscription], object] | None = None,
         on_event: Callable[[EventFrame], object] | None = None,
     ) -> None:
-        self.path = path
-        self.args = args
-        self.timeout = timeout
-        self.status: StreamStatus = "loading"
-        self.error: RpcError | None = None
-        self.topic: str | None = None
-        self.version = 0
-        self.answered = False
-        self._result_type = result_type
+        self.store = Store(
+            path, args, result_type=result_type, timeout=timeout, schema_version=schema_version, on_event=on_event
+        )
         self._on_change = on_change
-        self._on_event = on_event
-        self._options: tuple[str, str, bool, int] | None = None
-        self._fold: Fold | None = None
+        self._value: Any = None
+        self._value_version = 0
+        self._error: RpcError | None = None
+        self._error_of: RpcError | None = None
+
+    @property
+    def path(self) -> str:
+        """The stream's path."""
+        return self.store.path
+
+    @property
+    def status(self) -> StreamStatus:
+        """``loading`` until the first answer; ``connected``; ``reconnecting`` while the connection is lost;
+        ``error`` when the server refused the stream, did not answer in time or sent a value that does not
+        fit, and when the connection is closed for good.
+        """
+        return self.store.status
+
+    @property
+    def error(self) -> RpcError | None:
+        """Why, exactly while the status is ``error``; an object of this subscription's own."""
+        error = self.store.error
+        if error is not self._error_of:
+            self._error_of = error
+            self._error = None if error is None else RpcError.from_dict(error.to_dict())
+        return self._error
+
+    @property
+    def topic(self) -> str | None:
+        """What the server calls the events, once known."""
+        return self.store.topic
+
+    @property
+    def version(self) -> int:
+        """Counts the values; 0 means there was none yet."""
+        return self.store.version
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has answered those who use the stream now, be it with an error."""
+        return self.store.answered
+
+    @property
+    def has_value(self) -> bool:
+        """Whether there is a value; a stream whose gate was shut has none any more."""
+        return self.store.has_value
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the server has further pages."""
+        return self.store.has_more
 
     @property
     def value(self) -> Any:
-        """The current value, which stays through errors and reconnects.
+        """The current value, which stays through errors and reconnects; the same object until it changes.
+
+        A list, or under ``set`` a dict, is this subscription's own and may be changed. Its rows are shared by
+        all who show the stream.
 
         Raises:
-            LookupError: There is none yet.
+            LookupError: There is none.
         """
-        if self._fold is None or not self.version:
-            raise LookupError(f"{self.path} has no value yet; its status is {self.status!r}")
-        return self._fold.value
+        store = self.store
+        if not store.has_value:
+            raise LookupError(f"{store.path} has no value yet; its status is {store.status!r}")
+        if self._value_version != store.version:
+            value = store.value
+            self._value = value.copy() if type(value) in (list, dict) else value
+            self._value_version = store.version
+        return self._value
 
-    # -- for ClientCore
+    def hydrate(self, value: Any) -> None:
+        """Show a value until the server's comes, unless there is one. One that does not fit is logged instead.
 
-    def load(self, reply: Reply) -> None:
-        """Take the answer to a stream request."""
-        self.answered = True
-        self.topic = reply.topic
-        if self._on_event is None:
-            try:
-                self._install(reply)
-            except Exception as error:  # a type's own __post_init__ may raise anything
-                self.fail(RpcError(ErrorCode.STREAM_ERROR, f"{self.path}: the initial data: {error}"))
-                return
-        self._become("connected")
+        Args:
+            value: Of the declared type, or its JSON form.
+        """
+        self.store.hydrate(value)
 
-    def _install(self, reply: Reply) -> None:
-        data = None if reply.data is UNSET else read_json(reply.data)
-        if reply.topic is None:
-            if data is not None:
-                raise TypeError("the answer names no topic; is this a call rather than a stream?")
-            return  # the server has nothing to stream at present
-        options = (reply.merge, reply.key, reply.prepend, reply.max)
-        if options != self._options or self._fold is None:
-            merge, key, prepend, limit = options
-            convert = row_converter(merge, self._result_type)
-            fold = make_fold(merge, key=key, prepend=prepend, max=limit, convert=convert)
-        elif reply.channel and self.version:
-            return  # channels have no loader: what was collected so far is all there is
-        else:
-            fold = self._fold
-        if not (reply.channel and data is None):
-            fold.load(data)
-        self._fold = fold
-        self._options = options
-        self.version += 1
+    # -- for Streams and Store
 
-    def apply(self, frame: EventFrame) -> None:
-        """Take an event of the topic."""
-        if self._on_event is not None:
-            guarded(self._on_event, frame)
-            return
-        if self._fold is None:
-            return
-        try:
-            changed = self._fold.apply(frame.event, read_json(frame.data))
-        except Exception as error:
-            self.fail(RpcError(ErrorCode.STREAM_ERROR, f"{self.path}: the event {frame.event!r}: {error}"))
-            return
-        if changed:
-            self.version += 1
-            self._changed()
+    def join(self, store: Store) -> None:
+        """Show another's store from now on."""
+        if self.store.has_value and not store.has_value:
+            store.hydrate(self.store.value)
+        self.store = store
+        self._value_version = 0
 
-    def fail(self, error: RpcError) -> None:
-        """Enter the status ``error``. The value stays."""
-        self.answered = True
-        self._become("error", error)
+    def leave(self) -> None:
+        """Show on what is shown now."""
+        if self.store.has_value:
+            _ = self.value  # the copy must not ask for it later
+        self.store = self.store.last()
 
-    def suspend(self) -> None:
-        """The connection is lost."""
-        if self.status != "loading":
-            self._become("reconnecting")
-
-    def _become(self, status: StreamStatus, error: RpcError | None = None) -> None:
-        self.status = status
-        self.error = error
-        self._changed()
-
-    def _changed(self) -> None:
+    def tell(self) -> None:
         if self._on_change is not None:
             guarded(self._on_change, self)

@@ -12,7 +12,7 @@ import ssl as ssl_module
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from liverpc._types import P, R, Rpc, Stream, T
 from liverpc.client import aio, batch, handles
@@ -22,9 +22,11 @@ from liverpc.client.connection import Connection
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.inbox import Health
+from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions
 from liverpc.client.portal import Portal
 from liverpc.client.subscription import StreamStatus
+from liverpc.client.sync_changes import BlockingChanges
 from liverpc.config import ClientConfig
 from liverpc.errors import RpcError
 
@@ -198,7 +200,7 @@ class Client:
 
         Raises:
             RpcError: The server answered with an error; or ``TIMEOUT``, ``DISCONNECTED``,
-                ``CONNECTION_CLOSED``, ``INVALID_RESULT``.
+                ``CONNECTION_CLOSED``, ``INVALID_RESULT``; with an offline queue ``QUEUE_FULL`` and ``STALE``.
             TypeError: The arguments do not fit the function, or have no JSON form.
         """
         client = self._client
@@ -258,7 +260,7 @@ class Batch:
         self._portal.run(lambda: self._inner.__aexit__(kind, error, trace))
 
 
-class StreamHandle(Generic[T]):
+class StreamHandle(BlockingChanges[T]):
     """One use of a stream, kept up to date until it is closed; made by :meth:`Client.stream`.
 
     ``with handle:`` opens it, which returns after the first answer, and closes it.
@@ -313,6 +315,23 @@ class StreamHandle(Generic[T]):
         """Why the status is ``error``; else None."""
         return self._inner.error
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the server has further pages; see :meth:`load_more`."""
+        return self._inner.has_more
+
+    def hydrate(self, value: T) -> None:
+        """Show a value until the server's comes, as of the asyncio client's handle."""
+        self._portal.do(lambda: self._inner.hydrate(value))
+
+    def load_more(self, *extra_args: Any) -> bool:
+        """Add the next page and return whether there are further ones, as of the asyncio client's handle."""
+        return self._portal.run(lambda: self._inner.load_more(*extra_args))
+
+    def subscribe_at(self, schema_version: int) -> StreamHandle[T]:
+        """Another handle, not opened yet, for rows as of this version of their schema."""
+        return StreamHandle(self._portal, self._inner.subscribe_at(schema_version))
+
     def __iter__(self) -> Iterator[T]:
         """The current value, if there is one, then each new one until the handle or the client is closed."""
         return self.values()
@@ -362,12 +381,13 @@ def connect(
     headers: Mapping[str, str] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     auth: bool | str = False,
+    offline: OfflineQueue | None = None,
 ) -> Client:
     """A client of the server at ``url``: ``with connect("wss://example.org/ws") as client: …``.
 
     Arguments and errors are those of :func:`liverpc.client.connect`; no event loop is needed, and one that
-    runs does not disturb.
+    runs does not disturb. The functions of an ``OfflineQueue`` are called on the client's own thread.
     """
-    make = opener(url, config=config, headers=headers, ssl=ssl, auth=auth)
+    make = opener(url, config=config, headers=headers, ssl=ssl, auth=auth, offline=offline)
     # Threads share no loop turn: whether two of their calls were one request would be a matter of luck.
     return Client(_Session(make), CallOptions(fresh=True))

@@ -6,11 +6,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from copy import copy
+from typing import Any, NamedTuple, Self
 
-from liverpc._types import Json
+from msgspec import to_builtins
 
-__all__ = ["Fold", "make_fold"]
+from liverpc._types import Created, Deleted, Json, RowChange, Updated
+
+__all__ = ["Fold", "known_events", "make_fold"]
 
 log = logging.getLogger("liverpc.merge")
 
@@ -23,8 +26,8 @@ REFRESHED = "refreshed"
 class Fold(ABC):
     """The value of one stream, and how data and events change it.
 
-    Whatever a peer sends, only the converter can raise; it does so out of :meth:`load` and :meth:`apply`,
-    and then the fold is as it was before. Not thread-safe.
+    Whatever a peer sends, only the converter can raise; it does so out of :meth:`load`, :meth:`apply`
+    and :meth:`extend`, and then the fold is as it was before. Not thread-safe.
     """
 
     __slots__ = ()
@@ -45,6 +48,17 @@ class Fold(ABC):
             the strategy does not know, or cannot use, change nothing.
         """
 
+    @abstractmethod
+    def extend(self, data: Json) -> bool:
+        """Take a further page of rows: behind those that are there, with ``prepend`` before them.
+
+        A row whose key is known keeps its place and is replaced. Nothing is trimmed. Under ``set``, and for
+        anything but a list, nothing happens.
+
+        Returns:
+            Whether the value changed.
+        """
+
     @property
     @abstractmethod
     def value(self) -> Any:
@@ -53,6 +67,34 @@ class Fold(ABC):
         List strategies make a new list after each change and hand out the same one until the next: a
         caller may keep it or change it without disturbing the fold. Rows are shared between those lists.
         """
+
+    # -- for changes that no server has sent
+
+    def fork(self) -> Self:
+        """An independent fold with the same value. Rows are shared; the cost is a shallow copy."""
+        return copy(self)
+
+    @abstractmethod
+    def adopt(self, value: Any) -> None:
+        """Become ``value``: one that a fold of this kind handed out, or one made of it. Not converted again.
+
+        Of rows with the same key the last counts, at the place of the first.
+
+        Raises:
+            TypeError: It is no list under a list strategy, or a new row in it has no JSON form.
+        """
+
+    @abstractmethod
+    def express(self, change: RowChange[Any]) -> tuple[str, Json]:
+        """The event, name and data, with which a server would tell of the change.
+
+        Raises:
+            TypeError: The strategy has no such event, or the row has no JSON form or no usable key.
+        """
+
+    def about(self, event: str, data: Json) -> tuple[Hashable, bool] | None:
+        """Which row an event is about, and whether it removes it; None when events have no row, or this one."""
+        return None
 
 
 class _Set(Fold):
@@ -79,9 +121,19 @@ class _Set(Fold):
         self.load(data)
         return True
 
+    def extend(self, data: Json) -> bool:
+        return False
+
     @property
     def value(self) -> Any:
         return self._value
+
+    def adopt(self, value: Any) -> None:
+        self._value = value
+        self._raw = _ABSENT
+
+    def express(self, change: RowChange[Any]) -> tuple[str, Json]:
+        raise _inexpressible("set", change)
 
 
 class _Latest(Fold):
@@ -110,11 +162,33 @@ class _Latest(Fold):
         self._shown = None
         return True
 
+    def extend(self, data: Json) -> bool:
+        if not isinstance(data, list) or not data:
+            return False
+        self._rows.extend(data if self._convert is None else [self._convert(row) for row in data])
+        self._shown = None
+        return True
+
     @property
     def value(self) -> list[Any]:
         if self._shown is None:
             self._shown = list(self._rows)
         return self._shown
+
+    def fork(self) -> Self:
+        fork = super().fork()
+        fork._rows = self._rows.copy()
+        fork._shown = None
+        return fork
+
+    def adopt(self, value: Any) -> None:
+        self._rows = deque(_as_list(value))
+        self._shown = None
+
+    def express(self, change: RowChange[Any]) -> tuple[str, Json]:
+        if not isinstance(change, Created):
+            raise _inexpressible("latest", change)
+        return "created", to_builtins(change.row, str_keys=True)
 
 
 class _Vocabulary(NamedTuple):
@@ -159,13 +233,26 @@ class _Keyed(Fold):
         self._warned = False
 
     def load(self, data: Json) -> None:
+        self._rows = self._read(data)
+        self._shown = None
+
+    def extend(self, data: Json) -> bool:
+        page = self._read(data)
+        new = [identity for identity in page if identity not in self._rows]
+        self._rows.update(page)
+        if self._prepend:
+            for identity in reversed(new):
+                self._rows.move_to_end(identity, last=False)
+        self._shown = None
+        return bool(page)
+
+    def _read(self, data: Json) -> OrderedDict[Hashable, Any]:
         rows: OrderedDict[Hashable, Any] = OrderedDict()
         for row in data if isinstance(data, list) else ():
             key = row.get(self._key, _ABSENT) if isinstance(row, dict) else _ABSENT
             # Of several rows with one key the last counts, at the place of the first.
             rows[_identity(key)] = row if self._convert is None else self._convert(row)
-        self._rows = rows
-        self._shown = None
+        return rows
 
     def apply(self, event: str, data: Json) -> bool:
         events = self._events
@@ -193,6 +280,47 @@ class _Keyed(Fold):
             self._shown = list(self._rows.values())
         return self._shown
 
+    def fork(self) -> Self:
+        fork = super().fork()
+        fork._rows = self._rows.copy()
+        fork._shown = None
+        return fork
+
+    def adopt(self, value: Any) -> None:
+        # Most rows of the new value are those of the old one: they need not be turned into JSON for their key.
+        known = {id(row): identity for identity, row in self._rows.items() if type(identity) is not object}
+        rows: OrderedDict[Hashable, Any] = OrderedDict()
+        for row in _as_list(value):
+            identity = known.get(id(row), _ABSENT)
+            if identity is _ABSENT:
+                data = to_builtins(row, str_keys=True)
+                identity = _identity(data.get(self._key, _ABSENT) if isinstance(data, dict) else _ABSENT)
+            rows[identity] = row
+        self._rows = rows
+        self._shown = None
+
+    def express(self, change: RowChange[Any]) -> tuple[str, Json]:
+        events = self._events
+        data: Json
+        if isinstance(change, Deleted):
+            event, data = events.remove, {self._key: to_builtins(change.key)}
+        else:
+            event = (events.update if isinstance(change, Updated) else None) or events.upsert
+            data = to_builtins(change.row, str_keys=True)
+        if self.about(event, data) is None:
+            raise TypeError(
+                f"the rows of this stream are found by {self._key!r}, a string or a number: "
+                f"what {type(change).__name__}(...) was given has none"
+            )
+        return event, data
+
+    def about(self, event: str, data: Json) -> tuple[Hashable, bool] | None:
+        events = self._events
+        if event not in (events.upsert, events.update, events.remove) or not isinstance(data, dict):
+            return None
+        key = data.get(self._key, _ABSENT)
+        return None if key is _ABSENT or isinstance(key, list | dict) else (_identity(key), event == events.remove)
+
     def _put(self, key: Json, row: Json, *, insert: bool) -> bool:
         identity = _identity(key)
         known = identity in self._rows
@@ -215,11 +343,30 @@ class _Keyed(Fold):
         return False
 
 
+def _as_list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"the value of this stream is a list, not {type(value).__name__}")
+    return value
+
+
+def _inexpressible(merge: str, change: RowChange[Any]) -> TypeError:
+    return TypeError(
+        f"a stream with merge {merge!r} has no rows to find again, so {type(change).__name__}(...) says nothing here: "
+        "pass a function from the current value to the new one"
+    )
+
+
 def _identity(key: Json) -> Hashable:
     """What a row is found by. Keys of different JSON types differ; without a usable key it is never found."""
     if key is _ABSENT or isinstance(key, list | dict):
         return object()
     return (bool, key) if isinstance(key, bool) else key  # True == 1 in a dict
+
+
+def known_events(merge: str) -> frozenset[str] | None:
+    """The events that change a value under a keyed strategy; None under one that takes any."""
+    events = {"crud": _CRUD, "presence": _PRESENCE, "cursor": _CURSOR}.get(merge)
+    return None if events is None else frozenset(name for name in (*events, REFRESHED) if name is not None)
 
 
 def make_fold(

@@ -56,7 +56,7 @@ async def test_a_refused_stream_raises_when_entered_and_leaves() -> None:
         with pytest.raises(RpcError, match="FORBIDDEN"):
             await opening
         assert status_of(handle) == "error"
-        assert not client._connection.core._streams._requests
+        assert not client._connection.core.streams._requests
 
 
 @pytest.mark.parametrize("how", ["cancel", "close", "timeout"])
@@ -76,7 +76,7 @@ async def test_an_unanswered_stream_can_be_given_up(how: str) -> None:
         else:
             assert isinstance(opening.exception(), RpcError)
         assert now() == (5.0 if how == "timeout" else 0.0)
-        assert not client._connection.core._streams._requests
+        assert not client._connection.core.streams._requests
 
 
 async def open_stream(client: Client, pipe: Pipe, data: Any = ()) -> Any:
@@ -188,3 +188,120 @@ async def test_an_error_of_the_predicate_is_its_own() -> None:
         handle = await open_stream(client, script.pipes[0])
         with pytest.raises(TimeoutError, match=r"^mine$"):
             await handle.wait_for(predicate)
+
+
+# -- what handles share
+
+
+async def test_two_handles_of_a_stream_share_its_value() -> None:  # acceptance 204
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        first = await open_stream(client, pipe, [1])
+        second = await client.stream(MESSAGES).open()  # at once: the value is here
+        pipe.event("said", 2)
+        assert await second.wait_for(lambda rows: len(rows) == 2) == first.value == [1, 2]
+        await first.aclose()
+        pipe.event("said", 3)
+        await second.wait_for(lambda rows: len(rows) == 3)
+        assert first.value == [1, 2]
+        assert pipe.sent == []
+        await second.aclose()
+        await until(lambda: pipe.sent)
+        assert pipe.sent == [{"type": "unsubscribe", "topic": "t"}]
+
+
+async def test_who_comes_back_shows_the_old_value_and_opens_with_the_new_one() -> None:  # acceptance 219
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        await (await open_stream(client, pipe, [1])).aclose()
+        await asyncio.sleep(59.0)
+        handle = client.stream(MESSAGES)
+        opening = asyncio.create_task(handle.open())
+        name = await pipe.request()
+        assert (handle.value, status_of(handle)) == ([1], "loading")
+        pipe.answer(name, [1, 2], topic="t", merge="latest")
+        assert (await opening).value == [1, 2]
+        await handle.aclose()
+        await asyncio.sleep(60.5)
+        assert client._connection.core.streams._kept == {}
+
+
+async def test_leaving_and_coming_back_in_one_turn_sends_nothing() -> None:  # acceptance 203
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        await (await open_stream(client, pipe, [1])).aclose()
+        again = await client.stream(MESSAGES).open()
+        await asyncio.sleep(1.0)
+        assert (pipe.sent, again.value) == ([], [1])
+
+
+async def test_further_pages_are_loaded_when_asked_for() -> None:  # acceptance 215
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        handle = client.stream(remote("chat/messages", returns=list[Row]))
+        assert not await handle.load_more()
+        opening = asyncio.create_task(handle.open())
+        pipe.answer(await pipe.request(), [{"id": 1}], topic="t", hasMore=True, cursor=1)
+        await opening
+        assert handle.has_more
+        loading = asyncio.create_task(handle.load_more())
+        name = await pipe.request()
+        assert not await handle.load_more()
+        loading.cancel()
+        pipe.answer(name, [{"id": 2}], hasMore=True, cursor=2)
+        assert await handle.wait_for(lambda rows: len(rows) == 2) == [Row(1), Row(2)]
+        loading = asyncio.create_task(handle.load_more())
+        pipe.answer(await pipe.request(), ok=False, code="NO", error="no")
+        with pytest.raises(RpcError, match="NO: no"):
+            await loading
+        loading = asyncio.create_task(handle.load_more())
+        pipe.answer(await pipe.request(), [{"id": 3}], hasMore=False)
+        assert not await loading
+        assert handle.value == [Row(1), Row(2), Row(3)]
+
+
+async def test_a_given_value_shows_before_the_handle_opens() -> None:  # acceptance 216
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        handle = client.stream(remote("chat/messages", returns=list[Row]))
+        handle.hydrate([Row(7)])
+        assert handle.value == handle.get() == [Row(7)]
+        opening = asyncio.create_task(handle.open())
+        name = await pipe.request()
+        assert (handle.value, status_of(handle)) == ([Row(7)], "loading")
+        pipe.answer(name, [{"id": 1}], topic="t")
+        assert (await opening).value == [Row(1)]
+
+
+async def test_a_schema_version_makes_a_handle_of_its_own() -> None:
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        newest = await open_stream(client, pipe, [2])
+        older = newest.subscribe_at(1)
+        opening = asyncio.create_task(older.open())
+        await until(lambda: pipe.sent)
+        assert pipe.sent[0]["schemaVersion"] == 1
+        pipe.answer(await pipe.request(), [1], topic="t", merge="latest", schemaVersion=2)
+        assert ((await opening).value, newest.value) == ([1], [2])
+
+
+async def test_a_failed_resync_is_repeated_by_itself() -> None:
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        handle = client.stream(MESSAGES)
+        opening = asyncio.create_task(handle.open())
+        pipe.answer(await pipe.request(), [1], topic="t", merge="latest", seq=1, epoch="e")
+        await opening
+        pipe.say(topic="t", event="said", data=3, seq=3)
+        pipe.answer(await pipe.request(), ok=False, code="OVERLOADED", error="later")
+        await until(lambda: status_of(handle) == "error")
+        pipe.answer(await pipe.request(), [1, 2, 3], topic="t", merge="latest", seq=3, epoch="e")
+        assert await handle.wait_for(lambda rows: len(rows) == 3) == [1, 2, 3]
+        assert (status_of(handle), now(), client.counters.resyncs) == ("connected", 3.0, 2)

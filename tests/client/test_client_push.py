@@ -141,8 +141,8 @@ def test_more_than_four_mebibytes_unsent_drop_answers(over: int, sends: bool) ->
     core.inbox.on_push = questions.append
     core.receive('{"type":"request","ref":1,"event":"confirm"}')
     core.fire("a/b", ["x" * (UNSENT_MAX + over - len('{"rpc":"a/b","args":[""]}'))])
-    core.answer(questions[0], data="yes")
-    assert core.unanswered == (not sends)
+    core.inbox.answer(questions[0], data="yes")
+    assert core.inbox.unanswered == (not sends)
     assert [frame.get("type") for frame in sent(core)][1:] == ["reply"] * sends
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from dataclasses import dataclass
 from datetime import date
@@ -11,11 +10,10 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from liverpc.client.core import ClientCore
 from liverpc.client.subscription import Subscription
-from liverpc.config import ClientConfig
 from liverpc.errors import RpcError
 from liverpc.wire.frames import EventFrame
+from tests.client.core_kit import Peer, subscribed
 
 
 class Row(msgspec.Struct):
@@ -32,45 +30,11 @@ class Even:
             raise ArithmeticError("odd")
 
 
-class Peer:
-    """A core together with the server's side of its connection."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.core = ClientCore(ClientConfig(), monotonic=lambda: self.seconds, rng=random.Random(1))
-
-    def open(self) -> list[Any]:
-        self.core.connection_opened()
-        return self.sent()[1:]
-
-    def sent(self) -> list[Any]:
-        return [json.loads(text) for text in self.core.outgoing()]
-
-    def request(self) -> str:
-        (frame,) = self.sent()
-        assert frame["stream"] is True
-        name: str = frame["id"]
-        return name
-
-    def answer(self, name: str, data: Any = None, **members: Any) -> None:
-        body = {"id": name, "ok": True, "data": data} | members
-        self.core.receive(json.dumps({"topic": "__rpc", "event": name, "data": body}))
-
-    def event(self, topic: str, event: str, data: Any) -> None:
-        self.core.receive(json.dumps({"topic": topic, "event": event, "data": data, "seq": 1}))
-
-
 @pytest.fixture
 def peer() -> Peer:
     peer = Peer()
     peer.open()
     return peer
-
-
-def subscribed(peer: Peer, topic: str = "t", data: Any = (), **options: Any) -> Subscription:
-    subscription = peer.core.subscribe("a/s", [], **options)
-    peer.answer(peer.request(), data=data, topic=topic, merge="crud", key="id")
-    return subscription
 
 
 # -- values
@@ -352,6 +316,7 @@ def test_the_last_one_to_leave_a_topic_tells_the_server(peer: Peer) -> None:
     peer.core.unsubscribe(first)
     assert peer.sent() == []
     peer.core.unsubscribe(second)
+    peer.core.end_turn()
     assert list(peer.core.outgoing()) == ['{"type":"unsubscribe","topic":"t"}']
     peer.core.unsubscribe(second)
     peer.event("t", "created", {"id": 1})
@@ -449,6 +414,7 @@ def steps_to_leave(topics: int, holders: int) -> int:
     try:
         for stream in reversed(streams):
             peer.core.unsubscribe(stream)
+        peer.core.end_turn()
     finally:
         sys.settrace(before)
     assert [frame["topic"] for frame in peer.sent()] == [f"t{number}" for number in reversed(range(topics))]

@@ -15,7 +15,7 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from liverpc import remote
-from liverpc.client import ClientConfig, ClientCounters, RpcError, sync
+from liverpc.client import ClientConfig, ClientCounters, Created, RpcError, sync
 from liverpc.errors import ConfigError
 
 pytestmark = pytest.mark.realtime
@@ -50,6 +50,9 @@ class Demo:
         if frame["rpc"] == "demo/fail":
             return {"id": frame["id"], "ok": False, "code": "NOPE", "error": "no"}
         members: Any = {"topic": "rows", "merge": "latest", "data": [0]} if frame["rpc"] == "demo/rows" else {}
+        if frame["rpc"] == "demo/pages":
+            at = frame.get("cursor", 0)
+            members = {"topic": "pages", "data": [{"id": at}], "hasMore": at < 2, "cursor": at + 1}
         return {"id": frame["id"], "ok": True, "data": frame["args"]} | members
 
     def say(self, **frame: Any) -> None:
@@ -160,6 +163,52 @@ def test_a_stream_keeps_its_value_and_can_be_iterated_over(client: sync.Client, 
     assert rows.value == [0, 1]
     assert list(rows) == [[0, 1]]
     demo.wait(lambda frame: frame.get("type") == "unsubscribe")
+
+
+def test_a_change_is_shown_while_the_call_is_made(client: sync.Client) -> None:
+    with client.stream(ROWS) as rows:
+        seen: list[Any] = []
+
+        def call() -> Any:
+            seen.append(rows.value)
+            return client.call(ECHO, 1)
+
+        assert rows.mutate(call, optimistic=Created(1)) == [1]
+        assert rows.value == [0, 1]
+        with pytest.raises(RpcError, match="NOPE"):
+            rows.mutate(lambda: client.call(remote("demo/fail")), optimistic=lambda value: value[::-1])
+        send = rows.create_optimistic(client, ECHO, lambda row: Created(row))
+        assert send(2) == [2]
+        rollback = rows.optimistic(lambda value: seen.append(value))
+        rollback()
+        rollback()
+        assert rows.value == [0, 1, 2]
+        assert seen == [[0, 1], [0, 1, 2]]
+    with pytest.raises(RuntimeError, match="not open"):
+        rows.mutate(call, optimistic=Created(1))
+
+
+def test_an_interrupted_call_takes_its_change_back(client: sync.Client) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with client.stream(ROWS) as rows:
+        with pytest.raises(KeyboardInterrupt):
+            rows.mutate(interrupted, optimistic=Created(1))
+        assert rows.value == [0]
+
+
+def test_steps_back_and_forth(client: sync.Client) -> None:
+    with client.stream(ROWS) as rows:
+        rows.enable_history(limit=2)
+        rows.optimistic(Created(1))
+        assert (rows.can_undo, rows.undo(), rows.value, rows.can_undo) == (True, True, [0], False)
+        assert (rows.can_redo, rows.redo(), rows.value, rows.can_redo) == (True, True, [0, 1], False)
+        rows.pause_history()
+        rows.optimistic(Created(2))
+        rows.resume_history()
+        assert rows.undo()
+        assert rows.value == [0, 1]
 
 
 def test_before_it_is_open_a_stream_has_no_value(client: sync.Client) -> None:
@@ -311,3 +360,19 @@ def test_closing_takes_no_time_while_it_waits_to_reconnect(url: str, demo: Demo)
         assert lost.wait(5.0)
         began = time.monotonic()
     assert time.monotonic() - began < 2.0
+
+
+def test_pages_values_given_and_schema_versions(url: str, demo: Demo) -> None:
+    pages: Any = remote("demo/pages")
+    with sync.connect(url, config=QUICK) as client:
+        handle = client.stream(pages)
+        handle.hydrate([{"id": 7}])
+        assert (handle.value, handle.has_more) == ([{"id": 7}], False)
+        with handle:
+            assert (handle.value, handle.has_more) == ([{"id": 0}], True)
+            assert (handle.load_more("x"), handle.load_more(), handle.load_more()) == (True, False, False)
+            assert [row["id"] for row in handle.value] == [0, 1, 2]
+            with handle.subscribe_at(3) as older:
+                assert older.value == [{"id": 0}]
+            demo.wait(lambda frame: frame.get("schemaVersion") == 3)
+            demo.wait(lambda frame: frame.get("cursor") == 1 and frame["args"] == ["x"])

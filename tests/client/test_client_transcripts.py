@@ -22,27 +22,43 @@ class Tab:
     def __init__(self) -> None:
         self.core = ClientCore()
         self.calls: dict[str, Call] = {}  # by recorded id
-        self.streams: dict[str, Subscription] = {}
-        self.values: dict[str, Any] = {}
+        self.streams: dict[str, tuple[Subscription, Call]] = {}
+        self.open_streams: dict[str, Subscription] = {}  # by path and arguments
 
     def open(self) -> None:
         if self.core.status != "connected":
             self.core.connection_opened()
-            # The recorded client asks for its streams again by itself; so does ours, but under other ids.
-            self.streams.clear()
 
     def ask(self, frame: Any) -> None:
+        if frame.get("type") == "unsubscribe":
+            for name, stream in tuple(self.open_streams.items()):
+                if stream.topic == frame["topic"]:
+                    self.core.unsubscribe(self.open_streams.pop(name))
+            self.core.end_turn()
         for request in frame.get("batch", [frame]):
             if not isinstance(request, dict) or not isinstance(request.get("id"), str) or "rpc" not in request:
                 continue
-            if request.keys() & {"seq", "version", "cursor"}:
-                continue  # ours does not ask for changes only
             args = request.get("args")
             args = args if isinstance(args, list) else []
             if request.get("stream") is True:
-                self.streams[request["id"]] = self.core.subscribe(request["rpc"], args)
+                self._stream(request, args)
             else:
                 self.calls[request["id"]] = self.core.call(request["rpc"], args)
+
+    def _stream(self, request: Any, args: list[Any]) -> None:
+        name = json.dumps([request["rpc"], args])
+        stream = self.open_streams.get(name)
+        again = stream is not None and (stream.store in self.core.streams._requests or "cursor" in request)
+        if stream is None or not again:
+            version = request.get("schemaVersion")
+            stream = self.open_streams[name] = self.core.subscribe(request["rpc"], args, schema_version=version)
+        if "cursor" in request:
+            assert self.core.streams.load_more(stream, [], lambda _: None)
+            call = self.core.streams._pages[stream.store]
+        else:
+            call = self.core.streams._requests[stream.store]
+        assert json.loads(call.text) == request | {"id": call.id, "args": args}
+        self.streams[request["id"]] = stream, call
 
     def hear(self, frame: Any) -> None:
         if frame.get("topic") != "__rpc" or "event" not in frame:
@@ -59,7 +75,7 @@ class Tab:
             if recorded in self.calls:
                 self._check_call(self.calls[recorded], body)
             elif recorded in self.streams:
-                self._check_stream(self.streams[recorded], body)
+                self._check_stream(self.streams[recorded][0], body)
 
     def _ours(self, body: Any, event: str) -> Any:
         """The recorded answer, to the request that ours made in place of the recorded one."""
@@ -67,9 +83,7 @@ class Tab:
         if recorded in self.calls:
             return body | {"id": self.calls[recorded].id}
         if recorded in self.streams:
-            request = self.core._streams._requests[self.streams[recorded]]
-            assert request is not None
-            return body | {"id": request.id}
+            return body | {"id": self.streams[recorded][1].id}
         return body | {"id": recorded}
 
     def _check_call(self, call: Call, body: Any) -> None:
@@ -85,10 +99,17 @@ class Tab:
         if not body["ok"]:
             assert stream.error is not None
             assert (stream.status, stream.error.code) == ("error", body["code"])
-        else:
-            assert (stream.status, stream.error, stream.topic) == ("connected", None, body.get("topic"))
-            if body.get("topic") is not None:
-                assert stream.value == body["data"]
+            return
+        assert (stream.status, stream.error, stream.topic) == ("connected", None, body.get("topic"))
+        assert stream.has_value is not body.get("gated", False)
+        if body.get("delta"):
+            for row in body["data"]:
+                assert (row in stream.value) is not row.get("_deleted", False)
+        elif body.get("replay"):
+            assert [event["data"] in stream.value for event in body["data"]] == [True] * len(body["data"])
+        elif stream.has_value and not body.get("unchanged"):
+            shown = stream.value
+            assert (shown[-len(body["data"]) :] if "hasMore" in body else shown) == body["data"]
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])

@@ -82,7 +82,8 @@ class World:
         now = time.monotonic()
         self.streams = [StreamInfo(i, *each) for i, each in enumerate(TOPICS, 1)]
         self.stats = {each.id: StreamStats(each.id, 3 * each.id, 0, 0, 0, 0, "", 0.0, 0, "") for each in self.streams}
-        self.stats[3] = msgspec.structs.replace(self.stats[3], error="LOADER_FAILED")
+        self.stats[3] = msgspec.structs.replace(self.stats[3], error="LOADER_FAILED", held=12, reloads=3)
+        self.stats[6] = msgspec.structs.replace(self.stats[6], coalesced=4_120, volatile_drops=91_233)
         self.connections = [
             ConnectionInfo(f"c{i:02}f{i:05x}-7a21", "" if i % 5 == 4 else f"u_{10 + i}", f"10.0.0.{i}", now - 37 * i)
             for i in range(1, 9)
@@ -124,17 +125,16 @@ class World:
                 "estimate": None,
             },
         )
-        self.stats[stream.id] = StreamStats(
-            stream.id,
-            stats.subscribers,
-            stats.published + 1,
-            stats.delivered + event.receivers,
-            stats.dropped + dropped,
-            stats.bytes + event.size,
-            event.event,
-            event.at,
-            stats.seq + 1,
-            stats.error,
+        self.stats[stream.id] = msgspec.structs.replace(
+            stats,
+            published=stats.published + 1,
+            delivered=stats.delivered + event.receivers,
+            dropped=stats.dropped + dropped,
+            bytes=stats.bytes + event.size,
+            event=event.event,
+            at=event.at,
+            seq=stats.seq + 1,
+            replay_depth=min(stats.seq + 1, 1000),
         )
         self.rings[stream.topic].append(event)
         return event

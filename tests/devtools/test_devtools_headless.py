@@ -67,6 +67,7 @@ async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> 
     assert (record["t"], record["schema"], record["server"]["name"]) == ("snapshot", 1, "prod-a")
     assert any(each["published"] for each in record["streams"])
     assert {"topic", "merge", "path", "subscribers", "published", "dropped", "seq"} <= set(record["streams"][0])
+    assert {"replay_depth", "held", "reloads", "coalesced", "volatile_drops"} <= set(record["streams"][0])
     assert any(each["calls"] for each in record["paths"])
     assert {"path", "calls", "errors", "mean_ms", "max_ms"} == set(record["paths"][0])
     assert record["pending"][0]["path"] == "report/build"

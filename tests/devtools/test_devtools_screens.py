@@ -29,11 +29,26 @@ pytestmark = pytest.mark.realtime
 
 async def test_a_topic_row_shows_its_figures(bench: OpenBench) -> None:
     async with bench(size=(160, 40)) as it:
-        changes: dict[str, Any] = {"dropped": 3, "error": "LOADER_FAILED", "at": 1099.0}
+        changes: dict[str, Any] = {"dropped": 3, "error": "LOADER_FAILED", "at": 1099.0, "coalesced": 4}
+        changes |= {"volatile_drops": 5, "held": 6, "replay_depth": 1000, "reloads": 7}
         await fed(it, full(topics=("board:1",), stream_stats=[figures(1, 91_233, 5, **changes)]))
         row = await it.line("board:1 ")
         assert row.split()[1:8] == ["board:1", "crud", "2", "updated", "1.0s", "0", "0"]
-        assert row.split()[8:] == ["3", "91,233", "LOADER_FAILED", "board/list"]
+        assert row.split()[8:] == ["3", "4", "5", "6", "91,233", "1,000", "7", "LOADER_FAILED", "board/list"]
+
+
+async def test_what_a_narrow_table_leaves_out_stands_below_it(bench: OpenBench) -> None:
+    async with bench(size=(80, 24)) as it:
+        changes: dict[str, Any] = {"error": "LOADER_FAILED", "coalesced": 4, "volatile_drops": 5, "held": 6}
+        stats = figures(1, 91_233, 5, replay_depth=1000, reloads=7, **changes)
+        await fed(it, full(topics=("board:1",), stream_stats=[stats]))
+        line = await it.line("replay 1,000")
+        assert line.split()[:6] == ["seq", "91,233", "replay", "1,000", "reloads", "7"]
+        assert line.split()[6:] == ["held", "6", "coalesced", "4", "missed", "5"]
+        await fed(it, State(rev=2, at=1101.0, stream_stats=[figures(1, 8, error="LOADER_FAILED")]))
+        assert (await it.line("replay 0")).rstrip().endswith("LOADER_FAILED")
+        await fed(it, full(rev=3, topics=()))
+        assert "replay" not in await it.text()
 
 
 async def test_the_selected_topic_is_watched_and_its_payload_shown(bench: OpenBench) -> None:

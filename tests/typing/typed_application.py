@@ -11,9 +11,23 @@ from typing import Any, assert_type
 
 import msgspec
 
-from liverpc import Connection, Context, LiveServer, Pressure, Topic, access, guard, live, remote
-from liverpc.client import Client, Reply, StreamHandle, sync
-from liverpc.testing import TestEnv
+from liverpc import (
+    Connection,
+    Context,
+    Delta,
+    LiveServer,
+    Page,
+    Pressure,
+    Topic,
+    access,
+    define_topics,
+    guard,
+    live,
+    pipe,
+    remote,
+)
+from liverpc.client import Client, Created, Deleted, Derived, Reply, StreamHandle, Updated, create_optimistic, sync
+from liverpc.testing import TestEnv, TestHandle
 
 
 class User(msgspec.Struct):
@@ -237,6 +251,89 @@ def blocking_client(client: sync.Client) -> None:
     client.stream(room, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+@live.stream("history", replay=True)
+async def history(ctx: Context[User]) -> Page[Message]:
+    return Page([Message(1, "hi")], has_more=True, cursor=ctx.cursor)
+
+
+@live.stream("changes", delta=Delta(version=lambda ctx: 1, diff=lambda ctx, since: []))
+def changes(ctx: Context[User]) -> Page[Message]:
+    return Page(["text"])  # type: ignore[list-item]  # pyright: ignore[reportReturnType]
+
+
+async def pages(client: Client, ctx: Context[User]) -> None:
+    assert_type(await history(ctx), Page[Message])
+    assert_type(changes(ctx), Page[Message])
+    assert_type(client.stream(history), StreamHandle[list[Message]])
+    assert_type(client.stream(changes), StreamHandle[list[Message]])
+    assert_type(await client.stream(history).load_more(), bool)
+    assert_type(client.stream(history).map(lambda message: message.text), Derived[list[str]])
+    client.stream(total, 5).map(str)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    ctx.publish(history.topic(), "created", Message(1, "text"))
+    ctx.publish(history.topic(), "created", "text")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def is_urgent(ctx: Context[User], message: Message) -> bool:
+    return message.text.endswith("!")
+
+
+async def is_even(ctx: Context[User], number: int) -> bool:
+    return number % 2 == 0
+
+
+newest = pipe(room, pipe.filter(lambda ctx, m: m.text != ""), pipe.filter(is_urgent), pipe.sort("id", "desc"))
+with_sizes = pipe(room, pipe.limit(9), pipe.join("text", len, "size"), pipe.sort("size"), path="rooms/with_sizes")
+with_names = pipe(history, pipe.join("id", lambda key: key, "a"), pipe.join("id", lambda ctx, key: key, "b"))
+
+
+@live.gate(lambda ctx, room_id: ctx.user.admin)
+@live.stream("gated:{room_id}")
+@live.scoped(may_rename)
+async def gated(ctx: Context[User], room_id: str) -> list[Message]:
+    return []
+
+
+async def pipes(client: Client) -> None:
+    assert_type(client.stream(newest, "r1"), StreamHandle[list[Message]])
+    assert_type(client.stream(pipe(history, pipe.limit(3))), StreamHandle[list[Message]])
+    assert_type(client.stream(with_sizes, "r1"), StreamHandle[list[dict[str, Any]]])
+    assert_type(client.stream(with_names), StreamHandle[list[dict[str, Any]]])
+    assert_type(client.stream(gated, "r1"), StreamHandle[list[Message]])
+    client.stream(newest, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pipe(room, pipe.filter(lambda ctx, m: m.nope))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    pipe(room, pipe.filter(is_even))  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    pipe(room, pipe.sort("id", "down"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pipe(total, pipe.limit(3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    pipe(notices, pipe.limit(3))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def loading(server: LiveServer, ann: User) -> None:
+    assert_type(await server.load(messages), list[Message])
+    assert_type(await server.load(total, 5), float)
+    assert_type(await server.load(notices), list[Message])
+    assert_type(await server.load(newest, room_id="r1"), list[Message])
+    assert_type(await server.load(with_sizes, "r1"), list[dict[str, Any]])
+    assert_type(await server.load(history), list[Message])
+    assert_type(await server.load_page(history), Page[Message])
+    assert_type(await server.using(user=ann).load(room, "r1"), list[Message])
+    assert_type(await server.using(user=None, fallback=None).load(room, "r1"), list[Message] | None)
+    assert_type(await server.using(fallback=0.5).using(user=ann).load(history), list[Message] | float)
+    assert_type(await server.using(fallback=3).load_page(history), Page[Message] | int)
+    await server.load(room, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await server.load(room)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await server.load(send, "hi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await server.load_page(total, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await server.using(users=ann).load(messages)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+def topics_in_one_place(ctx: Context[User]) -> None:
+    topics = define_topics({"lobby": "lobby", "room": "room:{room_id}", "org": lambda org_id: f"org:{org_id}"})
+    ctx.publish(topics.room("r1"), "created", {"any": 1})
+    assert_type(list(topics), list[str])
+    define_topics({"lobby": 3})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    define_topics([("lobby", "lobby")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def streams(client: Client) -> None:
     assert_type(client.stream(messages), StreamHandle[list[Message]])
     assert_type(client.stream(room, "r1"), StreamHandle[list[Message]])
@@ -258,8 +355,43 @@ async def streams(client: Client) -> None:
         show(anything, wider.value)
 
 
+async def optimistic(client: Client, rows: StreamHandle[list[Message]], number: StreamHandle[float]) -> None:
+    new = Message(1, "x")
+    assert_type(await rows.mutate(client.call(send, "x"), optimistic=Created(new)), Message)
+    assert_type(await rows.mutate(client.call(send, "x"), optimistic=Updated(new)), Message)
+    assert_type(await rows.mutate(client.call(send, "x"), optimistic=Deleted(1)), Message)
+    assert_type(await rows.mutate(client.call(send, "x"), optimistic=lambda rows: [*rows, new]), Message)
+    assert_type(await rows.mutate(client.call(send, "x"), optimistic=lambda rows: rows.append(new)), Message)
+    assert_type(await number.mutate(client.call(send, "x"), optimistic=lambda value: value + 1), Message)
+    await rows.mutate(  # pyright: ignore[reportCallIssue]
+        client.call(send, "x"),
+        optimistic=Created(5),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    )
+    rows.optimistic(Deleted(1))()
+    rows.optimistic(lambda rows: rows[1:])()
+    number.optimistic(Created(new))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    number.optimistic(lambda value: "x")  # type: ignore[arg-type, return-value]  # pyright: ignore[reportArgumentType]
+
+    curried = create_optimistic(client, send, rows, lambda text, urgent=False: Created(Message(0, text)))
+    assert_type(await curried("hi"), Message)
+    of_stream = rows.create_optimistic(client, send, lambda text, urgent=False: Created(Message(0, text)))
+    assert_type(await of_stream("hi", urgent=True), Message)
+    cutting = rows.create_optimistic(client, send, lambda text, urgent=False: lambda rows: rows[1:])
+    assert_type(await cutting("hi"), Message)
+    await curried(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(rows.undo(), bool)
+
+
+def optimistic_blocking(client: sync.Client, rows: sync.StreamHandle[list[Message]]) -> None:
+    assert_type(rows.mutate(lambda: client.call(send, "x"), optimistic=Created(Message(1, "x"))), Message)
+    assert_type(rows.mutate(lambda: client.call(send, "x"), optimistic=lambda rows: rows[1:]), Message)
+    sending = rows.create_optimistic(client, send, lambda text, urgent=False: Created(Message(0, text)))
+    assert_type(sending("hi"), Message)
+    rows.optimistic(Created(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 async def kit(env: TestEnv) -> None:
     client = env.connect(user=User("ann"))
     assert_type(await client.call(send, "hi"), Message)
-    assert_type(await client.subscribe(messages), StreamHandle[list[Message]])
+    assert_type(await client.subscribe(messages), TestHandle[list[Message]])
     await client.call(send, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

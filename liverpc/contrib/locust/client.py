@@ -179,6 +179,7 @@ class LiveClient:
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop listening. Harmless when done already."""
         self.core.unsubscribe(subscription)
+        self.core.end_turn()
         self._settle()
 
     # -- inside
