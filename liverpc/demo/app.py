@@ -78,6 +78,7 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
         connect(f"{url}?user={name}") as client,
         client.stream(chat.messages, room),
         client.stream(board.todos) as todos,
+        client.stream(board.progress),
         client.stream(ticker.prices),
         client.stream(ticker.headline),
     ):

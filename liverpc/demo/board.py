@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from liverpc import Context, LiveError, guard, live
+from liverpc import Context, LiveError, Page, guard, live
 from liverpc.demo.world import Todo, Visitor
 
 
@@ -20,6 +20,7 @@ def named(ctx: Context[Visitor]) -> None:
 _guard = guard(named)
 
 MAX_CARDS = 200
+PAGE = 10
 Title = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -27,6 +28,21 @@ Title = Annotated[str, Meta(min_length=1, max_length=200)]
 async def todos(ctx: Context[Visitor]) -> list[Todo]:
     """All cards."""
     return list(ctx.user.world.todos.values())
+
+
+@live.stream("todos:progress", merge="set", invalidate_on="todos")
+async def progress(ctx: Context[Visitor]) -> dict[str, int]:
+    """How many cards there are and how many are done, counted anew after each change."""
+    cards = ctx.user.world.todos.values()
+    return {"cards": len(cards), "done": sum(card.done for card in cards)}
+
+
+@live.stream("todos", merge="crud", key="id")
+async def pages(ctx: Context[Visitor]) -> Page[Todo]:
+    """The cards, ten at a time; the cursor is the last id of a page."""
+    after = ctx.cursor if isinstance(ctx.cursor, int) else 0
+    cards = sorted((card for card in ctx.user.world.todos.values() if card.id > after), key=lambda card: card.id)
+    return Page(cards[:PAGE], has_more=len(cards) > PAGE, cursor=cards[PAGE - 1].id if len(cards) > PAGE else None)
 
 
 @live

@@ -17,9 +17,9 @@ RoomName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 
 
-@live.stream("chat:{room}", merge="crud", key="id", max=50)
+@live.stream("chat:{room}", merge="crud", key="id", max=50, replay=True)
 async def messages(ctx: Context[Visitor], room: RoomName) -> list[Message]:
-    """The last lines of a room, then everything said from now on."""
+    """The last lines of a room, then everything said from now on; who was away gets what was said meanwhile."""
     return list(ctx.user.world.rooms.get(room, ()))
 
 

@@ -173,6 +173,7 @@ def test_an_unanswered_request_is_an_error_when_its_time_is_up(peer: Peer) -> No
 
 def test_a_denied_topic_is_an_error_with_the_reason_as_code(peer: Peer) -> None:
     streams = [subscribed(peer, data=[{"id": 1}]), subscribed(peer), subscribed(peer, topic="u")]
+    # acceptance 220
     peer.core.receive('{"type":"subscribe-denied","topic":"t","ref":1,"reason":"EXPIRED"}')
     assert [stream.status for stream in streams] == ["error", "error", "connected"]
     assert streams[0].error is not None
