@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, cast, overload
 
 if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only: no run-time dependency
     from typing_extensions import TypeVar
@@ -23,6 +23,7 @@ __all__ = [
     "Merge",
     "P",
     "Page",
+    "PartialEvent",
     "R",
     "Reachable",
     "Remote",
@@ -51,6 +52,10 @@ Row_co = TypeVar("Row_co", covariant=True)
 
 ListMerge = Literal["crud", "latest", "presence", "cursor"]
 Merge = ListMerge | Literal["set"]
+
+
+PartialEvent = Literal["deleted", "leave", "remove", "refreshed"]
+"""Events that carry no whole row: of the first three the key is enough, the last one has the whole value."""
 
 
 class Topic(Generic[D]):
@@ -83,11 +88,24 @@ class Page(Generic[Row]):
 
     Clients ask for the next one with ``load_more()``, and the loader gets ``cursor`` back as ``ctx.cursor``, which
     is None for the first page.
+
+    Raises:
+        TypeError: ``data`` is no list, or ``has_more`` is neither True nor False.
+        ValueError: There is more, and no cursor that says where.
     """
 
     data: list[Row]
     has_more: bool = False
-    cursor: Json = None  #: where the next page begins, anything with a JSON form; None: there is no next page
+    cursor: Json = None  #: where the next page begins; anything with a JSON form, and it comes back as plain JSON
+
+    def __post_init__(self) -> None:
+        given: Any = self.data
+        if not isinstance(given, list | tuple):
+            raise TypeError(f"Page() takes a list of rows, not {type(given).__name__}")
+        if not isinstance(cast("Any", self.has_more), bool):
+            raise TypeError(f"Page(has_more=) is True or False, not {self.has_more!r}")
+        if self.has_more and self.cursor is None:
+            raise ValueError("Page(has_more=True) needs cursor=, which the client sends back for the next page")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     replay_events: int = 1_000  #: events kept of each topic with replay; above: the oldest are forgotten
     replay_bytes: int = 64 << 20  #: events kept of all topics; above: the log longest unused is forgotten
     replay_topics: int = 10_000  #: topics with replay; above: likewise
+    reloads_at_once: int = 64  #: topics whose value is loaded anew; above: they wait for their turn
     requests_in_flight: int = 32  #: unanswered ones of the server to one connection; above: OVERLOADED
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429

@@ -140,8 +140,9 @@ class RpcError(_CodedError):
     ``code`` is the server's, or one made by the client: ``TIMEOUT`` (no answer in time),
     ``DISCONNECTED`` (the connection was lost first; the call may have run), ``CONNECTION_CLOSED``
     (closed for good), ``QUEUE_FULL`` and ``STALE`` (made without a connection, and dropped by the
-    offline queue), ``INVALID_RESULT`` (a call's result that does not fit the declared type),
-    ``STREAM_ERROR`` (a stream's value that does not).
+    offline queue; ``QUEUE_FULL`` also when too many optimistic changes of a stream wait),
+    ``INVALID_RESULT`` (a call's result that does not fit the declared type), ``STREAM_ERROR`` (a
+    stream's value that does not).
     """
 
 

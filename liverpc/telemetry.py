@@ -158,6 +158,7 @@ class Counters:
     resume_misses: int = 0  #: ... the whole value, because what they missed was not known any more
     reloads: int = 0  #: values loaded anew for all subscribers of a topic
     reload_errors: int = 0  #: ... that could not be loaded
+    reloads_delayed: int = 0  #: ... that had to wait for others
     log_failures: int = 0  #: events of topics with replay that their log did not take
     bus_gaps: int = 0  #: times events of other processes may have been missed
     outbox_overflows: int = 0  #: connections closed because they did not read: too many bytes waited

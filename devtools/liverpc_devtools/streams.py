@@ -19,7 +19,7 @@ from liverpc_devtools.palette import Glyphs, Line, Piece
 from liverpc_devtools.payload import Payload, pretty, raw
 from liverpc_devtools.rows import Stream
 from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, size
+from liverpc_devtools.text import age, clean, clock, count, ordinal, size
 from liverpc_devtools.view import View, number, per_second
 
 __all__ = ["StreamsView"]
@@ -128,7 +128,6 @@ class StreamsView(View):
             return
         stats = stream.stats
         figures = {
-            "seq": stats.seq,
             "replay": stats.replay_depth,
             "reloads": stats.reloads,
             "held": stats.held,
@@ -136,6 +135,7 @@ class StreamsView(View):
             "missed": stats.volatile_drops,
         }
         left: list[Line] = [[(f" {title} ", "dim"), (f"{count(value)} ", "text")] for title, value in figures.items()]
+        left.insert(0, [(" seq ", "dim"), (f"{ordinal(stats.seq)} ", "text")])
         self._figures.show([*left, [(f" {clean(stats.error)}", "error")]], [])
 
     def action_open(self) -> None:
@@ -177,7 +177,15 @@ def _columns(model: Model) -> list[Column[Stream]]:
         _figure("coal", 6, "coalesced", optional=6),
         _figure("miss", 6, "volatile_drops", optional=7),
         _figure("held", 5, "held", optional=5),
-        _figure("seq", 8, "seq", optional=2),
+        Column(
+            "seq",
+            8,
+            lambda row: (ordinal(row.stats.seq), "text"),
+            attrgetter("stats.seq"),
+            right=True,
+            optional=2,
+            falling=True,
+        ),
         _figure("replay", 6, "replay_depth", optional=8),
         _figure("reload", 6, "reloads", optional=9),
         Column("error", 11, _error, lambda row: row.stats.error, most=24, falling=True),
@@ -198,8 +206,8 @@ def _event_columns(model: Model, glyphs: Glyphs) -> list[Column[PublishEvent]]:
         Column("event", 9, partial(_event, glyphs), most=20),
         Column(
             "seq",
-            7,
-            lambda event: ("" if event.seq is None else count(event.seq), "text"),
+            8,
+            lambda event: ("" if event.seq is None else ordinal(event.seq), "text"),
             right=True,
             optional=1,
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["age", "clean", "clock", "count", "duration", "ms", "rate", "size"]
+__all__ = ["age", "clean", "clock", "count", "duration", "ms", "ordinal", "rate", "size"]
 
 
 def clean(text: str) -> str:
@@ -25,6 +25,11 @@ def clean(text: str) -> str:
 def count(number: int) -> str:
     """``1,204``."""
     return f"{number:,}"
+
+
+def ordinal(number: int) -> str:
+    """Which event it was: ``1,204``; of the long numbers of topics with replay the last digits, ``…204,017``."""
+    return count(number) if number < 1_000_000 else f"…{number % 1_000_000 // 1000:03},{number % 1000:03}"
 
 
 def rate(per_second: float) -> str:

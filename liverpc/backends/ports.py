@@ -46,7 +46,7 @@ class Pos(msgspec.Struct, frozen=True, gc=False):
     """A position in the log of one topic."""
 
     epoch: str  #: changes when the log was lost or dropped; positions of different epochs cannot be compared
-    seq: int  #: counts from 1; 0 is the position before the first event
+    seq: int  #: of an event, or the one before the first
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -187,7 +187,7 @@ class EventLog(Protocol):
         not. In-process it has arrived when this returns.
 
         Args:
-            topic: Whose log. Its first event gets number 1.
+            topic: Whose log. Its numbers have no gap, and go on behind those of a log that was dropped.
             event: Name of the event.
             data: Encoded JSON.
             dedupe: When an event still held was appended under this id, its position is returned and

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from liverpc.client.aio import Client, ClientCounters, connect
     from liverpc.client.batch import Batch, Reply
     from liverpc.client.changes import create_optimistic
-    from liverpc.client.derived import Derived, combine, map_rows, when
+    from liverpc.client.derived import Derived, combine, map_rows
     from liverpc.client.failure import Failure, FailureClass
     from liverpc.client.handles import StreamHandle
     from liverpc.client.offline import OfflineQueue, QueuedCall
     from liverpc.client.readable import Readable
+    from liverpc.client.when import when
     from liverpc.config import ClientConfig
     from liverpc.errors import RpcError
 
@@ -65,7 +66,7 @@ _HOME = {
     "create_optimistic": "liverpc.client.changes",
     "map_rows": "liverpc.client.derived",
     "remote": "liverpc._types",
-    "when": "liverpc.client.derived",
+    "when": "liverpc.client.when",
 }
 
 

@@ -14,7 +14,7 @@ from liverpc.client.overlay import Change, Overlay
 if TYPE_CHECKING:
     from liverpc.client.aio import Client
 
-__all__ = ["LocalChanges", "create_optimistic"]
+__all__ = ["LocalChanges", "check_maker", "create_optimistic"]
 
 
 class LocalChanges(Generic[T]):
@@ -55,13 +55,18 @@ class LocalChanges(Generic[T]):
 
         Raises:
             RpcError: The call's, or ``QUEUE_FULL``: 1000 changes of this stream wait for the server.
-            TypeError: The change does not fit the stream.
+            TypeError: ``call`` cannot be awaited, or the change does not fit the stream.
             RuntimeError: The handle is not open.
             Exception: The function's or the call's own. Unless it is the call's, nothing was changed and the
                 call was not made.
         """
         try:
             overlay = self._overlay()
+            if not isinstance(call, Awaitable):
+                raise TypeError(
+                    "mutate() takes the call itself, not awaited: handle.mutate(client.call(...), optimistic=...); "
+                    f"it was given a {type(call).__name__}"
+                )
             entry = overlay.begin(optimistic)
         except BaseException:
             if isinstance(call, Coroutine):
@@ -117,6 +122,9 @@ class LocalChanges(Generic[T]):
         Lists with more than 200 rows are not remembered: a step back leads to the last value that was. A stream
         that is loaded anew forgets all steps.
 
+        A change that fails or is taken back is no step any more, and one that the server confirms with another row
+        remains one step: then :meth:`undo` takes it back as a whole.
+
         Args:
             limit: Steps back at most. Called again, only this changes.
 
@@ -130,8 +138,8 @@ class LocalChanges(Generic[T]):
         """Show the value before the last change. The server does not hear of it.
 
         Events and further changes apply to the value that is shown now, and after one of them there is nothing
-        to redo. The server's value comes back when the stream is loaded anew, and when a change fails that
-        waited for the server at the time of the step.
+        to redo. The server's value comes back when the stream is loaded anew, when the server reloads it, and when
+        a change fails that waited for the server at the time of the step.
 
         Returns:
             Whether there was such a value. Before :meth:`enable_history` there is none, and this enables it.
@@ -175,7 +183,16 @@ class LocalChanges(Generic[T]):
         """Remember values again, beginning with the current one. Harmless when not paused."""
         overlay = self._overlay()
         if overlay.history is not None:
-            overlay.history.resume(overlay.value)
+            overlay.history.resume(overlay.moment())
+
+
+def check_maker(change: object) -> None:
+    """TypeError when this does not make changes from the arguments of a call."""
+    if not callable(change):
+        raise TypeError(
+            "create_optimistic() takes a function that makes the change from the arguments of the call, such as "
+            f"lambda text: Created(Message(text)); it was given {change!r}"
+        )
 
 
 @overload
@@ -200,10 +217,14 @@ def create_optimistic(
         handle: The stream that shows the change.
         change: Makes the change from the arguments of the call.
 
+    Raises:
+        TypeError: ``fn`` cannot be called, or ``change`` is no function.
+
     Calling the result raises what :meth:`LocalChanges.mutate` does, and TypeError, before anything else happens,
     when the arguments do not fit ``fn``.
     """
     check_target(fn, Rpc, "create_optimistic()")
+    check_maker(change)
 
     async def send(*args: P.args, **kwargs: P.kwargs) -> R:
         fn.bind(args, kwargs)

@@ -16,6 +16,7 @@ from liverpc.client.listeners import Listeners
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions
 from liverpc.client.push import PushHandlers
+from liverpc.client.sleep import SleepWatch
 from liverpc.client.socket import (
     BulkSocket,
     Connector,
@@ -25,6 +26,7 @@ from liverpc.client.socket import (
     SocketClosed,
 )
 from liverpc.client.subscription import Subscription
+from liverpc.client.waiting import Waiters, next_change
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.close import CloseCode, of_status
@@ -34,8 +36,6 @@ __all__ = ["Connection"]
 log = logging.getLogger("liverpc.client")
 
 _CLOSE_SECONDS = 5.0  # for saying goodbye to a server that may not listen any more
-_LOOK_SECONDS = 10.0  # between two looks at the wall clock
-_JUMP_SECONDS = 30.0  # by which it must have gone ahead to show that the device slept
 
 
 class Connection:
@@ -73,21 +73,19 @@ class Connection:
         self._connector = connector
         self._config = config
         self._silence = silence
-        self._wall = wall
+        self._sleep = SleepWatch(wall, self._slept)
         self.core = ClientCore(config, offline=offline, monotonic=self._loop.time, wall=wall or time.time, rng=rng)
         self.pushes = PushHandlers(self.core, self._settle)
         self.on_status: Listeners[Status] = Listeners()
         self.on_health: Listeners[Health] = Listeners()
         self._told: Status = self.core.status
         self._told_health: Health = self.core.inbox.health
-        self._quiet: set[asyncio.Future[None]] = set()  # who wait for quiescence
+        self._settled = Waiters()  # for quiescence
         self._wake = asyncio.Event()  # for the writer
         self._awake = asyncio.Event()  # set when the device has slept
         self._reading: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turn: asyncio.Handle | None = None
-        self._look: asyncio.TimerHandle | None = None
-        self._looked = 0.0
         self._task: asyncio.Task[None] | None = None
         self._leaving = False
 
@@ -144,12 +142,7 @@ class Connection:
     async def wait_quiescent(self) -> None:
         """Return when no stream is loading or reconnecting; at once if that is so already."""
         while not self.core.quiescent:
-            waiter = self._loop.create_future()
-            self._quiet.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._quiet.discard(waiter)
+            await next_change([self._settled])
 
     def on_transition(self, callback: Callable[[], object], *, back: bool) -> Callable[[], None]:
         """Call back whenever the connection is back, or whenever it has ended. Returns what ends that."""
@@ -231,6 +224,8 @@ class Connection:
     async def load_more(self, subscription: Subscription, args: list[Any]) -> bool:
         """The next page; goes on without the caller when cancelled. Returns whether there are further ones."""
         self.check_open()
+        if self.core.status == "closed":
+            raise self.core.closed_error()
         answered: asyncio.Future[bool | RpcError] = self._loop.create_future()
 
         def on_done(outcome: bool | RpcError) -> None:
@@ -238,6 +233,7 @@ class Connection:
                 answered.set_result(outcome)
 
         if not self.core.streams.load_more(subscription, args, on_done):
+            await asyncio.sleep(0)  # `while handle.has_more:` must not keep the loop from bringing the page
             return False
         self._settle()
         outcome = await answered
@@ -257,10 +253,8 @@ class Connection:
         if self.core.has_outgoing:
             self._wake.set()
         self._set_timer()
-        if self._quiet and self.core.quiescent:
-            for waiter in self._quiet:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._settled and self.core.quiescent:
+            self._settled.wake()
         if self.core.inbox.health != self._told_health:
             self._told_health = self.core.inbox.health
             self.on_health.tell(self._told_health)
@@ -288,25 +282,16 @@ class Connection:
         self.core.end_turn()
         self._settle()
 
-    def _watch_sleep(self) -> None:
-        """While a device sleeps the wall clock goes on and nothing else does."""
-        assert self._wall is not None
-        now = self._wall()
-        slept = now - self._looked > _LOOK_SECONDS + _JUMP_SECONDS
-        self._looked = now
-        self._look = self._loop.call_later(_LOOK_SECONDS, self._watch_sleep)
-        if slept:
-            self._awake.set()
-            if self._reading is not None:
-                self._reading.reschedule(self._loop.time())
+    def _slept(self) -> None:
+        self._awake.set()
+        if self._reading is not None:
+            self._reading.reschedule(self._loop.time())
 
     # -- the task
 
     async def _run(self) -> None:
         try:
-            if self._wall is not None:
-                self._looked = self._wall()
-                self._look = self._loop.call_later(_LOOK_SECONDS, self._watch_sleep)
+            self._sleep.start()
             while True:
                 self._awake.clear()
                 socket = await self._dial()
@@ -318,8 +303,7 @@ class Connection:
         finally:
             self.core.close()  # unless it is closed already, and says why
             self._settle()
-            if self._look is not None:
-                self._look.cancel()
+            self._sleep.stop()
             await self.pushes.close()
 
     async def _wait(self, seconds: float) -> None:

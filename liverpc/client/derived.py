@@ -1,20 +1,22 @@
-"""Values made of streams: several combined into one, the rows of one mapped, one that is used only at times."""
+"""Values made of streams: several combined into one, the rows of one mapped; see ``when``, too."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, Union, overload
 
-from liverpc.client.readable import NOTHING, Readable, next_change
+from liverpc._types import Reachable
+from liverpc.client.readable import NOTHING, Readable
 from liverpc.client.subscription import StreamStatus
-from liverpc.errors import ErrorCode, RpcError
+from liverpc.client.waiting import Waiters, next_change
+from liverpc.errors import RpcError
 
-__all__ = ["Derived", "Source", "combine", "map_rows", "when"]
+__all__ = ["Derived", "Source", "check_sources", "combine", "make", "map_rows", "use"]
 
 log = logging.getLogger("liverpc.client")
 
@@ -46,7 +48,7 @@ class Derived(Readable[T_co]):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         self._uses = 0
         self._entering = asyncio.Lock()
         self._stack: AsyncExitStack | None = None  # what ends with the last use
@@ -85,8 +87,9 @@ class Derived(Readable[T_co]):
         self._uses -= 1
         if not self._uses and self._stack is not None:
             stack, self._stack = self._stack, None
-            self._wake()
-            await stack.aclose()
+            self._waiters.wake()
+            async with self._entering:  # free, or the count were higher; who comes now waits until all has ended
+                await stack.aclose()
 
     # -- state
 
@@ -142,9 +145,9 @@ class Derived(Readable[T_co]):
     # -- changes
 
     async def _change(self) -> None:
-        await next_change(list(self._watched()))
+        await next_change(self._watched())
 
-    def _watched(self) -> Iterator[set[asyncio.Future[None]]]:
+    def _watched(self) -> Iterator[Waiters]:
         yield self._waiters
         for source in self._sources():
             if isinstance(source, Derived):
@@ -188,7 +191,7 @@ class _Computed(Derived[R]):
         self._used: Sequence[Readable[Any]] = ()
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        self._used = [await _use(source, stack) for source in self._given]
+        self._used = [await use(source, stack) for source in self._given]
 
     def _sources(self) -> Sequence[Readable[Any]]:
         return self._used
@@ -202,146 +205,43 @@ class _Computed(Derived[R]):
         return self._fn(*(source.value for source in self._used))
 
 
-async def _use(source: Source[Any], stack: AsyncExitStack) -> Readable[Any]:
+def check_sources(*sources: object) -> None:
+    """TypeError when one of these cannot be a source."""
+    for source in sources:
+        # A declaration can be called, too, but that loads the value.
+        if isinstance(source, Reachable) or not (_is_readable(source) or callable(source)):
+            raise _no_source(source)
+
+
+def _is_readable(value: object) -> bool:
+    return Readable in type(value).__mro__  # isinstance() of a protocol asks for every property, also for the value
+
+
+def _no_source(value: object) -> TypeError:
+    return TypeError(
+        f"sources are open streams or functions that make one: lambda: client.stream(...); this is none: {value!r}"
+    )
+
+
+def make(source: Callable[[], Readable[T]]) -> Readable[T]:
+    """What a function that is a source makes; TypeError when that cannot be used."""
+    made = source()
+    if not _is_readable(made):
+        if isinstance(made, Coroutine):
+            made.close()
+        raise _no_source(made)
+    return made
+
+
+async def use(source: Source[Any], stack: AsyncExitStack) -> Readable[Any]:
+    """Use a source until the stack ends."""
     if callable(source):
-        source = source()
+        source = make(source)
     elif not isinstance(source, Derived):
         if not source._opened:
             raise RuntimeError(f"the handle of {source._path} is not open: enter it before, or give a function instead")
         return source  # its owner closes it
     return await stack.enter_async_context(source)
-
-
-class _When(Derived[T | None]):
-    def __init__(self, condition: bool | Readable[Any] | Callable[[], object], make: Callable[[], Readable[T]]) -> None:
-        super().__init__("when()")
-        self._given = condition
-        self._open = make
-        self._condition: Readable[Any] | None = None
-        self._holder: asyncio.Task[None] | None = None  # while it is on
-        self._inner: Readable[T] | None = None  # while it is open
-        self._failure: Exception | None = None  # for which it is not
-        self._switches = 0
-
-    async def _start(self, stack: AsyncExitStack) -> None:
-        given = self._given
-        self._condition = None
-        if isinstance(given, bool):
-            on = given
-        elif callable(given):
-            on = bool(given())
-        else:
-            self._condition = await _use(given, stack)
-            on = bool(self._condition.get())
-        stack.push_async_callback(self._switch_off)
-        if on:
-            self._switch_on()
-            while self._inner is None and self._failure is None:
-                await next_change([self._waiters])
-            if self._failure is not None:
-                raise self._failure
-        if self._condition is not None:
-            follower = asyncio.create_task(self._follow(self._condition), name="liverpc when: condition")
-            stack.push_async_callback(_end, follower)
-
-    async def _follow(self, condition: Readable[Any]) -> None:
-        while True:
-            try:
-                on = bool(condition.get())
-            except Exception:
-                log.exception("the condition of when() failed, and counts as false")
-                on = False
-            if not on and self._holder is not None:
-                await self._switch_off()
-                continue  # it may have changed meanwhile
-            if on and self._holder is None:
-                self._switch_on()
-            await condition._change()
-
-    def _switch_on(self) -> None:
-        self._holder = asyncio.create_task(self._hold(), name="liverpc when: stream")
-        self._switched(None)
-
-    async def _switch_off(self) -> None:
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            await _end(holder)
-        self._failure = None
-        self._wake()
-
-    async def _hold(self) -> None:
-        try:
-            async with self._open() as inner:
-                self._switched(inner)
-                await asyncio.get_running_loop().create_future()  # cancelled
-        except Exception as error:
-            if self._stack is not None and not isinstance(error, RpcError):
-                log.exception("when() could not open its stream")
-            self._failure = error
-        finally:
-            self._switched(None)
-
-    def _switched(self, inner: Readable[T] | None) -> None:
-        self._inner = inner
-        self._switches += 1
-        self._wake()
-
-    @property
-    def status(self) -> StreamStatus:
-        """Of the stream; ``connected`` while it is off, for nothing is missing."""
-        if self._failure is not None:
-            return "error"
-        if self._inner is not None:
-            return self._inner.status
-        return "connected" if self._stack is not None and self._holder is None else "loading"
-
-    @property
-    def error(self) -> RpcError | None:
-        """Of the stream, also when it could not be opened."""
-        if self._failure is None or isinstance(self._failure, RpcError):
-            return self._failure or (self._inner.error if self._inner is not None else None)
-        return RpcError(ErrorCode.STREAM_ERROR, f"the stream of when() could not be opened: {self._failure!r}")
-
-    @property
-    def _ended(self) -> bool:
-        opening = self._holder is not None and self._inner is None
-        return self._stack is None or (bool(self._sources()) and not opening and super()._ended)
-
-    def _sources(self) -> Sequence[Readable[Any]]:
-        return [source for source in (self._condition, self._inner) if source is not None]
-
-    def _state(self) -> object:
-        # A value that has gone need not have another version.
-        inner = self._inner
-        return self._switches, inner and inner._version, inner is not None and inner.get(NOTHING) is NOTHING
-
-    def _make(self) -> T | None:
-        return None if self._inner is None else self._inner.get()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
-def when(
-    condition: bool | Readable[Any] | Callable[[], object], stream: Callable[[], Readable[T]], /
-) -> Derived[T | None]:
-    """A stream that is used only while a condition is true: ``when(panel_is_open, lambda: client.stream(messages))``.
-
-    The value is None while it is off, and until the first one comes. When the condition becomes true the
-    stream is opened; when it becomes false the stream is left. One that cannot be opened later on shows in
-    ``status`` and ``error``, until the condition becomes false.
-
-    Args:
-        condition: What is readable is followed: its value counts, none is false. A stream handle must be open.
-            A function is asked once, when the use begins.
-        stream: Makes the stream, each time anew.
-
-    Entering raises:
-        Exception: The condition is true, and the stream could not be opened.
-    """
-    return _When(condition, stream)
 
 
 def map_rows(source: Source[Sequence[T] | None], fn: Callable[[T], R], /) -> Derived[list[R]]:
@@ -352,7 +252,11 @@ def map_rows(source: Source[Sequence[T] | None], fn: Callable[[T], R], /) -> Der
     Args:
         source: Of the rows; see :data:`Source`.
         fn: Called for every row after each change.
+
+    Raises:
+        TypeError: The source is none.
     """
+    check_sources(source)
 
     def mapped(rows: Sequence[T] | None) -> list[R]:
         if isinstance(rows, (list, tuple)):
@@ -385,9 +289,10 @@ def combine(*arguments: Any) -> Derived[Any]:
         arguments: Two sources at least, see :data:`Source`, and the function.
 
     Raises:
-        TypeError: There are fewer, or the last is no function.
+        TypeError: There are fewer, one is no source, or the last is no function.
     """
     *sources, fn = arguments or (None,)
     if len(sources) < 2 or not callable(fn):
         raise TypeError(f"combine() takes two sources at least and then a function, not {arguments!r}")
+    check_sources(*sources)
     return _Computed("combine()", sources, fn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -14,6 +13,7 @@ from liverpc.client.derived import Derived, map_rows
 from liverpc.client.overlay import Overlay
 from liverpc.client.readable import Readable
 from liverpc.client.subscription import StreamStatus, Subscription
+from liverpc.client.waiting import Waiters
 from liverpc.errors import ErrorCode, RpcError
 
 __all__ = ["StreamHandle"]
@@ -26,8 +26,9 @@ class StreamHandle(LocalChanges[T], Readable[T]):
     """One use of a stream, kept up to date until it is closed; made by :meth:`Client.stream`.
 
     ``async with handle:`` opens it, which returns after the first answer, and closes it. It stays subscribed
-    through reconnects, keeping its value meanwhile. An error does not end it either: the next reconnect
-    tries again.
+    through reconnects, keeping its value meanwhile. An error does not end it either: the next connection tries
+    again, and after ``TIMEOUT``, ``DISCONNECTED``, ``OVERLOADED`` and ``INTERNAL_ERROR`` this one, too, after waits
+    that grow as those between attempts to connect.
 
     Handles of one client for the same stream, with the same arguments and type, share one request and one
     value. When the last of them closes, the value is kept for ``config.resume_grace``: a handle that is
@@ -58,7 +59,8 @@ class StreamHandle(LocalChanges[T], Readable[T]):
         )
         self._begun = False
         self._closed = False
-        self._waiters: set[asyncio.Future[None]] = set()
+        self.block = "async with"  # for error texts; the blocking client sets its own word
+        self._waiters = Waiters()
 
     # -- life
 
@@ -91,7 +93,7 @@ class StreamHandle(LocalChanges[T], Readable[T]):
         """Leave the stream. The last value stays readable, iterators end. Harmless when done already."""
         self._closed = True
         self._connection.unsubscribe(self._subscription)
-        self._wake()
+        self._waiters.wake()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -101,7 +103,7 @@ class StreamHandle(LocalChanges[T], Readable[T]):
     ) -> None:
         await self.aclose()
 
-    def subscribe_at(self, schema_version: int) -> StreamHandle[T]:
+    def subscribe_at(self, schema_version: int) -> Self:
         """Another handle of the stream, not opened yet, for rows as of this version of their schema.
 
         What a server does with a version that it does not know is up to it; handles that do not ask for one
@@ -121,6 +123,8 @@ class StreamHandle(LocalChanges[T], Readable[T]):
         Raises:
             LookupError: There is none yet.
         """
+        if not self._begun and not self._subscription.has_value:
+            raise LookupError(f"the handle of {self._path} has no value yet: open it with `{self.block}`")
         value: T = self._subscription.value
         return value
 
@@ -149,8 +153,8 @@ class StreamHandle(LocalChanges[T], Readable[T]):
 
     @property
     def has_more(self) -> bool:
-        """Whether the server has further pages; see :meth:`load_more`."""
-        return self._subscription.has_more
+        """Whether the server has further pages, see :meth:`load_more`; False when the handle is not open."""
+        return self._is_open and self._subscription.has_more
 
     def hydrate(self, value: T) -> None:
         """Show a value that you have already until the server's comes; before or after :meth:`open`.
@@ -165,7 +169,7 @@ class StreamHandle(LocalChanges[T], Readable[T]):
         self._subscription.hydrate(value)
 
     async def load_more(self, *extra_args: Any) -> bool:
-        """Add the next page: its new rows go behind those that are there, or before them with ``prepend``.
+        """Add the next page: its new rows go behind those that are there, with ``prepend``, too.
 
         ``max`` does not shorten what is loaded so. Does nothing when there is no further page or one is
         being loaded. A page that comes after the whole value was loaded anew is dropped. When the caller is
@@ -178,9 +182,12 @@ class StreamHandle(LocalChanges[T], Readable[T]):
             Whether there are further pages after this one; False also when nothing was done.
 
         Raises:
-            RpcError: The server refused, did not answer in time, or sent what does not fit; the value stays.
+            RpcError: The server refused, did not answer in time, or sent what does not fit; or the connection was
+                lost or closed. The value stays.
             TypeError: An argument has no JSON form.
+            RuntimeError: The handle is not open.
         """
+        self._check_open()
         return await self._connection.load_more(self._subscription, list(extra_args))
 
     def map(self: StreamHandle[list[Row]], fn: Callable[[Row], R]) -> Derived[list[R]]:
@@ -189,9 +196,16 @@ class StreamHandle(LocalChanges[T], Readable[T]):
 
     # -- inside
 
+    @property
+    def _is_open(self) -> bool:
+        return self._begun and not self._closed
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise RuntimeError(f"the handle of {self._path} is not open: use it in its `{self.block}` block")
+
     def _overlay(self) -> Overlay:
-        if not self._begun or self._closed:
-            raise RuntimeError(f"the handle of {self._path} is not open: use it in its `async with` block")
+        self._check_open()
         return self._subscription.store.own_changes()
 
     @property
@@ -207,4 +221,4 @@ class StreamHandle(LocalChanges[T], Readable[T]):
         return self._closed or self._connection.core.status == "closed"
 
     def _changed(self, _: Subscription) -> None:
-        self._wake()
+        self._waiters.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -27,7 +28,8 @@ class QueuedCall(msgspec.Struct, frozen=True, eq=False):
     age: float  #: seconds since it was made
 
 
-class OfflineQueue(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfflineQueue:
     """Lets calls and batches that are made without a connection wait for it: ``connect(url, offline=OfflineQueue())``.
 
     They are sent in order once there is a connection, behind the requests for streams. Their timeout runs from
@@ -40,6 +42,7 @@ class OfflineQueue(msgspec.Struct, frozen=True, kw_only=True):
 
     Raises:
         ConfigError: A member has a value it cannot have.
+        TypeError: There is no such member.
     """
 
     #: Calls that wait at most, those of a batch one by one; beyond, the oldest fails with ``QUEUE_FULL``.
@@ -54,10 +57,15 @@ class OfflineQueue(msgspec.Struct, frozen=True, kw_only=True):
     replay: Literal["sequential", "concurrent"] | Callable[[list[QueuedCall]], Sequence[QueuedCall]] = "sequential"
 
     def __post_init__(self) -> None:
-        if self.max_calls < 1:
+        calls: object = self.max_calls
+        age: object = self.max_age
+        asked: object = self.before_replay
+        if not isinstance(calls, int) or calls < 1:
             raise ConfigError(f"OfflineQueue: max_calls is a number above 0, not {self.max_calls!r}")
-        if self.max_age is not None and not self.max_age > 0:
+        if age is not None and not (isinstance(age, int | float) and age > 0):
             raise ConfigError(f"OfflineQueue: max_age is a number of seconds above 0, or None, not {self.max_age!r}")
+        if asked is not None and not callable(asked):
+            raise ConfigError(f"OfflineQueue: before_replay is a function or None, not {self.before_replay!r}")
         if not callable(self.replay) and self.replay not in ("sequential", "concurrent"):
             raise ConfigError(f"OfflineQueue: replay is 'sequential', 'concurrent' or a function, not {self.replay!r}")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from copy import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import UNSET, ValidationError
 
 from liverpc._types import Created, Deleted, Json, RowChange, Updated
-from liverpc.client.history import History
+from liverpc.client.history import History, Moment
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.merge import Fold
+from liverpc.merge import REFRESHED, Fold
 
 if TYPE_CHECKING:
     from liverpc.client.store import StreamCounters
@@ -49,7 +49,9 @@ class Overlay:
     Each event confirms one change, the oldest; that a row was removed confirms all changes of that row up to
     its removal, and nothing else confirms a removal.
 
-    A step of the history is another value to begin with instead of the server's. Events change both.
+    A step of the history is another value to begin with instead of the server's. Events change both. The history
+    follows what becomes of a change: one that is given up is in no step any more, and one that the server confirms
+    is in all of them what the server says.
 
     Args:
         base: Gives what the server has sent, None while that is nothing.
@@ -92,6 +94,9 @@ class Overlay:
             RpcError: ``QUEUE_FULL``: 1000 changes wait.
             Exception: Whatever the function raises. In all cases nothing has happened.
         """
+        if isinstance(change, type) and issubclass(change, Created | Updated | Deleted):
+            missing = "key" if issubclass(change, Deleted) else "row"
+            raise TypeError(f"{change.__name__}({missing}) is missing its {missing}")
         if not (isinstance(change, Created | Updated | Deleted) or callable(change)):
             raise TypeError(
                 f"a change is Created(row), Updated(row), Deleted(key) or a function, not {type(change).__name__}"
@@ -116,7 +121,9 @@ class Overlay:
             self._shown = shown
         self._entries[entry] = None
         if changed:
-            self._tell()
+            if self._history is not None:
+                self._history.record(self.moment())
+            self._changed()
         return entry
 
     def agreed(self, entry: Entry) -> None:
@@ -140,7 +147,8 @@ class Overlay:
         if entry.frozen or (kept and entry is first):
             return  # the same changes in the same order: nothing to be seen
         self._replay()
-        self._tell()
+        self._settle_in_history(entry, gone=not kept)
+        self._changed()
 
     def withdraw(self, entry: Entry) -> None:
         """Take the change back. Harmless when it was settled or confirmed.
@@ -155,15 +163,18 @@ class Overlay:
             self._forget_step()
         if self._base() is not None:
             self._replay()
-            self._tell()
+            self._settle_in_history(entry, gone=True)
+            self._changed()
 
     # -- changes of the server
 
     def rebase(self, event: str | None, data: Json) -> None:
         """The server's value has changed: by this event, by a ``PAGE``, or with None as a whole.
 
-        In the last case the history is empty, and a step of it is no longer shown.
+        In the last case the history is empty, and a step of it is no longer shown. After ``refreshed``, too,
+        the server's value is, but it is a step like others.
         """
+        confirmed = None
         if event is None:
             self._seen += 1
             self._forget_step()
@@ -174,22 +185,27 @@ class Overlay:
                 self._local.extend(data)
         else:
             self._seen += 1
-            self._confirm(event, data)
-            if self._local is not None:
+            confirmed = self._confirm(event, data)
+            if event == REFRESHED:
+                self._forget_step()
+            elif self._local is not None:
                 self._local.apply(event, data)
         self._replay()
         if self._history is None:
             return
         if event is None:
-            self._history.clear(self.value)
+            self._history.clear(self.moment())
+        elif confirmed is not None:
+            self._settle_in_history(confirmed, gone=False)
         else:
-            self._history.record(self.value)
+            self._history.record(self.moment())
 
-    def _confirm(self, event: str, data: Json) -> None:
+    def _confirm(self, event: str, data: Json) -> Entry | None:
+        """Drop the changes that the server has made. Returns the one that the event stands for, if any."""
         base = self._base()
         about = None if base is None else base.about(event, data)
         if about is None:
-            return
+            return None
         identity, removed = about
         for entry in tuple(self._entries):
             if entry.row is None or entry.row[0] != identity:
@@ -198,8 +214,10 @@ class Overlay:
             if removes and not removed:
                 continue
             del self._entries[entry]
-            if removes or not removed:
-                return
+            if removes == removed:
+                entry.event = event, data  # for the history
+                return entry
+        return None
 
     # -- history
 
@@ -217,7 +235,7 @@ class Overlay:
         if limit < 1:
             raise ValueError(f"a history keeps 1 step or more, not {limit}")
         if self._history is None:
-            self._history = History(limit, self.value)
+            self._history = History(limit, self.moment())
         else:
             self._history.limit(limit)
 
@@ -233,6 +251,41 @@ class Overlay:
             entry.frozen = True
         self._shown = None
         self._changed()
+
+    def moment(self) -> Moment:
+        """The present value, and what it is made of."""
+        waiting = tuple(entry for entry in self._entries if not entry.frozen)
+        inside = tuple(entry for entry in self._entries if entry.frozen)
+        start = self._local or self._base()
+        return Moment(self.value, None if start is None or not waiting else start.value, waiting, inside)
+
+    def _settle_in_history(self, entry: Entry, *, gone: bool) -> None:
+        """A change does not wait any more: it is gone from all steps, or in all what the server made of it."""
+        history = self._history
+        if history is None:
+            return
+        # What becomes of a change is a step only when the change was undone, or in the way of the step that is shown.
+        silent = history.made_with(entry) and not (gone and entry.frozen)
+
+        def anew(moment: Moment) -> Moment | None:
+            if gone and entry in moment.inside:
+                return None
+            if entry not in moment.changes:
+                return moment
+            changes = tuple(other for other in moment.changes if not (gone and other is entry))
+            return Moment(self._made(moment.start, changes), moment.start, changes, moment.inside)
+
+        history.revise(anew)
+        (history.replace if silent else history.record)(self.moment())
+
+    def _made(self, start: Any, changes: Iterable[Entry]) -> Any:
+        base = self._base()
+        assert base is not None  # or there were no steps
+        fold = base.fork()
+        fold.adopt(start)
+        for entry in changes:
+            self._try(entry, fold)
+        return fold.value
 
     def _forget_step(self) -> None:
         self._local = None
@@ -259,11 +312,6 @@ class Overlay:
             if not entry.warned:
                 entry.warned = True
                 log.warning("an optimistic change cannot be made over the new value; it is not shown", exc_info=True)
-
-    def _tell(self) -> None:
-        if self._history is not None:
-            self._history.record(self.value)
-        self._changed()
 
 
 def _make(entry: Entry, fold: Fold) -> bool:

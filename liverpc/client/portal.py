@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from liverpc.errors import ErrorCode, RpcError
 
@@ -43,16 +43,18 @@ class Portal:
             RuntimeError: It is called on the portal's own thread, which would wait for itself.
         """
         self._check_thread()
-        with self._lock:
-            if self._loop is None:
-                raise _stopped()
-            future: Future[V] = asyncio.run_coroutine_threadsafe(work(), self._loop)
-        try:
-            return future.result()
+        job = _Job(work)
+        try:  # from before it is handed in: an interruption may come while that is done
+            with self._lock:
+                if self._loop is None:
+                    raise _stopped()
+                self._loop.call_soon_threadsafe(job.start)
+            return job.done.result()
         except CancelledError:
             raise _stopped() from None
         finally:
-            future.cancel()  # nothing, unless the waiting was interrupted
+            if not job.done.done():
+                self._interrupt(job)
 
     def do(self, work: Callable[[], V]) -> V:
         """Call a function on the loop's thread; here, when that is over or this one."""
@@ -84,6 +86,11 @@ class Portal:
         self.workers.shutdown(wait=False, cancel_futures=True)
         self._thread.join()
 
+    def _interrupt(self, job: _Job[Any]) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(job.cancel)
+
     def _check_thread(self) -> None:
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback of a blocking client must not wait for that client: hand it to a thread")
@@ -93,6 +100,31 @@ class Portal:
             self._loop = runner.get_loop()
             self._ready.set()
             self._loop.run_forever()
+
+
+class _Job(Generic[V]):
+    """A coroutine that another thread waits for. Started and cancelled on the loop, in that order."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
+        self.done: Future[V] = Future()
+        self._work = work
+        self._task: asyncio.Task[V] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._task.add_done_callback(self._finished)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _finished(self, task: asyncio.Task[V]) -> None:
+        if task.cancelled():
+            self.done.cancel()
+        elif (error := task.exception()) is not None:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(task.result())
 
 
 def _stopped() -> RpcError:

@@ -14,12 +14,12 @@ EARLY_MAX = 1000  # events that wait for those before them; with one more all ar
 class Position:
     """The number of the last event that was applied, and the events that came before their turn.
 
-    Only with a number and an epoch are events counted. Servers that tell a number alone do not promise that
-    nothing is missing between two numbers.
+    Only with a number and an epoch are events counted. A number alone is forgotten: servers that tell no epoch do
+    not promise that nothing is missing between two numbers, nor that a number is not one of an earlier log.
 
     Attributes:
-        seq: The number; None: the server told none.
-        epoch: The log it belongs to; None: likewise.
+        seq: The number; None: the server told none that counts.
+        epoch: The log it belongs to; None exactly when there is no number.
     """
 
     __slots__ = ("_early", "epoch", "seq")
@@ -36,7 +36,7 @@ class Position:
 
     def is_turn_of(self, seq: int | None) -> bool:
         """Whether the event with this number is to be applied now; if so, it counts as applied."""
-        if seq is None or self.seq is None or self.epoch is None:
+        if seq is None or self.seq is None:
             return True
         if seq != self.seq + 1:
             return False
@@ -67,8 +67,15 @@ class Position:
             yield frame
 
     def move(self, seq: int | None, epoch: str | None) -> None:
-        """The value is as of this event; what was kept from before it, or from another log, is forgotten."""
-        if seq is None or epoch != self.epoch:
+        """The value is as of this event; without one, or its log, nothing counts.
+
+        What was kept from before it, or from another log, is forgotten.
+        """
+        if seq is None or epoch is None:
+            self.seq = self.epoch = None
+            self._early.clear()
+            return
+        if epoch != self.epoch:
             self._early.clear()
         elif self._early:
             self._early = {number: frame for number, frame in self._early.items() if number > seq}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import reprlib
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from liverpc.client.subscription import StreamStatus
+from liverpc.client.waiting import Waiters, next_change
 from liverpc.errors import ErrorCode, RpcError
 
-__all__ = ["NOTHING", "Readable", "next_change"]
+__all__ = ["NOTHING", "Readable"]
 
 T_co = TypeVar("T_co", covariant=True)
 D = TypeVar("D")
@@ -32,7 +33,7 @@ class Readable(Protocol[T_co]):
     """
 
     _path: str  # what error texts call it
-    _waiters: set[asyncio.Future[None]]  # done at the next change of value, status or error
+    _waiters: Waiters  # for a change of value, status or error
 
     # -- life
 
@@ -130,11 +131,6 @@ class Readable(Protocol[T_co]):
         """Return after the next change."""
         await next_change([self._waiters])
 
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
 
 class _Values(AsyncIterator[T_co]):
     def __init__(self, readable: Readable[T_co]) -> None:
@@ -149,15 +145,3 @@ class _Values(AsyncIterator[T_co]):
             await readable._change()
         self._seen = version
         return value
-
-
-async def next_change(waiters: Collection[set[asyncio.Future[None]]]) -> None:
-    """Return after the next change of any of those whose ``_waiters`` these are."""
-    waiter = asyncio.get_running_loop().create_future()
-    for each in waiters:
-        each.add(waiter)
-    try:
-        await waiter
-    finally:
-        for each in waiters:
-            each.discard(waiter)

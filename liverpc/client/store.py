@@ -16,7 +16,7 @@ from liverpc.client.listeners import guarded
 from liverpc.client.overlay import PAGE, Overlay
 from liverpc.client.position import Position
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.merge import Fold, make_fold
+from liverpc.merge import REFRESHED, Fold, make_fold
 from liverpc.wire.codec import UNREADABLE, canonical, decode_replayed
 from liverpc.wire.frames import EventFrame, Reply
 
@@ -53,10 +53,11 @@ class Store:
         status: As of :class:`Subscription`, like ``error``, ``topic``, ``version`` and ``answered``.
         base: The server's value, before any change of the client's own; None: it has sent none.
         overlay: The client's own changes; what it makes of ``base`` is shown.
-        has_more: Whether the server has further pages.
-        cursor: Where the next one begins; None: nobody knows.
+        has_more: Whether there is a further page that can be asked for.
+        cursor: Where it begins.
         generation: Counts how often the whole value was replaced.
         missing: Whether it has to be requested again: events are missing, or all is to be fetched anew.
+        gated: Whether the server has nothing to stream at present.
         position: In the topic's log.
     """
 
@@ -87,6 +88,7 @@ class Store:
         self.cursor: Json = None
         self.generation = 0
         self.missing = False
+        self.gated = False
         self.position = Position()
         self._result_type = result_type
         self._on_event = on_event
@@ -95,6 +97,7 @@ class Store:
         self._known_version: Json = None  # of the rows, by the server's count
         self._known_schema: int | None = None
         self._misfit: RpcError | None = None
+        self._paged = False  # the loader returns pages
 
     @property
     def has_value(self) -> bool:
@@ -180,7 +183,7 @@ class Store:
 
     def load(self, reply: Reply) -> None:
         """Take the answer to a request."""
-        self.topic = reply.topic
+        self.topic, self.gated = reply.topic, reply.gated
         self.missing = False
         if self._on_event is None:
             try:
@@ -221,7 +224,7 @@ class Store:
         if not reply.gated and reply.data is not UNSET and read_json(reply.data) is not None:
             raise TypeError("the answer names no topic; is this a call rather than a stream?")
         self.forget()
-        self.has_more, self.cursor = False, None
+        self._turn_page(None, None)
         if self.has_value:
             self.base, self._options, self._hydrated = None, None, UNSET
             self._rebased(None, None)
@@ -252,10 +255,12 @@ class Store:
         data = Raw(b"[]") if reply.data is UNSET else reply.data
         if reply.replay:
             events = decode_replayed(data)
-            for event in events or ():
+            if events is None or (self._paged and any(event.event == REFRESHED for event in events)):
+                return False  # of a page that was loaded anew, a log does not say where the next one begins
+            for event in events:
                 if event.seq is None or self.position.seq is None or event.seq > self.position.seq:
                     self._apply(base, event.event, read_json(event.data))
-            return events is not None
+            return True
         rows = read_json(data)
         if not isinstance(rows, list):
             return False
@@ -269,6 +274,7 @@ class Store:
         if whole:
             position.move(reply.seq, reply.epoch)
             self._known_version = reply.version
+            self._paged = reply.has_more is not None
         else:
             position.move(
                 position.seq if reply.seq is None else reply.seq,
@@ -277,7 +283,7 @@ class Store:
             if reply.version is not None:
                 self._known_version = reply.version
         if whole or reply.has_more is not None:
-            self.has_more, self.cursor = bool(reply.has_more), reply.cursor
+            self._turn_page(reply.has_more, reply.cursor)
         if reply.schema_version is not None:
             self._known_schema = reply.schema_version
 
@@ -292,10 +298,13 @@ class Store:
             changed = self.base is not None and self.base.extend(data)
         except Exception as error:
             raise RpcError(ErrorCode.STREAM_ERROR, f"{self.path}: the next page: {error}") from error
-        self.has_more, self.cursor = bool(reply.has_more), reply.cursor
+        self._turn_page(reply.has_more, reply.cursor)
         if changed:
             self._rebased(PAGE, data)
         self.changed()
+
+    def _turn_page(self, has_more: bool | None, cursor: Json) -> None:
+        self.has_more, self.cursor = bool(has_more) and cursor is not None, cursor
 
     # -- events
 
@@ -324,9 +333,7 @@ class Store:
             self.forget()
             self.missing = True
         elif self.position.is_turn_of(frame.seq):
-            self._apply(base, frame.event, data)
-            if frame.has_more is not None:
-                self.has_more, self.cursor = frame.has_more, frame.cursor
+            self._take(base, frame, data)
             self._apply_due(base)
         else:
             self.counters.overflowed += self.position.hold(frame)
@@ -334,7 +341,13 @@ class Store:
 
     def _apply_due(self, base: Fold) -> None:
         for frame in self.position.due():
-            self._apply(base, frame.event, read_json(frame.data))
+            self._take(base, frame, read_json(frame.data))
+
+    def _take(self, base: Fold, frame: EventFrame, data: Json) -> None:
+        self._apply(base, frame.event, data)
+        if frame.event == REFRESHED and self._misfit is None:
+            self._paged = frame.has_more is not None
+            self._turn_page(frame.has_more, frame.cursor)
 
     def _apply(self, base: Fold, event: str, data: Json) -> None:
         try:
@@ -342,7 +355,7 @@ class Store:
         except Exception as error:
             self._misfits(event, error)
             return
-        if event == "refreshed":
+        if event == REFRESHED:
             self.generation += 1
         if changed:
             self._rebased(event, data)

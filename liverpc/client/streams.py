@@ -26,9 +26,12 @@ KEPT_MAX = 1000  # values kept for those who come back; with one more the oldest
 
 OnPage = Callable[[bool | RpcError], object]
 
+# What may be otherwise the next time. Everything else is the server's decision, which stands for this connection.
+_TRANSIENT = frozenset((ErrorCode.TIMEOUT, ErrorCode.DISCONNECTED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL_ERROR))
+
 
 class _Retry(msgspec.Struct):
-    """When to ask again for what is missing."""
+    """When to ask again for what was not answered, or is missing still."""
 
     backoff: Backoff
     due: float
@@ -49,7 +52,7 @@ class Streams:
         start: Sends a request, now or when there is a connection.
         say: Sends a frame.
         now: The clock of the deadlines.
-        backoff: Makes what tells how long to wait before a failed resync is repeated.
+        backoff: Makes what tells how long to wait before a failed request is repeated.
         grace: Seconds a store is kept; 0: not at all.
     """
 
@@ -80,6 +83,7 @@ class Streams:
         self._retries: dict[Store, _Retry] = {}
         self._topics: dict[str, dict[Store, None]] = {}  # answered on this connection
         self._unheld: dict[str, None] = {}  # topics to leave, in order
+        self._connected = False
 
     @property
     def quiescent(self) -> bool:
@@ -182,16 +186,20 @@ class Streams:
             else:
                 self._ask(store)
         elif outcome is not None:
-            if resync:
-                self._ask_later(store)
+            if outcome.code in _TRANSIENT:
+                self._ask_later(store, outcome.retry_after or 0.0)
+            else:
+                # Whoever is refused what is missing listens no longer: each further event would ask again.
+                self._retries.pop(store, None)
+                self._attach(store, None)
             store.fail(outcome)
         self._say_goodbyes()
 
-    def _ask_later(self, store: Store) -> None:
-        if store not in self._stores:
+    def _ask_later(self, store: Store, at_least: float = 0.0) -> None:
+        if store not in self._stores or not self._connected:  # the next connection asks for all of them
             return
         retry = self._retries.get(store) or _Retry(self._backoff(), 0.0)
-        retry.due = self._now() + retry.backoff.delay(Advice.RETRY)
+        retry.due = self._now() + max(retry.backoff.delay(Advice.RETRY), at_least)
         self._retries[store] = retry
 
     def load_more(self, subscription: Subscription, args: list[Any], on_done: OnPage) -> bool:
@@ -206,7 +214,7 @@ class Streams:
             Whether it was requested: there is one, and it is not requested already.
         """
         store = subscription.store
-        if not store.has_more or store.cursor is None or store in self._pages or store not in self._stores:
+        if not store.has_more or store in self._pages or store not in self._stores:
             return False
         done = partial(self._paged, store, store.generation, on_done)
         call = self._calls.new(
@@ -241,7 +249,7 @@ class Streams:
         return None if due == math.inf else due
 
     def expire(self) -> None:
-        """Ask again for what is missing, and forget what was kept long enough."""
+        """Ask again for what has failed or is missing, and forget what was kept long enough."""
         now = self._now()
         while self._kept and next(iter(self._kept.values())) <= now:
             self._forget(next(iter(self._kept)))
@@ -254,12 +262,14 @@ class Streams:
     def reopen(self) -> list[Call]:
         """Ask again for every stream that is not asked for. Returns all unanswered requests."""
         self.end_turn()
+        self._connected = True
         for store in self._stores:
             self._ask(store)
         return [*(self._requests[store] for store in self._stores), *self._pages.values()]
 
     def forget_connection(self) -> None:
         """The connection is gone, and with it what the server knew of our topics."""
+        self._connected = False
         self._topics.clear()
         self._unheld.clear()
         self._retries.clear()

@@ -47,6 +47,7 @@ class Subscription:
         self._on_change = on_change
         self._value: Any = None
         self._value_version = 0
+        self._earlier = 0  # versions, of a value that was shown before it shared a store
         self._error: RpcError | None = None
         self._error_of: RpcError | None = None
 
@@ -80,7 +81,7 @@ class Subscription:
     @property
     def version(self) -> int:
         """Counts the values; 0 means there was none yet."""
-        return self.store.version
+        return self._earlier + self.store.version
 
     @property
     def answered(self) -> bool:
@@ -109,7 +110,8 @@ class Subscription:
         """
         store = self.store
         if not store.has_value:
-            raise LookupError(f"{store.path} has no value yet; its status is {store.status!r}")
+            why = "its gate is shut at present" if store.gated else f"its status is {store.status!r}"
+            raise LookupError(f"{store.path} has no value yet; {why}")
         if self._value_version != store.version:
             value = store.value
             self._value = value.copy() if type(value) in (list, dict) else value
@@ -130,6 +132,7 @@ class Subscription:
         """Show another's store from now on."""
         if self.store.has_value and not store.has_value:
             store.hydrate(self.store.value)
+        self._earlier = self.store.version
         self.store = store
         self._value_version = 0
 

@@ -269,6 +269,7 @@ class StreamHandle(BlockingChanges[T]):
     def __init__(self, portal: Portal, inner: handles.StreamHandle[T]) -> None:
         self._portal = portal
         self._inner = inner
+        inner.block = "with"
 
     def open(self) -> Self:
         """Subscribe and wait for the first answer; raises what the asyncio client's handle does."""
@@ -313,7 +314,7 @@ class StreamHandle(BlockingChanges[T]):
     @property
     def error(self) -> RpcError | None:
         """Why the status is ``error``; else None."""
-        return self._inner.error
+        return self._portal.do(lambda: self._inner.error)
 
     @property
     def has_more(self) -> bool:

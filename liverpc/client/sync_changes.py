@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 from liverpc._types import P, R, Row, RowChange, Rpc, T
+from liverpc.client.changes import check_maker
 from liverpc.client.handles import StreamHandle
 from liverpc.client.options import check_target
-from liverpc.client.overlay import Change
+from liverpc.client.overlay import Change, Entry
 from liverpc.client.portal import Portal
 
 if TYPE_CHECKING:
@@ -37,16 +38,22 @@ class BlockingChanges(Generic[T]):
         and what is raised, is as of the asyncio client's handle. Here the call is a function, called on this
         thread.
         """
+        if not callable(call):
+            raise TypeError(
+                "mutate() takes a function that makes the call: handle.mutate(lambda: client.call(...), "
+                f"optimistic=...); it was given a {type(call).__name__}"
+            )
         portal = self._portal
         overlay = portal.do(self._inner._overlay)
-        entry = portal.do(lambda: overlay.begin(optimistic))
+        entries: list[Entry] = []  # an interrupted wait does not tell whether the change was made
+        settle = overlay.withdraw
         try:
+            portal.do(lambda: entries.append(overlay.begin(optimistic)))
             result = call()
-        except BaseException:
-            portal.do(lambda: overlay.withdraw(entry))
-            raise
-        portal.do(lambda: overlay.agreed(entry))
-        return result
+            settle = overlay.agreed
+            return result
+        finally:
+            portal.do(lambda: [settle(entry) for entry in entries])
 
     @overload
     def optimistic(self: BlockingChanges[list[Row]], change: RowChange[Row]) -> Callable[[], None]: ...
@@ -78,6 +85,7 @@ class BlockingChanges(Generic[T]):
         arguments do not fit ``fn``.
         """
         check_target(fn, Rpc, "create_optimistic()")
+        check_maker(change)
 
         def send(*args: P.args, **kwargs: P.kwargs) -> R:
             fn.bind(args, kwargs)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 
 import msgspec
 
-from liverpc._types import Topic, User
+from liverpc._types import PartialEvent, Topic, User
 from liverpc.declare.replies import BatchSlot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
@@ -82,6 +82,8 @@ class Context(msgspec.Struct, Generic[User], eq=False):
             self._state = {}
         return self._state
 
+    @overload
+    def publish(self, topic: Topic[Any], event: PartialEvent, data: object, /) -> None: ...
     @overload
     def publish(self, topic: Topic[D], event: str, data: D, /) -> None: ...
     @overload

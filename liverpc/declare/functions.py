@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import re
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import date
-from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, get_args, get_origin, overload
-from uuid import UUID
+
+import msgspec
 
 from liverpc._types import P, Page, R, Row, Rpc, Stream, T, Topic, User
 from liverpc.declare.access import access
 from liverpc.declare.context import Context
 from liverpc.declare.options import StreamOptions
+from liverpc.declare.topics import TopicPattern, placeholders, topic_part
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.signature import Signature, where
 from liverpc.wire.names import is_path, topic_fault
@@ -72,6 +72,7 @@ class Declaration(Generic[P, X, User]):
         self.signature = Signature(handler, declaring_locals(handler))
         self.explicit_path = path
         self.access: Callable[..., Any] | None = None
+        self._found: tuple[object, str] | None = None  # whose path, and which
         self.is_async = inspect.iscoroutinefunction(handler)
         self.__doc__ = handler.__doc__
         self.__name__ = handler.__name__
@@ -97,7 +98,7 @@ class Declaration(Generic[P, X, User]):
         if isinstance(declaration, _Streaming):  # they are asked before anything is loaded, whoever declared it
             own = declaration.options.access
             both = predicate if own is None else access.all(own, predicate)
-            declaration.options = replace(declaration.options, access=both)
+            declaration.options = dataclasses.replace(declaration.options, access=both)
         return declaration
 
     @property
@@ -109,6 +110,28 @@ class Declaration(Generic[P, X, User]):
     def result_type(self) -> Any:
         """What the handler is annotated to return."""
         return self.signature.result
+
+    def path_by_variable(self, kind: str) -> str:
+        """The path of what has no function to take a name from: that of the variable it is assigned to.
+
+        Args:
+            kind: What it is, for people.
+
+        Raises:
+            DeclarationError: The module in which it was made has no such variable.
+        """
+        if self._found is None or self._found[0] is not self:  # searched once; a copy is another variable
+            module = sys.modules.get(self.__module__)
+            for name, value in vars(module).items() if module else ():
+                if value is self:
+                    self._found = self, f"{first_part(self.__module__)}/{name}"
+                    break
+            else:
+                raise DeclarationError(
+                    f"{kind} made in {self.__module__} is no variable of that module, so it has no name to be reached "
+                    "by; assign it to one or pass path="
+                )
+        return self._found[1]
 
     def resolve(self) -> None:
         """Look at the annotations, now that all names in them exist.
@@ -160,9 +183,12 @@ class TopicSource:
     """
 
     def __init__(self, topic: Any, signature: Signature) -> None:
+        if isinstance(topic, TopicPattern):
+            topic = topic.pattern
         self._topic = topic
         self._signature = signature
-        self._names: list[str] = []  # of the template's parameters
+        self._names: tuple[str, ...] = ()  # of the template's parameters
+        self.text = topic if isinstance(topic, str) else repr(topic)  # for people
         self.static: str | None = None
         place = where(signature.fn)
         if callable(topic):
@@ -173,20 +199,14 @@ class TopicSource:
             raise DeclarationError(
                 f"{place}: a topic is a string or a function of ctx and the arguments, not {topic!r}"
             )
-        try:
-            parts = list(string.Formatter().parse(topic))
-        except ValueError as error:
-            raise DeclarationError(f"{place}: the topic {topic!r} is no valid template: {error}") from None
-        names = self._names = [name for _, name, _, _ in parts if name is not None]
-        if any(spec or conversion for _, _, spec, conversion in parts):
-            raise DeclarationError(f"{place}: the topic {topic!r} may only contain plain {{name}} parts")
-        for name in names:
+        self._names = placeholders(topic, f"{place}: the topic")
+        for name in self._names:
             if name not in signature.names:
                 known = ", ".join(signature.names) or "none"
                 raise DeclarationError(
                     f"{place}: the topic {topic!r} names {name!r}, which is no parameter (parameters: {known})"
                 )
-        if not names:
+        if not self._names:
             self.static = topic.format()
             if (fault := topic_fault(self.static)) is not None:
                 raise DeclarationError(f"{place}: the topic {topic!r} {fault}")
@@ -213,15 +233,13 @@ class TopicSource:
                 raise LiveError(ErrorCode.INVALID_REQUEST, "the stream's topic function gave no string")
             return name
         values = self._signature.named(arguments)
-        return str(self._topic.format(**{name: _topic_part(name, values[name]) for name in self._names}))
-
-
-def _topic_part(name: str, value: Any) -> str:
-    if isinstance(value, Enum):
-        value = value.value
-    if not isinstance(value, str | int | float | date | UUID):
-        raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
-    return str(value)
+        parts: dict[str, str] = {}
+        for name in self._names:
+            part = topic_part(values[name])
+            if part is None:
+                raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
+            parts[name] = part
+        return str(self._topic.format(**parts))
 
 
 # -- streams ----------------------------------------------------------------------------------------------
@@ -271,11 +289,23 @@ class StreamFunction(Declaration[P, X, User], _Streaming[P, T], Generic[P, X, T,
         return rows[get_args(result)[0]]
 
     def resolve(self) -> None:
-        """As for functions; pages are lists of rows."""
+        """As for functions; and rows have the field that tells them apart."""
         super().resolve()
         result = self.signature.result
+        known = _fields(next(iter(get_args(self.result_type)), None))
+        if self.options.merge == "crud" and known and self.options.transform is None and self.options.key not in known:
+            raise DeclarationError(
+                f"{where(self.handler)}: key={self.options.key!r} is no field of its rows; they have {', '.join(known)}"
+            )
         if self.options.merge == "set" and (result is Page or get_origin(result) is Page):
             raise DeclarationError(f"{where(self.handler)}: it returns a Page, but merge='set' has one value, no rows")
+
+
+def _fields(row: Any) -> list[str]:
+    """The names by which a row's fields travel; none where that is unknown."""
+    if isinstance(row, type) and issubclass(row, msgspec.Struct):
+        return [field.encode_name for field in msgspec.structs.fields(row)]
+    return [field.name for field in dataclasses.fields(row)] if dataclasses.is_dataclass(row) else []
 
 
 class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
@@ -295,29 +325,13 @@ class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
         self.options = options
         self.topics = TopicSource(topic, self.signature)
         self.item = item
-        self.bound_path: str | None = None
 
     @property
     def path(self) -> str:
         """As for functions; a channel with a fixed topic is named by the variable it is assigned to."""
         if self.explicit_path is None and self.topics.static is not None:
-            return self._path_by_name()
+            return self.path_by_variable(f"the channel {self.topics.static!r}")
         return super().path
-
-    def _path_by_name(self) -> str:
-        # There is no function to take a name from, so look where the module keeps it; once.
-        if self.bound_path is None:
-            module = sys.modules.get(self.__module__)
-            for name, value in vars(module).items() if module else ():
-                if value is self:
-                    self.bound_path = f"{first_part(self.__module__)}/{name}"
-                    break
-            else:
-                raise DeclarationError(
-                    f"the channel {self.topics.static!r} made in {self.__module__} is no variable of that module, so "
-                    "it has no name to be reached by; assign it to one or pass path="
-                )
-        return self.bound_path
 
     @property
     def result_type(self) -> Any:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import Any, cast
 
 import msgspec
 
+from liverpc.declare.context import Context
+from liverpc.declare.guards import Guard
 from liverpc.errors import ConfigError, LiveError
 from liverpc.hub.connection import identify
 from liverpc.hub.tasks import Background
+from liverpc.wire.codec import decode_args
 from liverpc.wire.names import topic_fault
 
 __all__ = ["Hooks", "UserIds"]
@@ -44,6 +48,20 @@ class Hooks(msgspec.Struct):
         for option, hook in msgspec.structs.asdict(self).items():
             if hook is not None and not callable(hook):
                 raise ConfigError(f"LiveServer({option}=) takes a function, not {hook!r}")
+
+    async def before(self, guard: Guard | None, ctx: Context[Any], raw_args: msgspec.Raw) -> None:
+        """What comes before anybody looks at a call's arguments: its guard, then ``before_execute``.
+
+        Raises:
+            LiveError: One of them refused.
+            Exception: One of them failed.
+        """
+        if guard is not None and (waiting := guard.check(ctx)) is not None:
+            await waiting
+        if self.before_execute is not None:
+            verdict = self.before_execute(ctx, ctx.path, decode_args(raw_args))
+            if isawaitable(verdict):
+                await verdict
 
     def report(self, background: Background, path: str, error: BaseException, ctx: Any) -> None:
         """Tell ``on_error`` of an exception that nobody expected, which a ``LiveError`` is not.

@@ -130,6 +130,10 @@ class StreamOptions:
                 raise DeclarationError(
                     f"{place}: invalidate_on={pattern!r} must be a topic; * stands for any part of it"
                 )
+            if "{" in pattern:
+                raise DeclarationError(
+                    f"{place}: invalidate_on={pattern!r}: arguments are not filled in here; * stands for any part of it"
+                )
 
     def _check_versions(self, place: str) -> None:
         delta: Any = self.delta

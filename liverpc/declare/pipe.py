@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overl
 
 from liverpc._types import P, Page, Row, User
 from liverpc.declare.context import Context
-from liverpc.declare.functions import StreamFunction, first_part
+from liverpc.declare.functions import StreamFunction
 from liverpc.declare.rows import joined, sorted_by
 from liverpc.errors import DeclarationError
 
@@ -53,7 +53,6 @@ class Piped(StreamFunction[P, Any, Any, User]):
         self.handler = self.__wrapped__ = handler
         self.is_async = True
         self.explicit_path = path
-        self.bound_path: str | None = None
         self.joined = getattr(stream, "joined", False) or any(isinstance(step, Join) for step in steps)
         self.__module__ = handler.__module__ = caller.f_globals.get("__name__", stream.__module__)
         self.__qualname__ = handler.__qualname__ = f"pipe({stream.__qualname__})"
@@ -61,18 +60,7 @@ class Piped(StreamFunction[P, Any, Any, User]):
     @property
     def path(self) -> str:
         """``pipe(path=…)``, else the last part of the module's name and the variable's name."""
-        if self.explicit_path is not None:
-            return self.explicit_path
-        if self.bound_path is None:
-            module = sys.modules.get(self.__module__)
-            name = next((name for name, value in vars(module).items() if value is self), None) if module else None
-            if name is None:
-                raise DeclarationError(
-                    f"the {self.__qualname__} made in {self.__module__} is no variable of that module, so it has no "
-                    "name to be reached by; assign it to one or pass path="
-                )
-            self.bound_path = f"{first_part(self.__module__)}/{name}"
-        return self.bound_path
+        return self.explicit_path or self.path_by_variable(f"the {self.__qualname__}")
 
     @property
     def result_type(self) -> Any:
@@ -209,8 +197,8 @@ class Pipe:
     def join(self, field: str, resolver: Resolver, as_: str, /) -> Join:
         """Give each row the field ``as_``, with what ``resolver`` finds for the row's ``field``.
 
-        ``pipe.join("author_id", find_user, "author")``. Each key is asked for once per load, all keys at the same
-        time, so a ``pipe.limit`` belongs before it. A row without the field, or with None in it, gets None. Rows
+        ``pipe.join("author_id", find_user, "author")``. Each key is asked for once per load, 64 of them at the
+        same time, so a ``pipe.limit`` belongs before it. A row without the field, or with None in it, gets None. Rows
         become dicts with the names and values that they have in JSON; steps behind see these dicts.
 
         Args:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
-from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, first_part
+from liverpc.declare.decorators import ChannelDecorator, Draft, StreamDecorator
+from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, TopicSource, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
-from liverpc.declare.live import ChannelDecorator, Draft, StreamDecorator
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
 from liverpc.wire.names import is_path
@@ -96,7 +96,8 @@ class Registry:
         self.unguarded: list[str] = []
         self._guards = guards
         self._by_path: dict[str, Entry] = {}
-        self._topics: dict[str, Entry] = {}
+        self._topics: dict[str | re.Pattern[str], StreamFunction[Any, Any, Any, Any] | Channel[Any, Any]] = {}
+        self._loaders: dict[TopicSource, tuple[str, StreamFunction[Any, Any, Any, Any]]] = {}
         for first, module in self._named(modules):
             self._add_module(first, module, naming)
         if self.unguarded:
@@ -167,17 +168,36 @@ class Registry:
                 raise DeclarationError(
                     f"two declarations answer on {spelling!r}: {where(other.declaration.handler)} and {place}"
                 )
-        if isinstance(declaration, StreamFunction | Channel) and (topic := declaration.topics.static) is not None:
-            other = self._topics.setdefault(topic, entry)
-            # Several streams may show one topic, but then they must agree on what its events mean.
-            mine, theirs = declaration.options, getattr(other.declaration, "options", None)
-            for option in _OF_TOPICS if theirs is not None else ():
-                here, there = getattr(mine, option), getattr(theirs, option)
-                if here != there and (option == "merge" or (here and there)):
-                    raise DeclarationError(
-                        f"{place}: the topic {topic!r} has {option}={here!r} here and {option}={there!r} in "
-                        f"{where(other.declaration.handler)}; events mean one thing per topic"
-                    )
+        if isinstance(declaration, StreamFunction | Channel):
+            self._check_events(declaration, place)
+        if isinstance(declaration, StreamFunction):
+            self._check_reloads(declaration, path)
+
+    def _check_events(self, stream: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any], place: str) -> None:
+        """Several streams may show one topic, but then they must agree on what its events mean."""
+        topic = stream.topics.static or stream.topics.pattern
+        if topic is None:
+            return
+        other = self._topics.setdefault(topic, stream)
+        for option in _OF_TOPICS:
+            here, there = getattr(stream.options, option), getattr(other.options, option)
+            if here != there and (option == "merge" or (here and there)):
+                raise DeclarationError(
+                    f"{place}: the topic {stream.topics.text!r} has {option}={here!r} here and {option}={there!r} in "
+                    f"{where(other.handler)}; events mean one thing per topic"
+                )
+
+    def _check_reloads(self, stream: StreamFunction[Any, Any, Any, Any], path: str) -> None:
+        """Of a stream and its pipes only one is reloaded: what it gives goes to everybody on the topic."""
+        # Pipes have the very source of their stream.
+        other_path, other = self._loaders.setdefault(stream.topics, (path, stream))
+        for options in (stream.options, other.options) if other.handler is not stream.handler else ():
+            if options.stale_after is not None or options.invalidate_on:
+                raise DeclarationError(
+                    f"{path} and {other_path} are a stream and its pipe, or two pipes of it, with stale_after= or "
+                    "invalidate_on=: a reload would send the value of one to the clients of both; let clients reach "
+                    "only one of them, by a name with _ in front of the other"
+                )
 
     @property
     def paths(self) -> Mapping[str, Entry]:

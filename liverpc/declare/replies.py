@@ -13,7 +13,10 @@ from liverpc.wire.codec import batch_reply, error_body, reply
 if TYPE_CHECKING:
     from liverpc.declare.context import Context
 
-__all__ = ["BatchReplies", "BatchSlot", "Follower", "answer", "check_size"]
+__all__ = ["REPLY_ENVELOPE", "BatchReplies", "BatchSlot", "Follower", "answer", "check_size"]
+
+REPLY_ENVELOPE = 1024
+"""Bytes that a reply holds at most besides its data."""
 
 _NO_ROOM = LiveError(
     ErrorCode.PAYLOAD_TOO_LARGE,

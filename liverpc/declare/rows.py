@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from enum import Enum
@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["joined", "sorted_by"]
+__all__ = ["AT_ONCE", "joined", "sorted_by"]
+
+AT_ONCE = 64  # keys that a join asks for at the same time; the others wait
 
 
 def sorted_by(rows: list[Any], field: str, *, reverse: bool) -> list[Any]:
@@ -65,26 +67,23 @@ def _as_dict(row: Any) -> dict[str, Any]:
 
 async def _each_once(keys: list[Any], resolve: Callable[[Any], Any]) -> list[Any]:
     """What each key resolves to, in order."""
-    asked: dict[Any, Any] = {}  # by key: what it resolves to, or the task that finds out
-    places: list[Any] = []
+    places = [_identity(key) for key in keys]
+    found: dict[Any, Any] = {}
+    unasked = iter(dict(zip(places, keys, strict=True)).items())
+
+    async def ask() -> None:
+        for place, key in unasked:
+            value = None if key is None else resolve(key)
+            found[place] = await value if inspect.isawaitable(value) else value
+
     try:
         async with asyncio.TaskGroup() as group:
-            for key in keys:
-                place = _identity(key)
-                places.append(place)
-                if place in asked:
-                    continue
-                value = None if key is None else resolve(key)
-                asked[place] = group.create_task(_wait(value)) if inspect.isawaitable(value) else value
+            for _ in range(min(len(keys), AT_ONCE)):
+                group.create_task(ask())
     except BaseExceptionGroup as errors:
         # The first is why the others were cancelled; outside it shall be what the resolver raised, such as a LiveError.
         raise errors.exceptions[0] from None
-    found = (asked[place] for place in places)
-    return [each.result() if isinstance(each, asyncio.Task) else each for each in found]
-
-
-async def _wait(value: Awaitable[Any]) -> Any:
-    return await value
+    return [found[place] for place in places]
 
 
 def _identity(key: Any) -> Any:

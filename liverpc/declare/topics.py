@@ -16,7 +16,7 @@ from uuid import UUID
 from liverpc.errors import DeclarationError
 from liverpc.wire.names import topic_fault
 
-__all__ = ["DYNAMIC", "TopicPattern", "Topics", "define_topics", "pattern_from"]
+__all__ = ["DYNAMIC", "TopicPattern", "Topics", "define_topics", "pattern_from", "placeholders", "topic_part"]
 
 DYNAMIC = "<dynamic>"  # the pattern of a function from which none can be derived
 
@@ -48,14 +48,13 @@ class TopicPattern:
             values = self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"the topic {self.pattern!r}: {error}") from None
-        return self.pattern.format(**{name: self._part(name, value) for name, value in values.items()})
-
-    def _part(self, name: str, value: Any) -> str:
-        if isinstance(value, Enum):
-            value = value.value
-        if not isinstance(value, str | int | float | date | UUID):
-            raise TypeError(f"{name}={value!r} cannot be part of the topic {self.pattern!r}")
-        return str(value)
+        parts: dict[str, str] = {}
+        for name, value in values.items():
+            part = topic_part(value)
+            if part is None:
+                raise TypeError(f"{name}={value!r} cannot be part of the topic {self.pattern!r}")
+            parts[name] = part
+        return self.pattern.format(**parts)
 
     def __repr__(self) -> str:
         return f"<topic {self.pattern}>"
@@ -116,7 +115,7 @@ def define_topics(topics: Mapping[str, str | Callable[..., str]], /) -> Topics:
     for name, topic in given.items():
         _check_name(place, name)
         if isinstance(topic, str):
-            members[name] = _parsed(f"{place}: topic {name!r}", topic)
+            members[name] = _parsed(f"{place}: topic {name!r}:", topic)
             patterns[name] = topic
         elif callable(topic) and not inspect.iscoroutinefunction(topic):
             members[name] = topic
@@ -126,6 +125,29 @@ def define_topics(topics: Mapping[str, str | Callable[..., str]], /) -> Topics:
                 f"{place}: topic {name!r} is a string or a plain function that gives one, not {topic!r}"
             )
     return Topics(MappingProxyType(members), MappingProxyType(patterns))
+
+
+def topic_part(value: Any) -> str | None:
+    """What stands in a topic for a value; None when it is no string, number, date, UUID, or enum member with one."""
+    if isinstance(value, Enum):
+        value = value.value
+    return str(value) if isinstance(value, str | int | float | date | UUID) else None
+
+
+def placeholders(topic: str, what: str) -> tuple[str, ...]:
+    """The names in the braces of a template, each once.
+
+    Raises:
+        DeclarationError: It is no template; the text begins with ``what``, then names it.
+    """
+    try:
+        parts = list(string.Formatter().parse(topic))
+    except ValueError as error:
+        raise DeclarationError(f"{what} {topic!r} is no valid template: {error}") from None
+    names = tuple(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise DeclarationError(f"{what} {topic!r} may only contain plain {{name}} parts")
+    return names
 
 
 def pattern_from(give: Callable[[Sequence[str]], object], names: Sequence[str]) -> str:
@@ -146,17 +168,13 @@ def _check_name(place: str, name: object) -> None:
         raise DeclarationError(f"{place}: the name {name!r} is reserved; take another one for this topic")
 
 
-def _parsed(place: str, topic: str) -> str | TopicPattern:
-    try:
-        parts = list(string.Formatter().parse(topic))
-    except ValueError as error:
-        raise DeclarationError(f"{place}: {topic!r} is no valid template: {error}") from None
-    names = tuple(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
-    if any(spec or conversion for _, _, spec, conversion in parts) or not all(map(str.isidentifier, names)):
-        raise DeclarationError(f"{place}: {topic!r} may only contain plain {{name}} parts")
+def _parsed(what: str, topic: str) -> str | TopicPattern:
+    names = placeholders(topic, what)
+    if not all(map(str.isidentifier, names)):
+        raise DeclarationError(f"{what} {topic!r} may only contain plain {{name}} parts")
     sample = topic.format(**{name: name for name in names})
     if (fault := topic_fault(sample)) is not None:
-        raise DeclarationError(f"{place}: {topic!r} {fault}")
+        raise DeclarationError(f"{what} {topic!r} {fault}")
     return TopicPattern(topic, names) if names else sample
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from liverpc.declare.context import Context, Services
 from liverpc.declare.hooks import Hooks
 from liverpc.hub.connection import Connection
-from liverpc.hub.sessions import SessionIds
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.subscribe import Streams
 from liverpc.wire.codec import encode
@@ -36,12 +35,10 @@ class Controls:
         services: For the hooks' contexts.
         streams: Whose topics are subscribed to.
         hooks: Of the application.
-        sessions: That were given out.
     """
 
-    def __init__(self, services: Services, streams: Streams, hooks: Hooks, sessions: SessionIds) -> None:
+    def __init__(self, services: Services, streams: Streams, hooks: Hooks) -> None:
         self._services = services
-        self._sessions = sessions
         self._requests = services.hub.requests
         self._depth = services.hub.limits.depth
         self._streams = streams
@@ -83,7 +80,6 @@ class Controls:
         return Context(self._services, connection, path, started_at=self._services.hub.monotonic())
 
     def _resume(self, connection: Connection, session: str, seqs: dict[str, int]) -> None:
-        connection.estranged = not self._sessions.issued(session)
         ctx = self._context(connection, "__resume__")
         self._call(ctx, self._hooks.on_resume, ctx, session, seqs, then=lambda: connection.send(_RESUMED))
 

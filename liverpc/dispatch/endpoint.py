@@ -19,7 +19,6 @@ from liverpc.dispatch.session import LiveSession
 from liverpc.errors import ConfigError, Reject
 from liverpc.hub.connection import Connection
 from liverpc.hub.link import ConnectRequest, Link, Refuse
-from liverpc.hub.sessions import SessionIds
 from liverpc.hub.tasks import Background, RunningCalls
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
@@ -62,8 +61,8 @@ class LiveEndpoint:
     ) -> None:
         self._hub = services.hub
         self._report = services.report
-        self._sessions = SessionIds(clock.new_id)
-        self._controls = Controls(services, streams, hooks, self._sessions)
+        self._clock = clock
+        self._controls = Controls(services, streams, hooks)
         self._pipeline = pipeline
         self._streams = streams
         self._telemetry = telemetry
@@ -106,7 +105,7 @@ class LiveEndpoint:
     def opened(self, link: Link, request: ConnectRequest, verdict: Any) -> LiveSession:
         hub = self._hub
         given = request.headers.get("x-request-id", "").strip()
-        unique = self._sessions.new()
+        unique = self._clock.new_id()
         connection = Connection(
             unique,
             link=link,

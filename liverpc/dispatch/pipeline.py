@@ -13,7 +13,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from inspect import isawaitable
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.middleware import Middleware, compose
 from liverpc.declare.registry import Entry, Registry
-from liverpc.declare.replies import BatchReplies, BatchSlot, answer, check_size
+from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, answer, check_size
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -33,7 +32,7 @@ from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
-from liverpc.wire.codec import decode_args, encode, ok_body, reply_frame
+from liverpc.wire.codec import encode, ok_body, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
@@ -44,7 +43,6 @@ INVALID_PATH = "__invalid__"
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, BatchSlot | None], None]
-_ENVELOPE = 1024  # what a reply holds besides the result
 _TOO_MANY = LiveError(
     ErrorCode.INVALID_REQUEST, f"a batch has at most {BATCH_MAX} calls, this one more; send several batches"
 )
@@ -77,7 +75,7 @@ class Pipeline:
         self._now = services.hub.monotonic
         self._counters = telemetry.counters
         self._outcomes = Outcomes(telemetry, self._now)
-        self._largest = services.hub.limits.reply_bytes - _ENVELOPE
+        self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
 
@@ -286,12 +284,7 @@ class Pipeline:
 
         async def core(ctx: Context[Any]) -> Any:
             nonlocal opening
-            if entry.guard is not None and (waiting := entry.guard.check(ctx)) is not None:
-                await waiting
-            if self._hooks.before_execute is not None:
-                verdict = self._hooks.before_execute(ctx, entry.path, decode_args(args))
-                if isawaitable(verdict):
-                    await verdict
+            await self._hooks.before(entry.guard, ctx, args)
             result = await self._execute(entry, ctx, args)
             if not isinstance(result, Opening):
                 return result

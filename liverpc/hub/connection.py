@@ -47,7 +47,6 @@ class Connection:
         subscriptions: Live and loading ones, by topic.
         streams: How many streams they serve, a bare subscription counting as one.
         batches: The client reads several events in one frame.
-        estranged: It came back from a server that is not this one, with numbers that may mean nothing here.
         calls: Unfinished handlers, and hooks that wait.
         closed: The socket is gone; nothing may be attached to it any more.
     """
@@ -58,7 +57,6 @@ class Connection:
         "calls",
         "calls_total",
         "closed",
-        "estranged",
         "frames_in",
         "id",
         "link",
@@ -95,7 +93,6 @@ class Connection:
         self.subscriptions: dict[str, Subscription] = {}
         self.streams = 0
         self.batches = False
-        self.estranged = False
         self.closed = False
         self.calls = calls
         self._requests = requests

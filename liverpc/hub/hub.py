@@ -1,4 +1,4 @@
-"""One process's publish path and subscriber table.
+"""One process's publish path.
 
 ``publish`` is the only way an event gets out: topic rules, number, fault gate, encode and frame once, the
 outbox of every local subscriber, the bus, telemetry. It never waits: a slow client costs nobody else
@@ -18,17 +18,17 @@ from liverpc.backends.ports import Bus, EventLog, Frame, Pos, Slice
 from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.batch import Numbered, send_together
-from liverpc.hub.connection import Connection
 from liverpc.hub.logged import Logged
 from liverpc.hub.requests import Requests
 from liverpc.hub.rules import RuleBook, TopicRules
-from liverpc.hub.topic import Subscription, TopicState
-from liverpc.telemetry import Published, Telemetry, Unsubscribed
+from liverpc.hub.subscriptions import Subscriptions
+from liverpc.hub.topic import TopicState
+from liverpc.telemetry import Published, Telemetry
 from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
 from liverpc.wire.names import topic_fault
 
-__all__ = ["FaultGate", "Hub"]
+__all__ = ["REFRESHED", "FaultGate", "Hub"]
 
 log = logging.getLogger("liverpc.hub")
 
@@ -48,18 +48,15 @@ class FaultGate(Protocol):
         ...
 
 
-class Hub:
+class Hub(Subscriptions):
     """The topics and connections of one server.
 
     Attributes:
-        connections: Open ones by id.
         requests: Unanswered ones of the server to its clients.
-        topics: Those with subscribers, by name.
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
         watch: Called with topic and event after each publish of the application, here or elsewhere; None: nobody is.
         log: The last events of topics with replay.
-        rules: Of all topics.
     """
 
     def __init__(
@@ -71,20 +68,14 @@ class Hub:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.connections: dict[str, Connection] = {}
-        self.topics: dict[str, TopicState] = {}
         self.faults: FaultGate | None = None
         self.touched: set[str] | None = None
         self.watch: Callable[[str, str], object] | None = None
         self.monotonic = monotonic
-        self._telemetry = telemetry
-        self._counters = telemetry.counters
         self._bus = bus
-        self.limits = limits
-        self.log = Logged(log, self._counters)
-        self.rules = RuleBook(limits.replay_topics, self.log.forget)
+        self.log = Logged(log, telemetry.counters)
         self.requests = Requests(limits.requests_in_flight, telemetry.counters)
-        self._numbers = 0
+        super().__init__(telemetry, limits, RuleBook(limits.replay_topics, self.log.forget))
 
     # -- publish
 
@@ -155,11 +146,11 @@ class Hub:
                 raise LiveError(ErrorCode.INVALID_TOPIC, f"the topic {name!r} {fault}")
         if (topic is None or topic.head(event) is None) and (fault := topic_fault(event, reserved=True)) is not None:
             raise LiveError(ErrorCode.INVALID_TOPIC, f"the event {event!r} {fault}")
-        rules = topic.rules if topic is not None else self.rules.find(name) if self.rules else None
+        rules = self.rules.find(name) if topic is None else topic.rules
         slot = None
         if rules is not None:
             try:
-                slot, data = rules.shape(name, data, here=topic is not None)
+                slot, data = rules.shape(name, event, data, here=topic is not None)
             except Exception as error:
                 if rules.failed is None:
                     raise
@@ -171,6 +162,9 @@ class Hub:
             raise TypeError(f"what was published on {name!r} as {event!r} has no JSON form: {error}") from None
         return topic, name, rules, event, data, encoded, slot, internal
 
+    def _rules(self, name: str, topic: TopicState | None) -> TopicRules | None:
+        return self.rules.find(name) if topic is None else topic.rules
+
     def _publish(self, prepared: _Prepared, together: list[Numbered] | None) -> None:
         topic, name, rules, event, data, encoded, slot, internal = prepared
         self._counters.published += 1
@@ -181,7 +175,7 @@ class Hub:
         self._distribute(name, topic, event, data, encoded, slot, pos, dropped, False, together)
         if not dropped and pos is None:  # the log announces what it has taken
             shaped = rules is not None and rules.transform is not None
-            self._bus.publish(Frame(name, event, encoded, shaped=shaped))
+            self._bus.publish(Frame(name, event, encoded, None, shaped))
         if self.watch is not None and not internal:
             self.watch(name, event)
 
@@ -191,6 +185,9 @@ class Hub:
             return
         for frame in frames:
             topic = self.topics.get(frame.topic)
+            rules = self._rules(frame.topic, topic)
+            if rules is not None and rules.replay and frame.pos is None:
+                self.log.forget(frame.topic)  # its node does not know that this topic has a log
             if topic is not None:
                 self._deliver(topic, frame)
             if self.watch is not None and frame.event != REFRESHED:
@@ -199,11 +196,9 @@ class Hub:
     def _deliver(self, topic: TopicState, frame: Frame) -> None:
         slot, encoded, rules = None, frame.data, topic.rules
         if rules is not None:
-            if rules.replay and frame.pos is None:  # its node does not know that this topic has a log
-                self.log.forget(topic.name)
             try:
                 if rules.transform is not None and not frame.shaped and frame.pos is None:
-                    slot, data = rules.shape(topic.name, msgspec.json.decode(encoded), here=True)
+                    slot, data = rules.shape(topic.name, frame.event, msgspec.json.decode(encoded), here=True)
                     encoded = encode(data)
                 elif rules.coalesce_by is not None:
                     slot = (topic.name, rules.coalesce_by(msgspec.json.decode(encoded)))
@@ -301,7 +296,7 @@ class Hub:
         topic.seq = pos.seq
         topic.replay_depth = self.log.depth(topic.name)
 
-    # -- subscriptions
+    # -- logs
 
     def catch_up(self, topic: TopicState, after: Pos | None) -> Slice | None:
         """What the log holds after a position, and where it is now; None when there is no log at present.
@@ -317,113 +312,10 @@ class Hub:
 
     def missed(self, name: str, seq: int) -> list[tuple[int, str, Any]] | None:
         """The events after a number, decoded; None when they are not known."""
-        rules = self.rules.find(name)
+        rules = self._rules(name, self.topics.get(name))
         if rules is None or not rules.replay or (now := self.log.read(name, None)) is None:
             return None
         found = self.log.read(name, Pos(now.head.epoch, seq))
         if found is None or found.status != "ok":
             return None
         return [(f.pos.seq, f.event, msgspec.json.decode(f.data)) for f in found.frames if f.pos is not None]
-
-    def attach(
-        self,
-        connection: Connection,
-        name: str,
-        stream: Any,
-        *,
-        merge: str,
-        path: str,
-        rules: TopicRules | None = None,
-    ) -> Subscription:
-        """Subscribe a stream of a connection; the topic's events are held back until ``release``.
-
-        Args:
-            connection: The subscriber.
-            name: A usable topic.
-            stream: The caller's own record of the stream.
-            merge: Of the stream, for people.
-            path: Of the stream, for people.
-            rules: How it wants the topic's events treated, for everybody.
-
-        Raises:
-            LiveError: ``OVERLOADED``: the connection has as many streams as it may.
-        """
-        subscription = self._subscription(connection, name, merge, path)
-        if rules is not None:
-            subscription.topic.obey(rules)
-            self.rules.learn(name, rules)
-        subscription.streams.append(stream)
-        subscription.loading += 1
-        subscription.hold()
-        return subscription
-
-    def attach_bare(self, connection: Connection, name: str) -> None:
-        """Let a connection listen to a topic without a stream, from now on; a second time changes nothing.
-
-        Raises:
-            LiveError: ``OVERLOADED``, as for :meth:`attach`.
-        """
-        subscription = connection.subscriptions.get(name)
-        if subscription is None or not subscription.bare:
-            subscription = self._subscription(connection, name, "", "")
-            subscription.bare = True
-            subscription.route()
-
-    def _subscription(self, connection: Connection, name: str, merge: str, path: str) -> Subscription:
-        """A connection's share in a topic, for one more purpose."""
-        if connection.streams >= self.limits.streams_per_connection:
-            self._counters.streams_refused += 1
-            raise LiveError(
-                ErrorCode.OVERLOADED,
-                f"this connection has {self.limits.streams_per_connection} streams open, the limit; leave one first",
-            )
-        subscription = connection.subscriptions.get(name)
-        if subscription is None:
-            topic = self.topics.get(name)
-            if topic is None:
-                self._numbers += 1
-                topic = self.topics[name] = TopicState(name, self._numbers, merge=merge, path=path)
-                topic.obey(self.rules.find(name) if self.rules else None)
-            subscription = Subscription(connection, topic, self.limits.held_bytes)
-            connection.subscriptions[name] = topic.subscriptions[connection] = subscription
-        connection.streams += 1
-        return subscription
-
-    def detach(self, subscription: Subscription, stream: Any) -> None:
-        """Undo :meth:`attach` for one stream whose loader failed. What else the connection has there stays live."""
-        subscription.loading -= 1
-        if stream in subscription.streams:
-            subscription.streams.remove(stream)
-            subscription.connection.streams -= 1
-        if not (subscription.streams or subscription.bare):
-            self._remove(subscription)  # first: what was held for a refused stream must not be sent
-        subscription.release()
-
-    def unsubscribe(self, connection: Connection, name: str) -> list[Any]:
-        """End all a connection has on a topic; returns its streams. Unknown topics are no error."""
-        subscription = connection.subscriptions.get(name)
-        if subscription is None:
-            return []
-        streams, subscription.streams = subscription.streams, []
-        connection.streams -= len(streams) + subscription.bare
-        subscription.bare = False
-        self._remove(subscription)
-        return streams
-
-    def _remove(self, subscription: Subscription) -> None:
-        connection, topic = subscription.connection, subscription.topic
-        if connection.subscriptions.get(topic.name) is not subscription:
-            return
-        del connection.subscriptions[topic.name]
-        del topic.subscriptions[connection]
-        topic.receivers.pop(connection, None)
-        ended = not topic.subscriptions
-        if ended:
-            del self.topics[topic.name]
-        if self._telemetry.unsubscribed:
-            self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, connection.id, topic.number if ended else None))
-
-    def subscribers(self, name: str) -> int:
-        """Connections subscribed to a topic."""
-        topic = self.topics.get(name)
-        return len(topic.subscriptions) if topic is not None else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, overload
 
-from liverpc._types import Topic
+from liverpc._types import PartialEvent, Topic
 from liverpc.hub.hub import Hub
 
 __all__ = ["Publisher"]
@@ -17,6 +17,8 @@ class Publisher:
 
     _hub: Hub
 
+    @overload
+    def publish_nowait(self, topic: Topic[Any], event: PartialEvent, data: object, /) -> None: ...
     @overload
     def publish_nowait(self, topic: Topic[D], event: str, data: D, /) -> None: ...
     @overload
@@ -31,6 +33,8 @@ class Publisher:
         name = topic.name if isinstance(topic, Topic) else topic
         self._hub.publish(name, event, data, internal=name.startswith("__"))
 
+    @overload
+    async def publish(self, topic: Topic[Any], event: PartialEvent, data: object, /) -> None: ...
     @overload
     async def publish(self, topic: Topic[D], event: str, data: D, /) -> None: ...
     @overload

@@ -177,7 +177,7 @@ class Subscription:
         """A loader's answer was sent: let the events follow, unless another loader still runs."""
         self._holds -= 1
         if not self._holds:
-            del self.topic.holding[self]
+            self.topic.holding.pop(self, None)
         # After an unsubscribe and a new subscribe the table's entry belongs to another object.
         if not self._holds and self.topic.subscriptions.get(self.connection) is self:
             self._flush()

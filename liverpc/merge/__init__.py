@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from liverpc.merge.folds import Fold, make_fold
+from liverpc.merge.fold import REFRESHED, Fold
+from liverpc.merge.folds import make_fold
 
-__all__ = ["Fold", "make_fold"]
+__all__ = ["REFRESHED", "Fold", "make_fold"]

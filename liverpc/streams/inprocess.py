@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from inspect import isawaitable
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 import msgspec
 
 from liverpc._types import P, Page, Row, Stream, T
 from liverpc.clock import Clock
-from liverpc.declare.access import holds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.functions import Declaration
-from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks, UserIds
 from liverpc.declare.middleware import Middleware, compose
 from liverpc.declare.registry import Entry, Registry
-from liverpc.errors import ErrorCode, LiveError
+from liverpc.errors import LiveError
 from liverpc.hub.link import ConnectRequest
 from liverpc.hub.noclient import connection_without_client
 from liverpc.hub.tasks import Background, passes
-from liverpc.streams.loading import Loaded, is_shut, load_value
-from liverpc.streams.topics import check_topic
-from liverpc.wire.codec import decode_args, encode
-from liverpc.wire.names import topic_fault
+from liverpc.streams.entering import enter
+from liverpc.streams.loading import Loaded, load_value
+from liverpc.wire.codec import encode
+from liverpc.wire.frames import CallFrame
 
 __all__ = ["InProcess", "Loader"]
 
@@ -43,27 +40,33 @@ _NOT_GIVEN: Final[Any] = object()
 class Loader(Generic[D_co]):
     """Loads streams for somebody, without a client. A ``LiveServer`` is one, and makes others with :meth:`using`."""
 
-    def __init__(self, inprocess: InProcess, *, user: Any = _NOT_GIVEN, fallback: Any = _NOT_GIVEN) -> None:
+    def __init__(
+        self, inprocess: InProcess, *, user: Any = _NOT_GIVEN, fallback: Any = _NOT_GIVEN, cursor: Any = None
+    ) -> None:
         self._inprocess = inprocess
         self._user = user
         self._fallback = fallback
+        self._cursor = cursor
 
     @overload
-    def using(self, *, user: Any = ...) -> Loader[D_co]: ...
+    def using(self, *, user: Any = ..., cursor: Any = ...) -> Loader[D_co]: ...
     @overload
-    def using(self, *, user: Any = ..., fallback: F) -> Loader[F]: ...
-    def using(self, *, user: Any = _NOT_GIVEN, fallback: Any = _NOT_GIVEN) -> Loader[Any]:
+    def using(self, *, user: Any = ..., fallback: F, cursor: Any = ...) -> Loader[F]: ...
+    def using(self, *, user: Any = _NOT_GIVEN, fallback: Any = _NOT_GIVEN, cursor: Any = _NOT_GIVEN) -> Loader[Any]:
         """The same with other options: ``await server.using(user=ann, fallback=[]).load(chat.messages, "general")``.
 
         Args:
             user: Becomes ``ctx.user``, without asking ``on_connect``; None: anonymous. Needed for what has a guard.
             fallback: What :meth:`load` gives instead of raising when the stream refuses or fails. The error is logged,
                 and ``LiveServer(on_error=)`` is told as it is of a client's.
+            cursor: Of the page wanted, from the page before; it gets to ``ctx.cursor`` as from a client, as plain JSON.
+                None, the default: the first page.
         """
         return Loader(
             self._inprocess,
             user=self._user if user is _NOT_GIVEN else user,
             fallback=self._fallback if fallback is _NOT_GIVEN else fallback,
+            cursor=self._cursor if cursor is _NOT_GIVEN else cursor,
         )
 
     # No option may stand beside P.args (PEP 612); hence using().
@@ -81,13 +84,13 @@ class Loader(Generic[D_co]):
             **kwargs: Likewise, by name.
 
         Returns:
-            The value, transformed; of a loader of pages, the rows of the first. None while the stream's gate is shut.
+            The value, transformed; of a loader of pages, the rows of one. None while the stream's gate is shut.
 
         Raises:
             LiveError: The stream refused, and there is no fallback; ``VALIDATION``: some argument is wrong.
             Exception: What the loader, or another part of the way, raised; likewise.
-            TypeError: ``stream`` is none of this server, the arguments do not fit or have no JSON form, or no
-                user is given for a stream with a guard. Such mistakes of the caller are raised in any case.
+            TypeError: ``stream`` is none of this server, the arguments do not fit, they or the cursor have no JSON
+                form, or no user is given for a stream with a guard. Such mistakes of the caller are raised in any case.
             RuntimeError: The server does not run.
         """
         loaded = await self._loaded(stream, args, kwargs)
@@ -107,7 +110,9 @@ class Loader(Generic[D_co]):
 
     async def _loaded(self, stream: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Loaded | None:
         has_fallback = self._fallback is not _NOT_GIVEN
-        return await self._inprocess.load(stream, args, kwargs, self._user, has_fallback=has_fallback)
+        return await self._inprocess.load(
+            stream, args, kwargs, user=self._user, cursor=self._cursor, has_fallback=has_fallback
+        )
 
 
 class InProcess:
@@ -149,7 +154,14 @@ class InProcess:
         self._middlewares = None
 
     async def load(
-        self, stream: Any, args: Sequence[Any], kwargs: Mapping[str, Any], user: Any, *, has_fallback: bool
+        self,
+        stream: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        user: Any,
+        cursor: Any,
+        has_fallback: bool,
     ) -> Loaded | None:
         """See :meth:`Loader.load`. None: it failed, which was reported because there is a fallback."""
         if self._middlewares is None:
@@ -166,6 +178,7 @@ class InProcess:
             user = None
         raw = msgspec.Raw(encode(stream.bind(args, kwargs)))
         ctx = self._context(entry, user)
+        ctx.asked = CallFrame(cursor=msgspec.json.decode(encode(cursor)))
         try:
             return await self._value(entry, ctx, raw, self._middlewares)
         except BaseException as error:
@@ -192,12 +205,7 @@ class InProcess:
 
         async def core(ctx: Context[Any]) -> Any:
             nonlocal loaded
-            if entry.guard is not None and (waiting := entry.guard.check(ctx)) is not None:
-                await waiting
-            if self._hooks.before_execute is not None:
-                verdict = self._hooks.before_execute(ctx, entry.path, decode_args(raw))
-                if isawaitable(verdict):
-                    await verdict
+            await self._hooks.before(entry.guard, ctx, raw)
             loaded = await self._loaded(entry.declaration, ctx, raw)
             return loaded.data
 
@@ -205,15 +213,9 @@ class InProcess:
         return loaded
 
     async def _loaded(self, stream: Any, ctx: Context[Any], raw: msgspec.Raw) -> Loaded:
-        arguments = stream.signature.decode(raw)
-        if await is_shut(stream, ctx, arguments):
+        arguments, topic = await enter(stream, ctx, raw, self._hooks)
+        if topic is None:
             return Loaded(None)
-        topic = stream.topics.resolve(ctx, arguments)
-        if (fault := topic_fault(topic)) is not None:
-            raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
-        if stream.options.access is not None and not await holds(stream.options.access, ctx, arguments):
-            raise denied(ctx)
-        await check_topic(self._hooks, ctx, topic)
         try:
             return await load_value(stream, ctx, arguments)
         except BaseException as error:

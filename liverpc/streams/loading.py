@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from liverpc._types import Page
-from liverpc.declare.access import holds
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
 from liverpc.declare.options import StreamOptions
 
-__all__ = ["Loaded", "is_shut", "load_value", "migrated", "transformed"]
+__all__ = ["Loaded", "load_value", "migrated", "shown", "transformed"]
 
 log = logging.getLogger("liverpc.streams")
+
+_REMOVALS = ("deleted", "leave", "remove")  # for them the key is enough
 
 
 class Loaded(msgspec.Struct):
@@ -25,14 +26,6 @@ class Loaded(msgspec.Struct):
     data: Any
     has_more: bool | None = None  #: of a page; None: it is the whole value
     cursor: Any = None  #: likewise
-
-
-async def is_shut(
-    declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any], ctx: Context[Any], arguments: Sequence[Any]
-) -> bool:
-    """Whether a stream's gate lets this caller have nothing at present."""
-    gate = declaration.options.gate
-    return gate is not None and not await holds(gate, ctx, arguments)
 
 
 async def load_value(
@@ -56,6 +49,25 @@ async def load_value(
         raise TypeError(f"{declaration.path} gave a Page that is no list of rows")
     has_more = result.has_more and result.cursor is not None
     return Loaded(transformed(options, list(result.data)), has_more, result.cursor)
+
+
+def shown(options: StreamOptions, event: str, data: Any) -> Any:
+    """What clients see of an event. Of what is removed that is the key alone, when the transform makes nothing of it.
+
+    Raises:
+        Exception: The transform's.
+    """
+    try:
+        return transformed(options, data)
+    except Exception:
+        key = options.key if options.merge == "crud" else "key"
+        if event not in _REMOVALS:
+            raise
+        if isinstance(data, Mapping) and key in data:
+            return {key: data[key]}
+        if hasattr(data, key):
+            return {key: getattr(data, key)}
+        raise
 
 
 def transformed(options: StreamOptions, data: Any) -> Any:

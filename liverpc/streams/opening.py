@@ -64,7 +64,7 @@ class Opening:
         """Send the reply, and what was held back meanwhile.
 
         Args:
-            largest: What a value may have, in UTF-16 code units.
+            largest: What a value may have with its ``members``, in UTF-16 code units.
 
         Raises:
             LiveError: ``OVERLOADED``: too much was held back. ``PAYLOAD_TOO_LARGE``.
@@ -108,8 +108,8 @@ class Opening:
         if (error := self._overflow()) is not None:
             raise error
         value = encode(self.value)
-        if len(value) > largest:
-            check_size(value, largest)
+        if len(value) + len(self.members) > largest:
+            check_size(value + self.members, largest)
         return ok_body(self._ctx.call or "", value, self._extra())
 
     def _extra(self) -> bytes:

@@ -6,6 +6,9 @@ that ``invalidate_on`` names. What several streams on one topic want adds up: th
 There is one reload of a topic at a time. What a loader read before something was published, or before the next
 trigger, may be old: it is not sent, and the loader runs again. On a topic that never pauses for that long the third
 value is sent all the same, lest there be none, and another reload follows a moment later, until one was not overtaken.
+
+Of different topics, ``Limits.reloads_at_once`` are reloaded at the same time. The others wait for their turn, in order,
+and what happens to them meanwhile costs no further reload.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from liverpc.declare.context import Context
 from liverpc.declare.options import wildcard
 from liverpc.errors import ErrorCode, LiveError
-from liverpc.hub.hub import Hub
+from liverpc.hub.hub import REFRESHED, Hub
 from liverpc.hub.tasks import Background, passes
 from liverpc.hub.topic import TopicState
 from liverpc.streams.loading import Loaded
@@ -47,7 +50,7 @@ class _Record:
         self.stale_after = inf
         self.patterns: set[str] = set()
         self.since = now  # the value is no older than that
-        self.running = False
+        self.running = False  # or waits for its turn
         self.dirty = False  # what is being loaded is outdated; when nothing runs: a reload follows after the pause
         self.task: asyncio.Task[Any] | None = None  # once a running reload took its first step
         self.timer: asyncio.TimerHandle | None = None
@@ -78,8 +81,10 @@ class Reloads:
         self._tell = tell
         self._counters = counters
         self._records: dict[str, _Record] = {}
-        self._names: dict[str, set[_Record]] = {}  # by the topic that triggers them
-        self._globs: dict[str, tuple[Callable[[str], object], set[_Record]]] = {}
+        self._names: dict[str, dict[_Record, None]] = {}  # by the topic that triggers them, in order
+        self._globs: dict[str, tuple[Callable[[str], object], dict[_Record, None]]] = {}
+        self._free = hub.limits.reloads_at_once  # how many more reloads may run
+        self._waiting: dict[_Record, None] = {}  # until another reload is over
 
     # -- subscribers
 
@@ -94,7 +99,7 @@ class Reloads:
         for pattern in options.invalidate_on:
             if pattern not in record.patterns:
                 record.patterns.add(pattern)
-                self._watch_for(pattern).add(record)
+                self._watch_for(pattern)[record] = None
                 self._hub.watch = self._published
         if options.stale_after is not None:
             sooner = options.stale_after < record.stale_after
@@ -111,9 +116,10 @@ class Reloads:
             record.timer.cancel()
         if record.task is not None:
             record.task.cancel()
+        self._waiting.pop(record, None)
         for pattern in record.patterns:
             watchers = self._watch_for(pattern)
-            watchers.discard(record)
+            watchers.pop(record, None)
             if not watchers:
                 self._names.pop(pattern, None)
                 self._globs.pop(pattern, None)
@@ -122,18 +128,18 @@ class Reloads:
 
     # -- triggers
 
-    def _watch_for(self, pattern: str) -> set[_Record]:
+    def _watch_for(self, pattern: str) -> dict[_Record, None]:
         """Who is to be reloaded for topics of that name, in which ``*`` stands for one or more characters."""
         if "*" not in pattern:
-            return self._names.setdefault(pattern, set())
+            return self._names.setdefault(pattern, {})
         known = self._globs.get(pattern)
         if known is None:
-            known = self._globs[pattern] = wildcard(pattern), set()
+            known = self._globs[pattern] = wildcard(pattern), {}
         return known[1]
 
     def _published(self, topic: str, event: str) -> None:
         """Something was published, here or elsewhere."""
-        if event == "refreshed":  # or two streams that name each other would never come to rest
+        if event == REFRESHED:  # or two streams that name each other would never come to rest
             return
         for record in self._names.get(topic, ()):
             self._trigger(record)
@@ -170,19 +176,34 @@ class Reloads:
 
     def _start(self, record: _Record) -> None:
         stream = self._pick(record.topic)
+        record.running = stream is not None
         if stream is None:  # nothing is left to do until the next stream joins that wants reloads
             record.dirty = False
             return
-        record.running = True
         if record.timer is not None:
             record.timer.cancel()
             record.timer = None
+        if not self._free:
+            self._counters.reloads_delayed += 1
+            self._waiting[record] = None
+            return
+        self._free -= 1
         # The one who published has a context of his own, such as a transaction, which is no business of the loader.
         stream.ctx.connection.calls.call_soon(partial(self._begin, record))
 
     def _begin(self, record: _Record) -> None:
         if self._records.get(record.topic.name) is record:
             self._background.start(self._reload(record), name=f"reload of {record.topic.name!r}")
+        else:
+            self._ended()
+
+    def _ended(self) -> None:
+        """A reload is over: the next one that waits has its turn."""
+        self._free += 1
+        while self._waiting and self._free:
+            record = next(iter(self._waiting))
+            del self._waiting[record]
+            self._start(record)
 
     def _pick(self, topic: TopicState) -> ActiveStream | None:
         """A stream whose loader may be asked: a live one that wants reloads, of a client that is still there."""
@@ -207,6 +228,7 @@ class Reloads:
             record.since = self._hub.monotonic()
             if self._records.get(record.topic.name) is record:
                 self._arm(record)
+            self._ended()
 
     async def _attempt(self, record: _Record, *, last: bool) -> bool:
         """Load once, and send the value if it is up to date or the last one; whether that is all."""

@@ -17,26 +17,24 @@ from typing import Any
 
 import msgspec
 
-from liverpc.declare.access import holds
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
-from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Entry
 from liverpc.errors import ConfigError, ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.rules import TopicRules
-from liverpc.hub.tasks import Background
+from liverpc.hub.tasks import Background, passes
 from liverpc.hub.topic import Subscription
-from liverpc.streams.loading import is_shut, load_value
+from liverpc.streams.entering import enter
+from liverpc.streams.loading import load_value, shown
 from liverpc.streams.opening import Opening
 from liverpc.streams.reload import Reloads
 from liverpc.streams.resume import CatchUp
-from liverpc.streams.topics import BareTopics, check_topic
+from liverpc.streams.topics import BareTopics
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
 from liverpc.wire.frames import CallFrame
-from liverpc.wire.names import topic_fault
 
 __all__ = ["ActiveStream", "Streams"]
 
@@ -90,9 +88,9 @@ class Streams:
                 raise ConfigError(f"{entry.path} has replay=True, which needs a cluster whose log is in this process")
             self._rules[stream] = rules
             if (name := stream.topics.static) is not None:
-                self._hub.rules.fix(name, rules.joined(self._hub.rules.find(name), name))
+                self._hub.rules.fix(name, rules)
             elif stream.topics.pattern is not None:
-                self._hub.rules.match(stream.topics.pattern, rules)
+                self._hub.rules.match(stream.topics.pattern, rules, stream.topics.text)
 
     def _rules_of(self, stream: AnyStream) -> TopicRules | None:
         options = stream.options
@@ -100,7 +98,8 @@ class Streams:
             return None
         on_error = options.on_error
         failed = None if on_error is None else lambda error, topic: self._tell(on_error, None, error, None, topic)
-        return TopicRules(options.volatile, options.coalesce_by, options.transform, options.replay, failed)
+        transform = None if options.transform is None else partial(shown, options)
+        return TopicRules(options.volatile, options.coalesce_by, transform, options.replay, failed)
 
     # -- opening
 
@@ -112,14 +111,10 @@ class Streams:
             Exception: The loader failed; nothing is subscribed.
         """
         declaration: Any = entry.declaration
-        arguments = declaration.signature.decode(raw_args)
-        if await is_shut(declaration, ctx, arguments):
+        admit = partial(self._admit, ctx)
+        arguments, topic = await enter(declaration, ctx, raw_args, self._hooks, admit=admit)
+        if topic is None:
             return Opening(self, entry, ctx, None)
-        topic = self._topic(declaration, ctx, arguments)
-        await self._access(declaration, ctx, arguments)
-        if (name := declaration.options.class_of_service) is not None:
-            self._admit(name, ctx)
-        await check_topic(self._hooks, ctx, topic)
         if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
             raise asyncio.CancelledError
         opening, subscription = self._begin(entry, ctx, topic, arguments)
@@ -132,18 +127,7 @@ class Streams:
         opening.value, opening.members = found.data, found.members
         return opening
 
-    def _topic(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> str:
-        topic: str = declaration.topics.resolve(ctx, arguments)
-        if declaration.topics.static is None and (fault := topic_fault(topic)) is not None:
-            raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
-        return topic
-
-    async def _access(self, declaration: Any, ctx: Context[Any], arguments: Sequence[Any]) -> None:
-        predicate = declaration.options.access
-        if predicate is not None and not await holds(predicate, ctx, arguments):
-            raise denied(ctx)
-
-    def _admit(self, class_of_service: str, ctx: Context[Any]) -> None:
+    def _admit(self, ctx: Context[Any], class_of_service: str) -> None:
         if ctx.services.admission.sheds(class_of_service):
             self.counters.streams_shed += 1
             raise LiveError(ErrorCode.OVERLOADED, "the server is under pressure; try again later")
@@ -179,7 +163,7 @@ class Streams:
     ) -> None:
         """A request that was let through has no answer but ``error``."""
         declaration: Any = entry.declaration
-        if isinstance(error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError) and passes(error, gone=ctx.connection.closed):
             code = str(ErrorCode.DISCONNECTED)  # the client's doing, not the topic's
         else:
             code = error.code if isinstance(error, LiveError) else str(ErrorCode.INTERNAL_ERROR)
@@ -205,6 +189,8 @@ class Streams:
         subscription.release()
         if stream not in subscription.streams:  # the client left while the loader ran
             return
+        # They keep all bytes of the client's message and all answers to its batch alive; a stream may stay for days.
+        stream.ctx.asked = stream.ctx.slot = None
         stream.live = True
         if self._telemetry.subscribed:
             self._telemetry.subscribed.emit(Subscribed(subscription.topic.name, entry.path, stream.ctx.connection.id))

@@ -124,6 +124,10 @@ class TestChaos:
         for wire in tuple(self._wires):
             wire.flush()
 
+    def __repr__(self) -> str:
+        names = ("dropped", "duplicated", "reordered", "delayed", "disconnected")
+        return f"<{type(self).__name__} {' '.join(f'{name}={getattr(self, name)}' for name in names)}>"
+
     @property
     def dropped(self) -> int:
         """Publishes dropped since the server was made."""
@@ -199,7 +203,7 @@ class _Wire(Pipe):
         held = late < network.reorder and self._late is None
         for _ in range(copies - held):
             super().put(event, delay)
-            chaos.delayed += delay > 0
+        chaos.delayed += delay > 0 and copies > held
         if held:
             chaos.reordered += 1
             self._late = event

@@ -129,8 +129,8 @@ class TestClient(Client):
         """Open a stream and wait for its first answer; raises ``RpcError`` when it is refused."""
         return await self.stream(fn, *args, **kwargs).open()
 
-    async def subscribe_at(self, fn: Stream[..., T], /, *args: Any, schema_version: int = 1) -> StreamHandle[T]:
-        """Open a stream as a client would that knows this version of its rows' schema."""
+    async def subscribe_at(self, fn: Stream[..., T], /, *args: Any, schema_version: int = 1) -> TestHandle[T]:
+        """The same, as a client that asks for rows as of this version of their schema."""
         return await self.stream(fn, *args).subscribe_at(schema_version).open()
 
     @property

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liverpc import Context, Limits, LiveError, LiveServer, PushFailed, live, public
+from liverpc import Context, Delta, Limits, LiveError, LiveServer, PushFailed, live, public
 from tests.attack.attack_kit import Peer, running, what_is_left
 
 PLAIN = ("a", "b")
-VOLATILE, COALESCED = "volatile", "coalesced"
-TOPICS = (*PLAIN, VOLATILE, COALESCED)
+VOLATILE, COALESCED, KEPT = "volatile", "coalesced", "kept"
+TOPICS = (*PLAIN, VOLATILE, COALESCED, KEPT)
 
 
 # -- the application
@@ -36,15 +36,25 @@ async def wait(ctx: Context[Any], seconds: float) -> None:
 
 
 async def load(ctx: Context[Any], topic: str, seconds: float, fails: bool) -> list[Any]:
-    note(ctx, "loads", topic, ctx.call)
+    if ctx.cursor is None:  # a page listens to nothing
+        note(ctx, "loads", topic, ctx.call)
     await wait(ctx, seconds)
     if fails:
-        note(ctx, "fails", topic, ctx.call)
+        if ctx.cursor is None:
+            note(ctx, "fails", topic, ctx.call)
         raise LiveError("NO", "refused while loading")
     return []
 
 
-@live.stream("{topic}")
+def on_subscribe(ctx: Context[Any], topic: str) -> None:
+    note(ctx, "on", topic)
+
+
+def on_unsubscribe(ctx: Context[Any], topic: str, remaining: int) -> None:
+    note(ctx, "off", topic)
+
+
+@live.stream("{topic}", on_subscribe=on_subscribe, on_unsubscribe=on_unsubscribe)
 async def plain(ctx: Context[Any], topic: str, seconds: float, fails: bool) -> list[Any]:
     return await load(ctx, topic, seconds, fails)
 
@@ -56,6 +66,15 @@ async def volatile(ctx: Context[Any], topic: str, seconds: float, fails: bool) -
 
 @live.stream(COALESCED, merge="cursor", coalesce_by=lambda data: data["key"])
 async def coalesced(ctx: Context[Any], topic: str, seconds: float, fails: bool) -> list[Any]:
+    return await load(ctx, topic, seconds, fails)
+
+
+def attached(ctx: Context[Any], topic: str, seconds: float, fails: bool) -> None:
+    note(ctx, "loads", topic, ctx.call)  # its loader runs only when the log is of no use
+
+
+@live.stream(KEPT, replay=True, delta=Delta(version=attached), on_subscribe=on_subscribe, on_unsubscribe=on_unsubscribe)
+async def kept(ctx: Context[Any], topic: str, seconds: float, fails: bool) -> list[Any]:
     return await load(ctx, topic, seconds, fails)
 
 
@@ -88,7 +107,7 @@ async def on_resume(ctx: Context[Any], session: str, seqs: dict[str, int]) -> No
 
 
 def make_server() -> LiveServer:
-    functions: dict[str, Any] = {"plain": plain, "volatile": volatile, "coalesced": coalesced}
+    functions: dict[str, Any] = {"plain": plain, "volatile": volatile, "coalesced": coalesced, "kept": kept}
     functions |= {"quick": quick, "slow": slow, "fail": fail}
     return LiveServer(
         {"m": SimpleNamespace(**functions, _guard=public())},
@@ -127,9 +146,28 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Page(Stream):
+    """Of a topic, whether or not the client listens to it."""
+
+
+@dataclass(frozen=True)
+class Resync(Stream):
+    """Of a topic, whether or not the client listens to it."""
+
+
+@dataclass(frozen=True)
+class CatchUp:
+    """Ask for what followed an event that is so far back."""
+
+    client: int
+    behind: int
+    resync: bool = False
+
+
+@dataclass(frozen=True)
 class Batch:
     client: int
-    elements: tuple[Call | Stream, ...]
+    elements: tuple[Call | Stream | CatchUp, ...]
     sequential: bool
 
 
@@ -196,11 +234,18 @@ calls = st.builds(
     Call, clients, st.sampled_from(["quick", "slow", "fail"]), times, st.sampled_from([True, True, False])
 )
 streams = st.builds(Stream, clients, topics, times, st.sampled_from([False, False, True]))
-elements = st.lists(calls | streams, max_size=4).map(tuple)
+again = st.one_of(
+    st.builds(Page, clients, topics, times, st.booleans()),
+    st.builds(Resync, clients, topics, times, st.booleans()),
+    st.builds(CatchUp, clients, st.integers(0, 4), st.booleans()),
+)
+elements = st.lists(calls | streams | again, max_size=4).map(tuple)
 steps = st.one_of(
     calls,
     streams,
     streams,
+    again,
+    again,
     st.builds(Batch, clients, elements, st.booleans()),
     st.builds(Subscribe, clients, st.lists(st.sampled_from([*TOPICS, "__rpc"]), min_size=1, max_size=3).map(tuple)),
     st.builds(Unsubscribe, clients, topics),
@@ -229,6 +274,10 @@ class Play:
         self.gone: list[Peer] = []
         self.numbers = 0
         self.asking: list[asyncio.Task[Any]] = []
+        head = server._hub.log.read(KEPT, None)
+        assert head is not None
+        self.epoch, self.base = head.head.epoch, head.head.seq
+        self.kept: list[int] = []  # what was published on the topic with a log
         self.first_ref = server._hub.requests._numbers + 1
         self.context: Context[Any] = Context(server._services, self.peers[0].connection, "test")  # of no call
 
@@ -240,9 +289,12 @@ class Play:
                     await done
             await asyncio.sleep(30)
             for peer in self.peers:
-                check(peer, ended=False)
+                check(self, peer, ended=False)
+                for subscription in peer.connection.subscriptions.values():
+                    assert (subscription.loading, subscription._holds, subscription.held) == (0, 0, 0)
             for peer in self.gone:
-                check(peer, ended=True)
+                check(self, peer, ended=True)
+            assert not any(topic.holding for topic in self.server._hub.topics.values())
         finally:
             for peer in self.peers:
                 peer.leave()
@@ -253,6 +305,8 @@ class Play:
             assert not connection.calls.of
             assert not connection.subscriptions
             assert not connection.streams
+            hooks = [entry[0] for entry in peer.log if isinstance(entry, tuple) and entry[0] in ("on", "off")]
+            assert hooks.count("on") == hooks.count("off")
         assert not what_is_left(self.server)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -264,19 +318,24 @@ class Play:
         peer = self.peers[client]
         peer.feed(json.dumps(frame).encode(), before=lambda: peer.log.append(mark) if mark else None)
 
-    def request(self, step: Call | Stream) -> dict[str, Any]:
+    def request(self, step: Call | Stream | CatchUp) -> dict[str, Any]:
         call = f"{type(step).__name__.lower()}{self.number()}"
+        if isinstance(step, CatchUp):
+            seq = self.base + max(0, len(self.kept) - step.behind)
+            frame = {"rpc": f"m/{KEPT}", "id": f"{call}-{seq}", "args": [KEPT, 0, False], "stream": True}
+            return frame | {"seq": seq, "epoch": self.epoch, "resync": step.resync}
         if isinstance(step, Call):
             frame = {"rpc": f"m/{step.path}", "args": [step.seconds]}
             return frame | {"id": call} if step.answered else frame
         path = step.topic if step.topic not in PLAIN else "plain"
-        return {"rpc": f"m/{path}", "id": call, "args": [step.topic, step.seconds, step.fails], "stream": True}
+        frame = {"rpc": f"m/{path}", "id": call, "args": [step.topic, step.seconds, step.fails], "stream": True}
+        return frame | {"cursor": 1} if isinstance(step, Page) else frame | {"resync": isinstance(step, Resync)}
 
-    def call(self, step: Call | Stream) -> None:
+    def call(self, step: Call | Stream | CatchUp) -> None:
         frame = self.request(step)
         self.feed(step.client, ("asks", frame.get("id")), **frame)
 
-    stream = call
+    stream = page = resync = catchup = call
 
     def batch(self, step: Batch) -> None:
         frames = [self.request(element) for element in step.elements]
@@ -292,6 +351,8 @@ class Play:
 
     def event(self, topic: str, key: str = "x") -> tuple[str, str, Any]:
         n = self.number()
+        if topic == KEPT:
+            self.kept.append(n)
         for peer in self.peers:
             peer.log.append(("published", topic, n, key))
         return topic, "set", {"n": n, "key": key}
@@ -383,7 +444,8 @@ class Topic:
 class Model:
     """What one client must get."""
 
-    def __init__(self) -> None:
+    def __init__(self, play: Play) -> None:
+        self.play = play
         self.topics: dict[str, Topic] = {name: Topic() for name in (*TOPICS, "__rpc")}
         self.asked: list[Any] = []  # ids, tuples of ids; not answered yet
         self.bare: list[tuple[int, str]] = []  # ref and topic of subscribes without an answer
@@ -432,6 +494,8 @@ class Model:
             self.replied(frame["event"], frame["data"])
         elif kind is None and frame["topic"] in self.topics:
             self.topics[frame["topic"]].gets(frame["topic"], frame["data"], frame.get("seq"))
+            if frame["topic"] == KEPT:
+                assert self.play.kept[frame["seq"] - self.play.base - 1] == frame["data"]["n"]
         else:
             assert kind == "request" or frame["topic"] == "__replay:a"
 
@@ -442,12 +506,21 @@ class Model:
         self.asked.remove(ids)
         for reply in replies:
             assert reply.get("code", "NO") in ("NO", "OVERLOADED", "INVALID_REQUEST"), reply
+            if reply["ok"] and reply["id"].startswith("catchup"):
+                self.caught_up(int(reply["id"].split("-")[1]), reply)
             for topic in self.topics.values():
                 topic.load_ended(reply["id"], live=reply["ok"])
 
+    def caught_up(self, after: int, reply: dict[str, Any]) -> None:
+        """All events that followed, and nothing else."""
+        play = self.play
+        assert (reply["replay"], reply["epoch"]) == (True, play.epoch)
+        assert [each["seq"] for each in reply["data"]] == list(range(after + 1, reply["seq"] + 1))
+        assert [each["data"]["n"] for each in reply["data"]] == play.kept[after - play.base : reply["seq"] - play.base]
 
-def check(peer: Peer, *, ended: bool) -> None:
-    model = Model()
+
+def check(play: Play, peer: Peer, *, ended: bool) -> None:
+    model = Model(play)
     try:
         for entry in peer.log:
             if isinstance(entry, tuple):
@@ -466,7 +539,7 @@ def check(peer: Peer, *, ended: bool) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=10_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 @given(st.lists(steps, max_size=15))
 def test_whatever_happens_clients_get_what_they_must_and_nothing_is_left(
     world: tuple[LiveServer, asyncio.Runner], steps: list[Any]

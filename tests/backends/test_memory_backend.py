@@ -191,7 +191,7 @@ async def test_the_log_of_the_topic_longest_unused_is_dropped_for_a_new_one() ->
 
 
 async def test_a_log_takes_no_more_bytes_than_it_may() -> None:
-    log = memory_cluster(limits=Limits(replay_bytes=10_000)).log
+    log = memory_cluster(clock=SeededClock(), limits=Limits(replay_bytes=10_000)).log
     first = await log.append("first", "e", b"1" * 4000)
     second = await log.append("second", "e", b"1" * 4000)
     await log.append("second", "e", b"1" * 4000)
@@ -200,6 +200,18 @@ async def test_a_log_takes_no_more_bytes_than_it_may() -> None:
     last = [await log.append("second", "e", b"1" * 4000) for _ in range(3)][-1]
     found = await log.read("second", None)
     assert [frame.pos for frame in found.frames] == [msgspec.structs.replace(last, seq=4), last]  # the oldest go
+
+
+async def test_reading_takes_no_room_and_an_empty_log_ends_with_any_other() -> None:
+    cluster = memory_cluster(limits=Limits(replay_topics=2))
+    await cluster.log.append("a", "created", b"1")
+    heads = [(await cluster.log.read(f"t{n}", None)).head for n in range(5)]
+    assert len({head.epoch for head in heads}) == 1
+    assert len((await cluster.log.read("a", None)).frames) == 1
+    assert (await cluster.log.append("t0", "created", b"1")).epoch == heads[0].epoch
+    await cluster.log.clear("a")
+    assert (await cluster.log.read("t1", heads[1])).status == "reset"
+    assert (await cluster.log.read("t0", heads[0])).status == "ok"
 
 
 async def test_a_cleared_log_begins_another_epoch_and_no_number_again() -> None:
@@ -214,7 +226,7 @@ async def test_a_cleared_log_begins_another_epoch_and_no_number_again() -> None:
 
 
 async def test_an_id_is_known_as_long_as_its_event_is_held() -> None:
-    log = memory_cluster().log
+    log = memory_cluster(clock=SeededClock()).log
     first = await log.append("t", "e", b"1", dedupe="x")
     for _ in range(999):
         await log.append("t", "e", b"1")
@@ -293,7 +305,7 @@ async def test_what_is_empty_is_not_kept() -> None:
 @given(st.lists(st.integers(0, 3), max_size=30), st.integers(0, 35), st.integers(0, 40))
 def test_a_slice_continues_where_the_reader_was(writes: list[int], after: int, limit: int) -> None:
     async def main() -> None:
-        log = memory_cluster().log
+        log = memory_cluster(clock=SeededClock()).log
         for n in writes:
             await log.append(f"t{n}", "e", b"1")
         head = (await log.read("t0", None, 0)).head

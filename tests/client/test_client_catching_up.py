@@ -25,6 +25,7 @@ class Diary(ModuleType):
         super().__init__(__name__)
         lines = [Line(number) for number in range(7)]
         self.loads = 0
+        self.failing = False
         self._guard = public()
 
         @live.stream("diary", replay=True)
@@ -37,6 +38,16 @@ class Diary(ModuleType):
             start: int = ctx.cursor or 0
             return Page(lines[start : start + 3], has_more=start + 3 < len(lines), cursor=start + 3)
 
+        @live.stream("logged_pages", replay=True)
+        async def logged_pages(ctx: Context) -> Page[Line]:
+            return await pages(ctx)
+
+        @live.stream("fragile")
+        async def fragile(ctx: Context) -> list[Line]:
+            if self.failing:
+                raise ValueError
+            return list(lines)
+
         @live
         async def write(ctx: Context) -> Line:
             lines.append(Line(len(lines)))
@@ -45,6 +56,8 @@ class Diary(ModuleType):
 
         self.diary = diary
         self.pages = pages
+        self.logged_pages = logged_pages
+        self.fragile = fragile
         self.write = write
 
 
@@ -103,3 +116,30 @@ async def test_pages_are_loaded_one_after_the_other(diary: Diary) -> None:  # ac
         assert (len(handle.value), handle.has_more) == (3, True)
         assert [await handle.load_more() for _ in range(3)] == [True, False, False]
         assert handle.value == [Line(number) for number in range(7)]
+
+
+async def test_a_reload_missed_by_a_paged_stream_begins_with_the_first_page(diary: Diary) -> None:
+    async with TestEnv(LiveServer([diary])) as env:
+        reader = env.connect()
+        handle = await reader.subscribe(diary.logged_pages)
+        while handle.has_more:
+            await handle.load_more()
+        reader.cut()
+        await env.server.publish("logged_pages", "refreshed", [{"id": 0}])
+        await handle.wait_for(lambda rows: len(rows) == 3)
+        assert (handle.status, handle.has_more) == ("connected", True)
+        assert (await handle.load_more(), len(handle.value)) == (True, 6)
+
+
+async def test_a_stream_whose_loader_failed_after_a_reconnect_comes_back_by_itself(diary: Diary) -> None:
+    async with TestEnv(LiveServer([diary])) as env:
+        reader = env.connect()
+        handle = await reader.subscribe(diary.fragile)
+        diary.failing = True
+        reader.cut()
+        await handle.wait_for(lambda _: handle.status == "error", timeout=10.0)
+        assert handle.error is not None
+        assert (handle.error.code, len(handle.value)) == ("INTERNAL_ERROR", 7)
+        diary.failing = False
+        await handle.wait_for(lambda _: handle.status == "connected", timeout=60.0)
+        assert reader.status == "connected"

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from liverpc._types import remote
-from liverpc.client import Client, RpcError
+from liverpc.client import Client, RpcError, StreamHandle
 from tests.client.client_kit import (
     MESSAGES,
     Pipe,
@@ -243,7 +243,10 @@ async def test_further_pages_are_loaded_when_asked_for() -> None:  # acceptance 
     async with client_of(script) as client:
         (pipe,) = script.pipes
         handle = client.stream(remote("chat/messages", returns=list[Row]))
-        assert not await handle.load_more()
+        with pytest.raises(RuntimeError, match="is not open: use it in its `async with` block"):
+            await handle.load_more()
+        with pytest.raises(LookupError, match="open it with `async with`"):
+            _ = handle.value
         opening = asyncio.create_task(handle.open())
         pipe.answer(await pipe.request(), [{"id": 1}], topic="t", hasMore=True, cursor=1)
         await opening
@@ -262,6 +265,41 @@ async def test_further_pages_are_loaded_when_asked_for() -> None:  # acceptance 
         pipe.answer(await pipe.request(), [{"id": 3}], hasMore=False)
         assert not await loading
         assert handle.value == [Row(1), Row(2), Row(3)]
+
+
+async def test_a_closed_handle_has_no_further_pages() -> None:
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        handle = client.stream(MESSAGES)
+        opening = asyncio.create_task(handle.open())
+        pipe.answer(await pipe.request(), [1], topic="t", hasMore=True, cursor=1)
+        await opening
+        await handle.aclose()
+        assert (handle.value, handle.has_more) == ([1], False)
+        with pytest.raises(RuntimeError, match="not open"):
+            await handle.load_more()
+
+
+async def test_asking_for_pages_in_a_loop_stops_nothing_and_ends_with_the_client() -> None:
+    async def all_pages(handle: StreamHandle[list[Row]]) -> None:
+        while handle.has_more:
+            await handle.load_more()
+
+    script = Script()
+    async with client_of(script) as client:
+        (pipe,) = script.pipes
+        handle = client.stream(remote("chat/messages", returns=list[Row]))
+        opening = asyncio.create_task(handle.open())
+        pipe.answer(await pipe.request(), [{"id": 1}], topic="t", hasMore=True, cursor=1)
+        await opening
+        tasks = [asyncio.create_task(all_pages(handle)) for _ in range(2)]
+        pipe.answer(await pipe.request(), [{"id": 2}], hasMore=True, cursor=2)
+        await handle.wait_for(lambda rows: len(rows) == 2)
+        await pipe.request()
+        await client.aclose()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [getattr(end, "code", end) for end in ends] == ["CONNECTION_CLOSED"] * 2
 
 
 async def test_a_given_value_shows_before_the_handle_opens() -> None:  # acceptance 216

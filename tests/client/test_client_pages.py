@@ -57,15 +57,16 @@ def test_pages_are_added_until_there_are_none(peer: Peer) -> None:  # acceptance
     assert pages.more() is None
 
 
-def test_with_prepend_a_page_goes_to_the_front_as_a_block(peer: Peer) -> None:
+def test_with_prepend_too_a_page_goes_to_the_end(peer: Peer) -> None:
     pages = Pages(peer, stream(peer, data=[{"id": 1}], answer=PAGED | {"prepend": True}))
     peer.answer(pages.more()["id"], [{"id": 3}, {"id": 1}, {"id": 2}], hasMore=False)
-    assert [row["id"] for row in pages.subscription.value] == [3, 2, 1]
+    assert [row["id"] for row in pages.subscription.value] == [1, 3, 2]
 
 
 @pytest.mark.parametrize("members", [{}, {"hasMore": True}, {"hasMore": True, "cursor": None}, {"cursor": 3}])
 def test_without_a_further_page_or_a_cursor_nothing_is_asked(peer: Peer, members: Any) -> None:
-    assert Pages(peer, stream(peer, answer=members)).more() is None
+    pages = Pages(peer, stream(peer, answer=members))
+    assert (pages.subscription.has_more, pages.more()) == (False, None)
 
 
 @pytest.mark.parametrize("how", ["reconnect", "refreshed"])
@@ -88,6 +89,45 @@ def test_a_page_of_a_value_that_was_replaced_is_dropped(peer: Peer, how: str) ->
         assert pages.done == [True]
     assert (pages.subscription.value, pages.subscription.has_more) == ([{"id": 9}], True)
     assert pages.more()["cursor"] == 9
+
+
+def test_a_missed_reload_of_a_page_is_answered_by_asking_for_the_first_page(peer: Peer) -> None:
+    pages = Pages(peer, stream(peer, data=[{"id": 1}], answer=PAGED | {"seq": 4, "epoch": "e"}))
+    peer.answer(pages.more()["id"], [{"id": 2}], hasMore=False)
+    missed = [{"seq": 5, "event": "refreshed", "data": [{"id": 9}]}]
+    reopened(peer, {"replay": True, "seq": 5, "epoch": "e"}, missed)
+    (frame,) = peer.sent()
+    assert not frame.keys() & {"seq", "epoch"}
+    peer.answer(frame["id"], [{"id": 9}], topic="t", seq=5, epoch="e", hasMore=True, cursor=9)
+    assert (pages.subscription.value, pages.more()["cursor"]) == ([{"id": 9}], 9)
+
+
+def test_a_missed_reload_of_a_whole_value_is_applied(peer: Peer) -> None:
+    subscription = stream(peer, data=[{"id": 1}], answer={"seq": 4, "epoch": "e"})
+    missed = [{"seq": 5, "event": "refreshed", "data": [{"id": 9}]}]
+    reopened(peer, {"replay": True, "seq": 5, "epoch": "e"}, missed)
+    assert (subscription.value, peer.sent()) == ([{"id": 9}], [])
+
+
+def test_a_reload_that_waited_for_an_event_before_it_tells_of_further_pages(peer: Peer) -> None:
+    pages = Pages(peer, stream(peer, data=[{"id": 1}], answer=PAGED | {"seq": 4, "epoch": "e"}))
+    peer.event("t", "refreshed", [{"id": 9}], seq=6, hasMore=True, cursor=9)
+    peer.event("t", "created", {"id": 2}, seq=5)
+    peer.sent()
+    assert (pages.subscription.value, pages.more()["cursor"]) == ([{"id": 9}], 9)
+
+
+def test_a_reload_that_does_not_fit_leaves_the_pages_as_they_were(peer: Peer) -> None:
+    pages = Pages(peer, stream(peer, data=[{"id": 1}], answer=PAGED, result_type=list[Row]))
+    peer.event("t", "refreshed", [{"id": "x"}], hasMore=True, cursor=9)
+    assert (pages.subscription.value, pages.subscription.status) == ([Row(1)], "error")
+    assert pages.more()["cursor"] == 0
+
+
+def test_a_reload_that_is_no_page_has_no_further_ones(peer: Peer) -> None:
+    pages = Pages(peer, stream(peer, data=[{"id": 1}], answer=PAGED))
+    peer.event("t", "refreshed", [{"id": 9}])
+    assert (pages.subscription.has_more, pages.more()) == (False, None)
 
 
 def test_a_page_that_fails_or_does_not_fit_changes_nothing(peer: Peer) -> None:
@@ -140,6 +180,16 @@ def test_a_given_value_goes_to_the_shared_store(peer: Peer) -> None:
     given.hydrate([{"id": 7}])
     peer.core.listen(given)
     assert first.value == given.value == [{"id": 7}]
+
+
+def test_a_given_value_and_that_of_a_shared_store_are_two_values(peer: Peer) -> None:
+    stream(peer, data=[{"id": 1}])
+    given = Subscription("a/s", [], timeout=1.0)
+    given.hydrate([{"id": 7}])
+    before = given.version
+    peer.core.listen(given)
+    assert given.value == [{"id": 1}]
+    assert given.version > before
 
 
 def test_a_given_value_that_does_not_fit_is_not_shown(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,8 @@ def peer() -> Peer:
 def test_a_gated_stream_is_connected_and_has_no_value(peer: Peer) -> None:  # acceptance 51, 52
     gated = stream(peer, data=None, answer={"topic": None, "gated": True})
     assert (gated.status, gated.error, gated.has_value, gated.topic) == ("connected", None, False, None)
+    with pytest.raises(LookupError, match="its gate is shut at present"):
+        _ = gated.value
     peer.core.connection_lost(1006)
     (frame,) = peer.open()
     peer.answer(frame["id"], [{"id": 1}], topic="t", **KNOWN)
@@ -71,13 +73,21 @@ def test_a_replay_applies_what_was_missed_once(peer: Peer) -> None:  # acceptanc
     assert subscription.value == ["all", "ten"]
 
 
-def test_a_server_without_epoch_moves_the_number_with_its_replies_only(peer: Peer) -> None:
-    subscription = stream(peer, data=[], answer={"seq": 3})
+@pytest.mark.parametrize("merge", ["crud", "latest"])
+def test_a_server_that_names_no_log_is_asked_for_the_whole_value(peer: Peer, merge: str) -> None:
+    subscription = stream(peer, data=[], answer={"seq": 3, "merge": merge})
     peer.event("t", "created", {"id": 1}, seq=9)
     assert (subscription.value, peer.sent()) == ([{"id": 1}], [])
-    frame = reopened(peer, {"replay": True, "seq": 5}, [{"seq": 5, "event": "created", "data": {"id": 2}}])
-    assert (frame["seq"], "epoch" in frame) == (3, False)
-    assert subscription.value == [{"id": 1}, {"id": 2}]
+    for _ in range(2):
+        frame = reopened(peer, {"seq": 1, "merge": merge}, [{"id": 1}, {"id": 2}])
+        assert not frame.keys() & {"seq", "epoch"}
+        assert subscription.value == [{"id": 1}, {"id": 2}]
+
+
+def test_a_server_that_stops_naming_its_log_is_believed_without_the_old_one(peer: Peer) -> None:
+    stream(peer, data=[], answer={"seq": 3, "epoch": "e"})
+    reopened(peer, {"seq": 4}, [])
+    assert not reopened(peer, {}, []).keys() & {"seq", "epoch"}
 
 
 @pytest.mark.parametrize("members", [{"replay": True}, {"delta": True}, {"unchanged": True}])
@@ -186,6 +196,84 @@ def test_a_failed_resync_is_no_secret_and_repeated_later_and_later(peer: Peer) -
     assert [subscription.status, subscription.error] == ["connected", None]
     assert [row["id"] for row in subscription.value] == [5, 6, 7]
     assert peer.core.next_deadline() is None
+
+
+def test_what_is_refused_for_good_is_not_asked_for_again_on_this_connection(peer: Peer) -> None:
+    subscription = stream(peer, answer=NUMBERED)
+    peer.event("t", "created", {"id": 6}, seq=6)
+    peer.answer(peer.request(), ok=False, code="FORBIDDEN", error="no longer")
+    assert peer.sent() == [{"type": "unsubscribe", "topic": "t"}]
+    peer.event("t", "created", {"id": 7}, seq=7)
+    assert (subscription.status, subscription.value) == ("error", [])
+    assert (peer.sent(), peer.core.next_deadline()) == ([], None)
+    assert "resync" not in reopened(peer, NUMBERED | {"seq": 7}, [{"id": 7}])
+    assert (subscription.status, subscription.value) == ("connected", [{"id": 7}])
+
+
+@pytest.mark.parametrize("code", ["TIMEOUT", "DISCONNECTED", "OVERLOADED", "INTERNAL_ERROR"])
+def test_a_request_that_may_succeed_later_is_repeated_while_the_status_tells_the_error(peer: Peer, code: str) -> None:
+    subscription = stream(peer, data=[{"id": 1}])
+    peer.core.connection_lost(1006)
+    (frame,) = peer.open()
+    if code == "TIMEOUT":
+        peer.seconds += 30.0
+        peer.core.tick()
+    else:
+        peer.answer(frame["id"], ok=False, code=code, error="later")
+    assert subscription.error is not None
+    assert (subscription.status, subscription.error.code, peer.core.quiescent) == ("error", code, True)
+    assert (peer.sent(), peer.core.next_deadline()) == ([], peer.seconds + 3.0)
+    peer.seconds += 3.0
+    peer.core.tick()
+    name = peer.request()
+    assert (subscription.status, subscription.value) == ("error", [{"id": 1}])
+    if code == "TIMEOUT":
+        peer.answer(frame["id"], [{"id": 2}], topic="t")
+        assert peer.sent() == []  # the late answer must not end what is being asked for
+    peer.answer(name, [{"id": 3}], topic="t")
+    assert (subscription.status, subscription.value) == ("connected", [{"id": 3}])
+    assert (peer.sent(), peer.core.next_deadline()) == ([], None)
+
+
+def test_a_server_that_says_when_is_asked_no_earlier(peer: Peer) -> None:
+    stream(peer)
+    peer.core.connection_lost(1006)
+    (frame,) = peer.open()
+    peer.answer(frame["id"], ok=False, code="OVERLOADED", error="later", retryAfter=9000)
+    assert peer.core.next_deadline() == 9.0
+
+
+@pytest.mark.parametrize("code", ["FORBIDDEN", "NOT_FOUND", "VALIDATION", "CUSTOM"])
+def test_other_refusals_stay_until_the_next_connection(peer: Peer, code: str) -> None:
+    subscription = stream(peer)
+    peer.core.connection_lost(1006)
+    (frame,) = peer.open()
+    peer.answer(frame["id"], ok=False, code=code, error="no")
+    assert (subscription.status, peer.core.next_deadline()) == ("error", None)
+    reopened(peer, {}, [{"id": 1}])
+    assert subscription.status == "connected"
+
+
+def test_without_a_connection_nothing_is_repeated(peer: Peer) -> None:
+    peer.core.subscribe("a/s", [], timeout=5.0)
+    peer.core.connection_lost(1006)
+    peer.seconds += 5.0
+    peer.core.tick()
+    assert peer.core.next_deadline() is None
+    (frame,) = peer.open()
+    assert frame["rpc"] == "a/s"
+
+
+def test_leaving_ends_repetitions(peer: Peer) -> None:
+    subscription = stream(peer)
+    peer.core.connection_lost(1006)
+    (frame,) = peer.open()
+    peer.answer(frame["id"], ok=False, code="INTERNAL_ERROR", error="later")
+    peer.core.unsubscribe(subscription)
+    assert peer.sent() == []
+    peer.seconds += 3.0
+    peer.core.tick()
+    assert peer.sent() == []
 
 
 def test_a_server_that_does_not_know_better_is_not_asked_in_a_loop(peer: Peer) -> None:

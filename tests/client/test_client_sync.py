@@ -188,6 +188,17 @@ def test_a_change_is_shown_while_the_call_is_made(client: sync.Client) -> None:
         rows.mutate(call, optimistic=Created(1))
 
 
+def test_what_is_no_call_and_what_makes_no_change_is_refused(client: sync.Client) -> None:
+    no_call: Any = [1]
+    no_function: Any = Created(1)
+    with client.stream(ROWS) as rows:
+        with pytest.raises(TypeError, match=r"takes a function that makes the call.*given a list"):
+            rows.mutate(no_call, optimistic=Created(1))
+        assert (rows.value, rows.can_undo) == ([0], False)
+        with pytest.raises(TypeError, match="takes a function that makes the change"):
+            rows.create_optimistic(client, ECHO, no_function)
+
+
 def test_an_interrupted_call_takes_its_change_back(client: sync.Client) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -195,6 +206,17 @@ def test_an_interrupted_call_takes_its_change_back(client: sync.Client) -> None:
     with client.stream(ROWS) as rows:
         with pytest.raises(KeyboardInterrupt):
             rows.mutate(interrupted, optimistic=Created(1))
+        assert rows.value == [0]
+
+
+def test_a_change_that_is_interrupted_while_it_is_made_is_taken_back(client: sync.Client) -> None:
+    def change(rows: list[int]) -> list[int]:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return [*rows, 1]
+
+    with client.stream(ROWS) as rows:
+        with pytest.raises(KeyboardInterrupt):
+            rows.mutate(lambda: client.call(ECHO, 1), optimistic=change)
         assert rows.value == [0]
 
 
@@ -214,7 +236,7 @@ def test_steps_back_and_forth(client: sync.Client) -> None:
 def test_before_it_is_open_a_stream_has_no_value(client: sync.Client) -> None:
     rows = client.stream(ROWS)
     assert rows.get(3) == 3
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError, match="open it with `with`"):
         _ = rows.value
     with pytest.raises(RpcError, match="NOPE"):
         client.stream(remote("demo/fail")).open()
@@ -368,6 +390,8 @@ def test_pages_values_given_and_schema_versions(url: str, demo: Demo) -> None:
         handle = client.stream(pages)
         handle.hydrate([{"id": 7}])
         assert (handle.value, handle.has_more) == ([{"id": 7}], False)
+        with pytest.raises(RuntimeError, match="is not open: use it in its `with` block"):
+            handle.load_more()
         with handle:
             assert (handle.value, handle.has_more) == ([{"id": 0}], True)
             assert (handle.load_more("x"), handle.load_more(), handle.load_more()) == (True, False, False)

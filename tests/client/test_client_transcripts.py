@@ -57,7 +57,10 @@ class Tab:
             call = self.core.streams._pages[stream.store]
         else:
             call = self.core.streams._requests[stream.store]
-        assert json.loads(call.text) == request | {"id": call.id, "args": args}
+        expected = request | {"id": call.id, "args": args}
+        if "epoch" not in request:
+            expected.pop("seq", None)  # ours sends no number of a log that has no name
+        assert json.loads(call.text) == expected
         self.streams[request["id"]] = stream, call
 
     def hear(self, frame: Any) -> None:

@@ -13,6 +13,7 @@ from liverpc.client import RpcError, StreamHandle, combine, map_rows, when
 from liverpc.client.derived import Derived
 from liverpc.client.readable import Readable
 from liverpc.client.subscription import StreamStatus
+from liverpc.client.waiting import Waiters
 from tests.client.client_kit import MESSAGES, Script, client_of, until
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class Box(Readable[T]):
         self, *values: T, opens: Callable[[], object] = lambda: None, closes: asyncio.Event | None = None
     ) -> None:
         self._path = "box"
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         self._values = list(values)
         self._opens = opens
         self._closes = closes
@@ -49,7 +50,7 @@ class Box(Readable[T]):
             await self._closes.wait()
         self.uses -= 1
         self._closed = True
-        self._wake()
+        self._waiters.wake()
 
     @property
     def value(self) -> T:
@@ -87,15 +88,15 @@ class Box(Readable[T]):
     def set(self, value: T) -> None:
         self._values.append(value)
         self._count += 1
-        self._wake()
+        self._waiters.wake()
 
     def clear(self) -> None:
         self._values.clear()
-        self._wake()
+        self._waiters.wake()
 
     def become(self, status: StreamStatus, error: RpcError | None = None) -> None:
         self.state = (status, error)
-        self._wake()
+        self._waiters.wake()
 
 
 async def collect(readable: Readable[T], into: list[T]) -> None:
@@ -492,6 +493,63 @@ async def test_cancelling_the_entry_leaves_nothing_behind() -> None:
     await asyncio.wait([entering])
     assert never.cancelled()
     assert stream._ended
+
+
+async def test_entering_again_while_the_last_use_ends_waits_for_its_end() -> None:
+    closes = asyncio.Event()
+    made: list[Box[int]] = []
+
+    def make() -> Box[int]:
+        made.append(Box(len(made), closes=closes))
+        return made[-1]
+
+    stream = when(Box(1), make)
+    await stream.__aenter__()
+    leaving = asyncio.create_task(stream.__aexit__(None, None, None))
+    await turns()
+    entering = asyncio.create_task(stream.__aenter__())
+    await turns()
+    assert (leaving.done(), entering.done(), len(made)) == (False, False, 1)
+    closes.set()
+    await asyncio.gather(leaving, entering)
+    assert (value_of(stream), [box.uses for box in made]) == (1, [0, 1])
+    await stream.__aexit__(None, None, None)
+    assert [box.uses for box in made] == [0, 0]
+
+
+# -- what is no source
+
+
+async def made_later() -> int:
+    return 1
+
+
+NO_SOURCES: list[Any] = [MESSAGES, None, 5, [1]]
+SOURCES = r"functions that make one: lambda: client\.stream\(\.\.\.\)"
+
+
+@pytest.mark.parametrize("source", NO_SOURCES, ids=str)
+def test_what_is_no_source_is_refused_at_once(source: Any) -> None:
+    with pytest.raises(TypeError, match=SOURCES):
+        map_rows(source, str)
+    with pytest.raises(TypeError, match=SOURCES):
+        combine(Box(1), source, max)
+    with pytest.raises(TypeError, match=SOURCES):
+        when(source, lambda: Box(1))
+
+
+@pytest.mark.parametrize("stream", [Box(1), *NO_SOURCES], ids=lambda value: type(value).__name__)
+def test_when_wants_a_function_that_makes_its_stream(stream: Any) -> None:
+    with pytest.raises(TypeError, match=r"when\(condition, lambda: client\.stream\(\.\.\.\)\)"):
+        when(True, stream)
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: MESSAGES, made_later])
+async def test_a_function_that_makes_no_source_is_refused_when_it_is_used(make: Any) -> None:
+    for derived in map_rows(make, str), combine(Box(1), make, max), when(True, make):
+        with pytest.raises(TypeError, match=SOURCES):
+            async with derived:
+                pass
 
 
 # -- with streams

@@ -300,12 +300,19 @@ def test_callbacks_may_make_and_cancel_calls_in_the_middle_of_a_replay() -> None
     assert not made[0].done
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_calls": 0}, {"max_age": 0.0}, {"max_age": -1.0}, {"replay": "batch"}, {"replay": None}]
-)
+WRONG = {"max_calls": (0, "5"), "max_age": (0.0, -1.0, "1h"), "replay": ("batch", None), "before_replay": ("no",)}
+
+
+@pytest.mark.parametrize("options", [{name: value} for name, values in WRONG.items() for value in values])
 def test_wrong_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"OfflineQueue: {next(iter(options))}"):
         OfflineQueue(**options)
+
+
+def test_an_unknown_option_is_named() -> None:
+    unknown: Any = {"max_call": 5}
+    with pytest.raises(TypeError, match=r"OfflineQueue.*max_call"):
+        OfflineQueue(**unknown)
 
 
 # -- batches

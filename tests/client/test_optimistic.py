@@ -154,6 +154,26 @@ async def test_what_is_no_change_is_refused_and_the_call_is_not_made(change: Any
         assert at.pipe.sent == []
 
 
+@pytest.mark.parametrize("call", [5, None, lambda: 5])
+async def test_what_cannot_be_awaited_is_refused_before_anything_is_shown(call: Any) -> None:
+    async with opened() as at:
+        at.handle.enable_history()
+        before = at.handle.value
+        with pytest.raises(TypeError, match=f"takes the call itself.*it was given a {type(call).__name__}"):
+            await at.handle.mutate(call, optimistic=Created(Row(2)))
+        assert at.handle.value is before
+        assert not at.handle.can_undo
+
+
+@pytest.mark.parametrize("change", [Created, Updated, Deleted])
+async def test_a_change_without_its_row_is_named(change: Any) -> None:
+    async with opened() as at:
+        handle: Any = at.handle
+        missing = "key" if change is Deleted else "row"
+        with pytest.raises(TypeError, match=rf"{change.__name__}\({missing}\) is missing its {missing}"):
+            handle.optimistic(change)
+
+
 async def test_wrong_arguments_leave_nothing_behind() -> None:
     async with opened() as at:
         with pytest.raises(TypeError):
@@ -384,6 +404,9 @@ async def test_wrong_arguments_are_refused_before_anything_is_shown() -> None:  
         assert handle.value is before
         with pytest.raises(TypeError, match="is a stream"):
             create_optimistic(client, stream, handle, change)
+        no_function: Any = Created(Note(2, "two"))
+        with pytest.raises(TypeError, match="takes a function that makes the change"):
+            create_optimistic(client, add, handle, no_function)
 
 
 async def test_a_function_of_the_arguments_may_make_a_function() -> None:
@@ -414,6 +437,28 @@ async def test_undo_and_redo_on_a_handle() -> None:  # acceptance 214
         assert handle.redo()
         assert not handle.redo()
         assert handle.value == [Row(1), Row(2)]
+
+
+async def test_a_step_back_means_that_the_last_successful_change_is_gone() -> None:
+    async with opened() as at:
+        handle = at.handle
+        handle.enable_history()
+        task = at.mutate(Created(Row(2, "draft")))
+        request = await at.pipe.request()
+        at.pipe.event("created", {"id": 2, "text": "final"})
+        at.pipe.answer(request, None)
+        await task
+        refused = at.mutate(Created(Row(3)))
+        at.pipe.answer(await at.pipe.request(), ok=False, code="NO", error="no")
+        with pytest.raises(RpcError):
+            await refused
+        assert handle.value == [Row(1), Row(2, "final")]
+        assert handle.undo()
+        assert handle.value == [Row(1)]
+        assert not handle.can_undo
+        assert handle.redo()
+        assert handle.value == [Row(1), Row(2, "final")]
+        assert not handle.can_redo
 
 
 async def test_steps_are_told_to_those_who_wait() -> None:

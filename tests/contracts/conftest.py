@@ -11,6 +11,7 @@ import pytest
 
 from liverpc.backends.memory import World, memory_cluster
 from liverpc.backends.ports import Cluster, Frame, Gap
+from liverpc.clock import SeededClock
 from liverpc.testing.loop import VirtualLoop
 
 NODE_TTL = 1.0
@@ -19,7 +20,7 @@ MakeNode = Callable[[str], Cluster]
 
 
 def memory_nodes() -> MakeNode:
-    world = World(node_ttl=NODE_TTL)
+    world = World(clock=SeededClock(), node_ttl=NODE_TTL)
     return lambda name: memory_cluster(name, world)
 
 

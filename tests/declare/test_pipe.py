@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liverpc import Context, DeclarationError, LiveError, LiveServer, Page, RpcError, guard, live, pipe, public
+from liverpc.declare.rows import AT_ONCE
 from liverpc.testing import TestEnv, create_test_context
 
 
@@ -118,6 +119,24 @@ async def test_join_asks_for_all_keys_at_once_and_for_equal_ones_once() -> None:
     assert [row["author"] for row in joined] == ["<a>", "<1>", "<a>", "<True>", "<1.0>", "<1>", "<1>", None, None]
     assert [(type(key), key) for key in asked] == [(str, "a"), (int, 1), (bool, True), (float, 1.0), (str, "1")]
     assert "author" not in rows[0]
+
+
+@pytest.mark.parametrize("keys", [AT_ONCE - 1, AT_ONCE, 3 * AT_ONCE])
+async def test_a_join_asks_for_so_many_keys_at_the_same_time(keys: int) -> None:
+    running = most = 0
+
+    async def find(key: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(key % 3)
+        running -= 1
+        return -key
+
+    rows = [{"id": n, "by": n} for n in range(keys)]
+    joined = await through(rows, pipe.join("by", find, "author"))
+    assert [row["author"] for row in joined] == [-n for n in range(keys)]
+    assert most == min(keys, AT_ONCE)
 
 
 async def test_a_key_that_cannot_be_compared_is_asked_for_each_time() -> None:
@@ -254,6 +273,23 @@ async def test_clients_get_loaded_rows_through_it_and_events_as_they_are() -> No
         await whole.wait_for(lambda value: ids(value) == [0, 3, 1, 2])
         with pytest.raises(RpcError, match="UNAUTHENTICATED"):
             await env.connect(user=None).subscribe(first)
+
+
+@pytest.mark.parametrize("options", [{"stale_after": 5}, {"invalidate_on": "other"}])
+def test_a_reloaded_stream_and_its_pipe_are_not_both_reached(options: Any) -> None:
+    async def loader(ctx: Context[Any]) -> list[Any]:
+        return []
+
+    whole = live.stream("all", **options)(loader)
+    short = pipe(whole, pipe.limit(1), path="m/short")
+    shorter = pipe(whole, pipe.limit(1), path="m/shorter")
+    with pytest.raises(DeclarationError, match=r"m/short and m/whole are a stream and its pipe.* let clients reach"):
+        LiveServer({"m": SimpleNamespace(whole=whole, short=short, _guard=public())})
+    with pytest.raises(DeclarationError, match="m/shorter and m/short are"):
+        LiveServer({"m": SimpleNamespace(_whole=whole, short=short, shorter=shorter, _guard=public())})
+    LiveServer({"m": SimpleNamespace(_whole=whole, short=short, _guard=public())})
+    gated = live.gate(lambda ctx: True)(whole)
+    LiveServer({"m": SimpleNamespace(whole=whole, gated=gated, _guard=public())})  # they have one loader
 
 
 def test_the_stream_itself_is_reached_only_where_it_is_a_variable() -> None:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from liverpc_devtools.palette import fit, wrap
 from liverpc_devtools.payload import pretty, raw
-from liverpc_devtools.text import age, clean, clock, count, duration, ms, rate, size
+from liverpc_devtools.text import age, clean, clock, count, duration, ms, ordinal, rate, size
 
 HOSTILE = st.text(st.characters(exclude_categories=()))  # lone surrogates included
 JSON = st.recursive(
@@ -131,3 +131,11 @@ def test_figures_are_short(made: str, text: str) -> None:
 @given(st.floats(allow_nan=True, allow_infinity=True), st.booleans())
 def test_any_number_is_some_time_of_day(wall: float, millis: bool) -> None:
     assert len(clock(wall, millis=millis)) == (12 if millis else 8)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (999_999, "999,999"), (1_000_000, "…000,000"), (1_795_261_000_204_017, "…204,017")],
+)
+def test_of_long_numbers_of_events_the_last_digits_are_shown(number: int, shown: str) -> None:
+    assert ordinal(number) == shown

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from liverpc import Context, Inspect, LiveError, LiveServer, Token, live, public
+from liverpc.clock import SeededClock
 from liverpc.inspector.protocol import State, StreamStats
 from liverpc.testing import TestEnv
 from tests.inspector.attach_kit import SECRETS, Observer
@@ -47,6 +48,7 @@ class App:
         self.server = LiveServer(
             {"demo": SimpleNamespace(**streams, _guard=public())},
             inspect=Inspect(enabled=True, tokens=(Token(secret=SECRETS["observe"]),)),
+            clock=SeededClock(),
         )
 
 

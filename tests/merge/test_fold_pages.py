@@ -13,17 +13,24 @@ def rows(*ids: int, **members: Any) -> list[Any]:
     return [{"id": number, "key": number} | members for number in ids]
 
 
-@pytest.mark.parametrize(("prepend", "order"), [(False, [1, 2, 4, 3]), (True, [4, 3, 1, 2])])
-def test_new_rows_go_behind_or_before_as_a_block_and_known_ones_keep_their_place(
-    prepend: bool, order: list[int]
-) -> None:
+@pytest.mark.parametrize("prepend", [False, True])
+def test_new_rows_go_to_the_end_and_known_ones_keep_their_place(prepend: bool) -> None:
     fold = make_fold("crud", prepend=prepend, max=2)
     fold.load(rows(1, 2))
     before = fold.value
     assert fold.extend(rows(4, 2, 3, page=2))
-    assert [row["id"] for row in fold.value] == order
+    assert [row["id"] for row in fold.value] == [1, 2, 4, 3]
     assert {row["id"] for row in fold.value if "page" in row} == {2, 3, 4}
     assert before == rows(1, 2)
+
+
+def test_a_list_with_the_newest_first_gets_events_in_front_and_pages_behind() -> None:
+    fold = make_fold("crud", prepend=True)
+    fold.load(rows(5, 4))
+    fold.apply("created", rows(6)[0])
+    fold.extend(rows(4, 3, 2))
+    fold.apply("created", rows(7)[0])
+    assert [row["id"] for row in fold.value] == [7, 6, 5, 4, 3, 2]
 
 
 @pytest.mark.parametrize("merge", ["presence", "cursor"])

@@ -57,6 +57,8 @@ class App:
 
         @live.stream("pages")
         async def pages(ctx: Context[Any]) -> Page[Row]:
+            if ctx.cursor is not None:
+                return Page([Row(ctx.cursor + 1)])
             return Page([Row(1), Row(2)], has_more=True, cursor=2)
 
         @live
@@ -179,6 +181,12 @@ async def test_pages_have_what_follows(app: App) -> None:
         assert await server.load(app.streams.pages) == [Row(1), Row(2)]
         assert await server.load_page(app.streams.pages) == Page([Row(1), Row(2)], has_more=True, cursor=2)
         assert await server.load_page(app.streams.last, 7) == Page([{"id": 3}])
+        further = server.using(cursor=2)
+        assert await further.load_page(app.streams.pages) == Page([Row(3)])
+        assert await further.load(app.streams.pages) == [Row(3)]
+        assert await further.using(cursor=None).load(app.streams.pages) == [Row(1), Row(2)]
+        with pytest.raises(TypeError):
+            await server.using(cursor=object()).load(app.streams.pages)
 
 
 async def test_a_channel_gives_its_beginning(app: App) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from liverpc import Context, LiveError, LiveServer, Page, live, public
 from liverpc.backends.ports import Frame
+from liverpc.config import Limits
 from liverpc.testing import TestEnv
 from tests.streams.raw_client import Raw
 
@@ -500,3 +501,64 @@ async def test_a_slow_client_of_a_coalesced_topic_gets_what_follows_a_reload_beh
         await env.settle()
         raw.socket.resume()
         assert [(await raw.recv())["event"] for _ in range(3)] == ["created", "refreshed", "updated"]
+
+
+@pytest.mark.parametrize(("topics", "delayed"), [(2, 0), (3, 0), (5, 2)])
+async def test_so_many_topics_are_reloaded_at_once_and_the_others_have_their_turn(topics: int, delayed: int) -> None:
+    running: set[str] = set()
+    most = 0
+    gate = asyncio.Event()
+
+    @live.stream("room:{name}", invalidate_on="todos")
+    async def room(ctx: Context[Any], name: str) -> list[Any]:
+        nonlocal most
+        running.add(name)
+        most = max(most, len(running))
+        await gate.wait()
+        running.discard(name)
+        return [name]
+
+    server = LiveServer({"demo": SimpleNamespace(room=room, _guard=public())}, limits=Limits(reloads_at_once=3))
+    async with TestEnv(server) as env:
+        raw = await Raw.open(env)
+        gate.set()
+        for n in range(topics):
+            await raw.subscribe("demo/room", str(n))
+        gate.clear()
+        most = 0
+        for _ in range(2):  # the second finds them running or waiting
+            server.publish_nowait("todos", "created", {})
+            await env.settle()
+        assert most == min(topics, 3)
+        gate.set()
+        frames = [await raw.recv() for _ in range(topics)]
+        assert {frame["topic"] for frame in frames} == {f"room:{n}" for n in range(topics)}
+        await raw.silent()
+        assert (most, env.counters.reloads_delayed) == (min(topics, 3), delayed)
+
+
+async def test_a_topic_that_is_left_while_it_waits_for_its_reload_is_not_loaded() -> None:
+    loads: list[str] = []
+    gate = asyncio.Event()
+
+    @live.stream("room:{name}", invalidate_on="todos")
+    async def room(ctx: Context[Any], name: str) -> list[Any]:
+        loads.append(name)
+        await gate.wait()
+        return []
+
+    server = LiveServer({"demo": SimpleNamespace(room=room, _guard=public())}, limits=Limits(reloads_at_once=1))
+    async with TestEnv(server) as env:
+        raw = await Raw.open(env)
+        gate.set()
+        for name in "abc":
+            await raw.subscribe("demo/room", name)
+        gate.clear()
+        server.publish_nowait("todos", "created", {})
+        await env.settle()
+        for name in "ab":  # one that runs, and one that waits
+            await raw.send(type="unsubscribe", topic=f"room:{name}")
+        await env.settle()
+        gate.set()
+        assert (await raw.recv())["topic"] == "room:c"
+        assert loads == ["a", "b", "c", "a", "c"]

@@ -7,6 +7,7 @@ import pytest
 
 from liverpc import Context, DeclarationError, Delta, LiveError, LiveServer, Page, live, public
 from liverpc.backends.memory import World, memory_cluster
+from liverpc.clock import SeededClock
 from liverpc.testing import TestEnv
 from tests.streams.raw_client import Raw
 
@@ -14,7 +15,7 @@ Row = dict[str, Any]
 
 
 def env_of(**streams: Any) -> TestEnv:
-    return TestEnv(LiveServer({"demo": SimpleNamespace(**streams, _guard=public())}))
+    return TestEnv(LiveServer({"demo": SimpleNamespace(**streams, _guard=public())}, clock=SeededClock()))
 
 
 # -- gate
@@ -115,14 +116,19 @@ async def test_a_page_request_is_checked_and_may_fail() -> None:
         assert (await raw.recv())["data"] == {"id": 9}
 
 
-async def test_there_is_no_more_without_a_cursor() -> None:
-    @live.stream("rows")
-    def rows(ctx: Context[Any]) -> Page[Row]:
-        return Page([{"id": 1}], has_more=True)
-
-    async with env_of(rows=rows) as env:
-        reply = await (await Raw.open(env)).subscribe("demo/rows")
-        assert (reply["hasMore"], reply["cursor"]) == (False, None)
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"data": [1], "has_more": True}, ValueError),
+        ({"data": "abc"}, TypeError),
+        ({"data": {"id": 1}}, TypeError),
+        ({"data": [], "has_more": "yes", "cursor": 1}, TypeError),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused_where_it_is_made(arguments: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="Page"):
+        Page(**arguments)
+    assert Page([], has_more=True, cursor=0).cursor == 0  # the only cursor that is none is None
 
 
 async def test_a_page_of_what_has_no_rows_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -171,6 +177,10 @@ async def test_91_transform_makes_what_clients_see_of_rows_and_events() -> None:
         assert again["data"][0]["data"] == {"id": 2, "name": "BOB"}
         env.server.publish_nowait("rows", "updated", {"id": 1, "name": "eve", "secret": "x"})
         assert (await raw.recv())["data"] == {"id": 1, "name": "EVE"}
+        env.server.publish_nowait("rows", "refreshed", [{"id": 1, "name": "eve", "secret": "x"}])
+        assert (await raw.recv())["data"] == [{"id": 1, "name": "EVE"}]
+        env.server.publish_nowait("rows", "deleted", {"id": 1, "secret": "x"})
+        assert (await raw.recv())["data"] == {"id": 1}
         assert (await raw.subscribe("demo/value"))["data"] == [[1, 2]]
         env.server.publish_nowait("value", "set", 5)
         assert (await raw.recv())["data"] == [5]
@@ -222,7 +232,7 @@ async def test_94_coalescing_sees_what_was_published() -> None:
 
 
 async def test_events_of_other_nodes_are_transformed_once() -> None:
-    world = World()
+    world = World(clock=SeededClock())
 
     def server() -> LiveServer:
         @live.stream("rows", transform=lambda n: n + 1, merge="latest")
@@ -250,7 +260,7 @@ async def test_events_of_other_nodes_are_transformed_once() -> None:
 
 
 async def test_logged_events_reach_other_nodes_with_their_number() -> None:
-    world = World()
+    world = World(clock=SeededClock())
 
     def server() -> LiveServer:
         @live.stream("rows", replay=True)
@@ -397,7 +407,19 @@ def two(first: Row, second: Row) -> LiveServer:
     async def other(ctx: Context[Any]) -> Any:
         return []
 
-    return LiveServer({"demo": SimpleNamespace(one=one, other=other, _guard=public())})
+    return LiveServer({"demo": SimpleNamespace(one=one, other=other, _guard=public())}, clock=SeededClock())
+
+
+def two_rooms(first: Row, second: Row) -> LiveServer:
+    @live.stream("room:{name}", **first)
+    async def one(ctx: Context[Any], name: str) -> Any:
+        return []
+
+    @live.stream("room:{room}", **second)
+    async def other(ctx: Context[Any], room: str) -> Any:
+        return []
+
+    return LiveServer({"demo": SimpleNamespace(one=one, other=other, _guard=public())}, clock=SeededClock())
 
 
 def test_streams_on_one_topic_may_not_contradict_each_other() -> None:
@@ -405,6 +427,22 @@ def test_streams_on_one_topic_may_not_contradict_each_other() -> None:
         two({"transform": shown}, {"transform": str})
     with pytest.raises(DeclarationError, match="want more than one of volatile, coalesce_by, replay"):
         two({"replay": True}, {"volatile": True})
+
+
+def test_streams_on_one_template_may_not_contradict_each_other_either() -> None:
+    with pytest.raises(DeclarationError, match=r"'room:\{room\}' has transform="):
+        two_rooms({"transform": shown}, {"transform": str})
+    with pytest.raises(DeclarationError, match=r"'room:\{room\}' want more than one of volatile"):
+        two_rooms({"replay": True}, {"volatile": True})
+
+
+async def test_what_one_stream_says_of_a_template_holds_for_all_on_it() -> None:
+    async with TestEnv(two_rooms({"replay": True}, {"transform": shown})) as env:
+        raw = await Raw.open(env)
+        await raw.subscribe("demo/one", "x")
+        env.server.publish_nowait("room:x", "created", {"id": 1, "name": "ann"})
+        event = await raw.recv()
+        assert (event["data"], event["seq"]) == ({"id": 1, "name": "ANN"}, 1)
 
 
 async def test_what_one_stream_says_of_a_topic_holds_for_all_on_it() -> None:

@@ -81,6 +81,12 @@ async def test_without_rates_nothing_happens(live_env: TestEnv) -> None:
     assert (chaos.dropped, chaos.duplicated, chaos.reordered, chaos.delayed, chaos.disconnected) == (0, 0, 0, 0, 0)
 
 
+async def test_its_repr_shows_the_counters(live_env: TestEnv) -> None:
+    live_env.chaos.set(seed="s", drop_rate=1)
+    await live_env.server.publish("numbers", "new", 1)
+    assert repr(live_env.chaos) == "<TestChaos dropped=1 duplicated=0 reordered=0 delayed=0 disconnected=0>"
+
+
 @pytest.mark.parametrize("rate", [-0.01, 1.01, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["drop_rate", "duplicate_rate", "reorder_rate", "disconnect_rate"])
 async def test_a_rate_outside_0_to_1_is_an_error_and_changes_nothing(live_env: TestEnv, name: str, rate: float) -> None:
@@ -162,6 +168,15 @@ async def test_delays_keep_the_order_of_all_messages(live_env: TestEnv) -> None:
     assert all(0.5 <= wait <= 1.5 for wait in waits)
     assert max(waits) - min(waits) > 0.5
     assert live_env.chaos.delayed == 20
+
+
+async def test_an_event_that_is_late_and_repeated_counts_once_each(live_env: TestEnv) -> None:
+    client = live_env.connect()
+    listener = await Listener(client).open()
+    live_env.chaos.set(seed="s", duplicate_rate=1, delay=0.25)
+    await client.call(publish, 1)  # its reply waits behind the event
+    assert listener.got == [1, 1]
+    assert (live_env.chaos.duplicated, live_env.chaos.delayed) == (1, 1)
 
 
 async def test_a_fixed_delay_is_the_same_for_all(live_env: TestEnv) -> None:

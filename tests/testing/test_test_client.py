@@ -55,6 +55,24 @@ async def test_whatever_waits_connects_first() -> None:
         assert (await env.connect().subscribe(numbers)).value == 7
 
 
+def with_name(row: Any) -> Any:
+    return row | {"name": "?"}
+
+
+@live.stream("people:{room}", version=2, migrate={1: with_name}, path="demo/people")
+async def people(ctx: Context[Any], room: str) -> list[dict[str, Any]]:
+    return [{"id": room}]
+
+
+async def test_a_stream_can_be_subscribed_to_as_by_an_older_client() -> None:
+    server = LiveServer({"demo": SimpleNamespace(people=people, _guard=public())})
+    async with TestEnv(server) as env:
+        client = env.connect()
+        assert (await client.subscribe(people, "a")).value == [{"id": "a"}]
+        assert (await client.subscribe_at(people, "a")).value == [{"id": "a", "name": "?"}]
+        assert (await client.subscribe_at(people, "a", schema_version=2)).value == [{"id": "a"}]
+
+
 async def test_it_connects_once_whoever_comes_first() -> None:
     async with TestEnv(make()) as env:
         client = env.connect()

@@ -270,6 +270,8 @@ async def pages(client: Client, ctx: Context[User]) -> None:
     assert_type(client.stream(history).map(lambda message: message.text), Derived[list[str]])
     client.stream(total, 5).map(str)  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     ctx.publish(history.topic(), "created", Message(1, "text"))
+    ctx.publish(history.topic(), "deleted", {"id": 1})
+    ctx.publish(history.topic(), "refreshed", [Message(1, "text")])
     ctx.publish(history.topic(), "created", "text")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -394,4 +396,5 @@ async def kit(env: TestEnv) -> None:
     client = env.connect(user=User("ann"))
     assert_type(await client.call(send, "hi"), Message)
     assert_type(await client.subscribe(messages), TestHandle[list[Message]])
+    assert_type(await client.subscribe_at(room, "r1", schema_version=2), TestHandle[list[Message]])
     await client.call(send, 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,18 @@ from __future__ import annotations
 import argparse
 from types import SimpleNamespace
 
-from liverpc import ConnectRequest, Context, HttpRequest, HttpResponse, LiveError, LiveServer, Reject, guard, live
+from liverpc import (
+    Clock,
+    ConnectRequest,
+    Context,
+    HttpRequest,
+    HttpResponse,
+    LiveError,
+    LiveServer,
+    Reject,
+    guard,
+    live,
+)
 from tests.wire import fixture_demo, fixture_push
 from tests.wire.fixture_world import REPLAYED, Caller, World
 
@@ -97,6 +108,13 @@ def authenticate(request: HttpRequest) -> bool | HttpResponse:
             return HttpResponse(204, cookies=("sid=fixture; Path=/",))
 
 
+class _Clock(Clock):
+    """Events are numbered from 1, as in the recordings."""
+
+    def new_numbers(self) -> int:
+        return 0
+
+
 def make_server(*, fast_path: bool | None = None, with_on_topic: bool = True) -> LiveServer:
     """A new server with a world of its own; without ``on_topic`` it is not that of the contract."""
     world = World()
@@ -106,6 +124,7 @@ def make_server(*, fast_path: bool | None = None, with_on_topic: bool = True) ->
         on_topic=may_listen if with_on_topic else None,
         on_resume=resend,
         authenticate=authenticate,
+        clock=_Clock(),
         naming="camel",
         name="fixture",
         fast_path=fast_path,

@@ -316,7 +316,7 @@ def versioned(ctx: Context[Caller]) -> list[Row]:
 
 def delta_diff(ctx: Context[Caller], since: int) -> list[Row] | None:
     version, changes = state(ctx).delta_version, state(ctx).delta_changes
-    if since < version - 3:
+    if not version - 3 <= since <= version:  # too old, or of another life of this server
         return None
     return list({row["id"]: row for _, row in changes[since - version :]}.values()) if since < version else []
 

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liverpc import Context, LiveError, LiveServer, live, public
+from liverpc import Context, Delta, LiveError, LiveServer, Page, live, public
 from tests.attack.attack_kit import Peer, running, what_is_left
 
 DEPTH = 64
 NOTHING: Any = object()
+HEAD = "the number the log is at"  # a test puts it in
 
 
 @live
@@ -46,14 +47,45 @@ async def slow(ctx: Context[Any]) -> int:
     return 1
 
 
-@live.stream("rows")
-async def rows(ctx: Context[Any]) -> list[int]:
+def version_of(ctx: Context[Any]) -> int:
+    return 7
+
+
+def changed(ctx: Context[Any], since: Any) -> list[Any] | None:
+    return [{"id": 1}] if type(since) is int else None
+
+
+def missed(ctx: Context[Any], seq: int) -> list[Any]:
+    seq.to_bytes(8, "big")  # as a database does
+    return []
+
+
+@live.stream("rows", replay=True, version=3, migrate={1: dict, 2: dict}, delta=Delta(version=version_of, diff=changed))
+async def rows(ctx: Context[Any]) -> Page[Any]:
     await asyncio.sleep(0.5)
-    return [1]
+    return Page([{"id": 1}], has_more=True, cursor=1)
+
+
+@live.stream("told", delta=Delta(from_seq=missed))
+async def told(ctx: Context[Any]) -> list[Any]:
+    return [{"id": 1}]
+
+
+@live.stream("shut", gate=lambda ctx: False)
+async def shut(ctx: Context[Any]) -> list[Any]:
+    raise AssertionError("its gate is shut")
 
 
 def make_server() -> LiveServer:
-    functions = {"echo": echo, "typed": typed, "refuse": refuse, "fail": fail, "slow": slow, "rows": rows}
+    functions: dict[str, Any] = {
+        "echo": echo,
+        "typed": typed,
+        "refuse": refuse,
+        "fail": fail,
+        "slow": slow,
+        "rows": rows,
+    }
+    functions |= {"told": told, "shut": shut, "chat": live.channel("chat", item=int)}
     return LiveServer({"m": SimpleNamespace(**functions, _guard=public())})
 
 
@@ -87,6 +119,7 @@ hostile = st.one_of(values, deep)
 paths = st.sampled_from(
     ["m/echo", "m/typed", "m/refuse", "m/fail", "m/slow", "m/rows", "m/none", "m", "", "/", "m//x", "é/x"]
 )
+stream_paths = st.sampled_from(["m/rows", "m/rows", "m/rows", "m/told", "m/shut", "m/chat", "m/echo", "m/none"])
 ids = st.text(max_size=4) | st.sampled_from(["1", "__batch", '"', "\x7f", "é" * 100])
 
 
@@ -109,9 +142,28 @@ calls = members(rpc=paths, id=ids, args=st.lists(values, max_size=3), stream=st.
 good_calls = st.fixed_dictionaries(
     {"rpc": paths, "id": ids}, optional={"args": st.lists(values, max_size=2), "stream": st.booleans()}
 )
+known: dict[str, st.SearchStrategy[Any]] = {
+    name: st.one_of(usual, usual, usual, leaves)
+    for name, usual in {
+        "seq": st.sampled_from(
+            [HEAD, HEAD, HEAD, 0, 1, -1, 0.0, True, False, "0", None, 2**53 - 1, 2**53, 2**64, 10**200]
+        ),
+        "epoch": st.sampled_from([None, None, "", "x", 7, False]),
+        "version": st.sampled_from([7, 7.0, "7", [7], True, 1, 1.0, None, None]),
+        "schemaVersion": st.sampled_from([None, 1, 2, 3, 4, 0, -1, True, 2.0]),
+        "cursor": st.sampled_from([None, None, None, 0, False, "", [1]]),
+        "resync": st.sampled_from([True, False, 1, None]),
+    }.items()
+}
+stream_calls = st.fixed_dictionaries(
+    {"rpc": stream_paths, "id": ids, "stream": st.sampled_from([True, True, True, False])},
+    optional={"args": st.just([]), **known},
+)
 half_calls = st.fixed_dictionaries({"id": ids | leaves, "rpc": paths | leaves})
 batches = members(
-    batch=st.lists(good_calls | half_calls | calls | values, max_size=6), sequential=st.booleans(), id=ids
+    batch=st.lists(good_calls | stream_calls | half_calls | calls | values, max_size=6),
+    sequential=st.booleans(),
+    id=ids,
 )
 too_many = st.integers(49, 53).map(
     lambda n: {"batch": [{"rpc": "m/typed", "id": str(i), "args": [1]} for i in range(n)]}
@@ -130,7 +182,7 @@ controls = st.one_of(
     members(type=st.text(max_size=4)),
 )
 big_controls = st.integers(8128, 8144).map(lambda n: {"type": "subscribe", "topic": "__x", "ref": 1, "pad": "x" * n})
-frames = st.one_of(calls, good_calls, batches, too_many, controls, big_controls, hostile)
+frames = st.one_of(calls, good_calls, stream_calls, batches, too_many, controls, big_controls, hostile)
 texts = st.tuples(frames, st.booleans()).map(lambda both: encoded(*both))
 
 
@@ -271,8 +323,51 @@ def replies_in(log: list[Any]) -> list[Any]:
     return [reply for data in replies for reply in data.get("batch", [data])]
 
 
+def head_of(server: LiveServer) -> int:
+    found = server._hub.log.read("rows", None)
+    assert found is not None
+    return found.head.seq
+
+
+def way_of(frame: Any, head: int) -> str | None:
+    """How a request for ``m/rows`` is to be answered, if it is one (docs/protocol.md section 5)."""
+    if not isinstance(frame, dict) or frame.get("rpc") != "m/rows" or frame.get("stream") is not True:
+        return None
+    if frame.get("cursor") is not None:
+        return "page"
+    version, schema, seq, epoch = (frame.get(name) for name in ("version", "schemaVersion", "seq", "epoch"))
+    has_seq = type(seq) is int and 0 <= seq < 2**53
+    if type(schema) is not int or schema >= 3:
+        if type(version) is int:
+            return "unchanged" if version == 7 else "delta"
+        if seq == head and type(seq) is int and epoch is None:  # nobody guesses an epoch
+            return "replay"
+    return "miss" if has_seq else "whole"
+
+
+def way_in(reply: dict[str, Any], head: int) -> str:
+    assert (reply["topic"], reply["schemaVersion"]) == ("rows", 3)
+    if "seq" not in reply:
+        assert not {"epoch", "version", "replay"} & reply.keys()
+        return "page"
+    assert (reply["seq"], bool(reply["epoch"])) == (head, True)
+    short = [way for way in ("unchanged", "delta", "replay") if reply.get(way)]
+    assert len(short) <= 1
+    assert reply["data"] == ([] if short in (["unchanged"], ["replay"]) else [{"id": 1}])
+    assert ("hasMore" in reply) == (not short)
+    return short[0] if short else "whole" if "replay" not in reply else "miss"
+
+
+def check_ways(frame: Any, log: list[Any], head: int) -> None:
+    """The replies of streams say what they have to."""
+    requests = frame.get("batch", [frame]) if "rpc" not in frame else [frame]
+    for request, reply in zip(requests, replies_in(log), strict=False):
+        if reply["ok"] and (way := way_of(request, head)) is not None:
+            assert way_in(reply, head) == way
+
+
 @pytest.mark.timeout(300)
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads, text=st.sampled_from([True, True, True, False]))
 def test_every_call_is_answered_once_and_nothing_else_is(
     world: tuple[LiveServer, asyncio.Runner], payload: bytes, text: bool
@@ -309,3 +404,33 @@ def test_every_call_is_answered_once_and_nothing_else_is(
         assert sum(number for what, number in answered.items() if not str(what).startswith("denied")) <= 1
     else:
         assert answers_in(peer.log) == expected
+        if expected and isinstance(frame := strictly(payload), dict) and ("rpc" in frame or "batch" in frame):
+            check_ways(frame, peer.log, head_of(server))
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(requests=st.lists(stream_calls, min_size=1, max_size=3), sequential=st.booleans())
+def test_streams_are_answered_with_what_the_request_makes_possible(
+    world: tuple[LiveServer, asyncio.Runner], requests: list[dict[str, Any]], sequential: bool
+) -> None:
+    server, runner = world
+    head = head_of(server)
+    requests = [request | ({"seq": head} if request.get("seq") == HEAD else {}) for request in requests]
+    frame = requests[0] if len(requests) == 1 else {"batch": requests, "sequential": sequential}
+
+    async def play() -> Peer:
+        peer = Peer(server)
+        peer.feed(encoded(frame, compact=False))
+        await asyncio.sleep(60)
+        held = [each for topic in server._hub.topics.values() for each in topic.holding]
+        assert not held
+        peer.leave()
+        await asyncio.sleep(10)
+        return peer
+
+    peer = runner.run(play())
+    assert not what_is_left(server)
+    assert [reply["id"] for reply in replies_in(peer.log)] == [request["id"] for request in requests]
+    assert [reply for reply in replies_in(peer.log) if reply.get("code") == "INTERNAL_ERROR"] == []
+    check_ways(frame, peer.log, head)

@@ -30,7 +30,11 @@ class MemoryLog:
     What does not fit any more goes with the log of the topic longest unused, counted in ``evicted``; if used again
     that has a new epoch, so its readers load anew. When there is no other topic, the oldest events go.
 
-    A topic's numbers never begin again while the process lives, so that a reader who knows no epochs is not deceived.
+    Reading takes no room: all topics without an event are at one position, in one epoch, which is another one whenever
+    a log was dropped.
+
+    A topic's numbers begin above ``start`` and never again while the process lives, so that a reader who knows no
+    epochs is not deceived.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class MemoryLog:
         events: int = 1000,
         topics: int = 10_000,
         size: int = 64 << 20,
+        start: int = 0,
     ) -> None:
         self._new_id = new_id
         self._announce = announce
@@ -49,7 +54,8 @@ class MemoryLog:
         self._most_bytes = size
         self._topics: OrderedDict[str, _Topic] = OrderedDict()
         self._bytes = 0
-        self._floor = 0  # no log that was dropped had a higher number
+        self._epoch = new_id()  # of the next log that begins
+        self._floor = start  # no log that was dropped had a higher number
         self.evicted = 0
 
     async def append(self, topic: str, event: str, data: bytes, *, dedupe: str | None = None) -> Pos:
@@ -81,7 +87,11 @@ class MemoryLog:
         return pos
 
     def read_now(self, topic: str, after: Pos | None, limit: int = 1000) -> Slice:
-        log = self._topic(topic)
+        log = self._topics.get(topic)
+        if log is None:
+            log = _Topic(self._epoch, self._floor)
+        else:
+            self._topics.move_to_end(topic)
         head = Pos(log.epoch, log.seq)
         oldest = log.seq - len(log.ring)  # the position just before the oldest event held
         if after is None:
@@ -96,6 +106,7 @@ class MemoryLog:
         return Slice("ok", [frame for frame, _ in wanted], head)
 
     def clear_now(self, topic: str) -> None:
+        self._epoch = self._new_id()  # also when there is none: an event of it may be missing
         log = self._topics.pop(topic, None)
         if log is not None:
             self._bytes -= log.bytes
@@ -112,7 +123,7 @@ class MemoryLog:
             return topic
         if len(self._topics) == self._most_topics:
             self._evict()
-        topic = self._topics[name] = _Topic(self._new_id(), self._floor)
+        topic = self._topics[name] = _Topic(self._epoch, self._floor)
         return topic
 
     def _make_room(self, newest: _Topic) -> None:

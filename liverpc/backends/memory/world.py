@@ -59,6 +59,7 @@ class World:
             events=limits.replay_events,
             topics=limits.replay_topics,
             size=limits.replay_bytes,
+            start=self.clock.new_numbers(),
         )
         self.nodes = Nodes(monotonic, node_ttl)
         self.rosters = Rosters()

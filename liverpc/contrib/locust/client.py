@@ -219,6 +219,7 @@ class LiveClient:
             while True:
                 for message in messages:
                     self.core.receive(message)
+                self._set_timer()
                 if self.core.has_outgoing:
                     # Whoever receives must not wait for the network.
                     gevent.spawn(self._settle)
@@ -253,6 +254,9 @@ class LiveClient:
         if self._socket is not None and self.core.has_outgoing:
             with suppress(SocketClosed):  # receiving tells
                 self._socket.send(self.core.outgoing())
+        self._set_timer()
+
+    def _set_timer(self) -> None:
         due = self.core.next_deadline()
         if due is None or (self._timer is not None and self._timer_due <= due):
             return  # early is harmless

@@ -1,0 +1,56 @@
+"""The checks between a stream request and its topic (docs/protocol.md section 5, steps 2 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from liverpc.declare.access import holds
+from liverpc.declare.context import Context
+from liverpc.declare.functions import Channel, StreamFunction
+from liverpc.declare.guards import denied
+from liverpc.declare.hooks import Hooks
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.streams.topics import check_topic
+from liverpc.wire.names import topic_fault
+
+__all__ = ["enter"]
+
+
+async def enter(
+    stream: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any],
+    ctx: Context[Any],
+    raw_args: msgspec.Raw,
+    hooks: Hooks,
+    *,
+    admit: Callable[[str], object] | None = None,
+) -> tuple[Sequence[Any], str | None]:
+    """The validated arguments and the topic, for a caller who may have the stream; no topic: its gate is shut.
+
+    Args:
+        stream: What is asked for.
+        ctx: Of the request.
+        raw_args: As the client sent them.
+        hooks: Of the application.
+        admit: Asked about the stream's class of service, if it has one; raises to refuse.
+
+    Raises:
+        LiveError: Why the caller may not: ``VALIDATION``, ``INVALID_REQUEST``, ``UNAUTHENTICATED``, ``FORBIDDEN``, or
+            what ``admit`` and ``on_topic`` say.
+        Exception: What the application's functions raise.
+    """
+    arguments = stream.signature.decode(raw_args)
+    options = stream.options
+    if options.gate is not None and not await holds(options.gate, ctx, arguments):
+        return arguments, None
+    topic = stream.topics.resolve(ctx, arguments)
+    if stream.topics.static is None and (fault := topic_fault(topic)) is not None:
+        raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
+    if options.access is not None and not await holds(options.access, ctx, arguments):
+        raise denied(ctx)
+    if admit is not None and options.class_of_service is not None:
+        admit(options.class_of_service)
+    await check_topic(hooks, ctx, topic)
+    return arguments, topic
