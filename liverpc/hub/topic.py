@@ -173,6 +173,17 @@ class Subscription:
         self.topic.holding[self] = None
         self.route()
 
+    def begin_anew(self) -> bool:
+        """The loader for which events are held runs again, and will see them: forget them.
+
+        Returns:
+            False, and nothing is forgotten, when there are none, or somebody else waits for them.
+        """
+        if not self._held or self._holds > 1 or self.live:
+            return False
+        self._held, self._held_bytes = {}, 0
+        return True
+
     def release(self) -> None:
         """A loader's answer was sent: let the events follow, unless another loader still runs."""
         self._holds -= 1

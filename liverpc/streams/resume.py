@@ -28,6 +28,8 @@ __all__ = ["Answer", "CatchUp"]
 
 log = logging.getLogger("liverpc.streams")
 
+_LOADS = 3  # of a value that is overtaken each time
+
 _AROUND = 60  # bytes of a missed event in a reply, besides its names and data
 _SEQ_MAX = (1 << 53) - 1  # what every client can count to; databases take no number of any size
 
@@ -78,7 +80,7 @@ class CatchUp:
         asked = ctx.asked or CallFrame()
         self._hub = hub
         self._counters = counters
-        self._topic = None if subscription is None else subscription.topic
+        self._subscription = subscription
         self._declaration = declaration
         self._options = declaration.options
         self._ctx = ctx
@@ -95,28 +97,42 @@ class CatchUp:
         Raises:
             Exception: The loader's.
         """
-        options, topic = self._options, self._topic
+        options, subscription = self._options, self._subscription
         schema = b"" if options.version is None else b',"schemaVersion":%d' % options.version
-        if topic is None:
+        if subscription is None:
             return await self._load(schema)
+        topic = subscription.topic
         # The position and the version are those from before the value is loaded, so that nothing falls between.
         found = self._hub.catch_up(topic, None) if options.replay else None
         head = None if found is None else found.head
         delta = options.delta
         version = await self._ask("version", None if delta is None else delta.version, encode)
-        common = schema + _position(head)
-        if version is not None:
-            common += b',"version":' + version
+        common = schema if version is None else schema + b',"version":' + version
         # What is sent instead of the value is in the present schema.
         if self._schema is None or options.version is None or self._schema >= options.version:
-            short = await self._delta(version, common) or await self._replay(topic, head, schema)
+            short = await self._delta(version, common + _position(head)) or await self._replay(topic, head, schema)
             if short is not None:
                 self._counters.resumes += 1
                 return short
         if self._seq is not None:
             self._counters.resume_misses += 1
             common += b',"replay":false'
-        return await self._load(common)
+        return await self._whole(subscription, head, common)
+
+    async def _whole(self, subscription: Subscription, head: Pos | None, members: bytes) -> Answer:
+        """The value, and the position from before it was loaded.
+
+        Where merging an event shows that the value has already, a value that was overtaken is loaded again.
+        """
+        shows = self._options.merge == "latest" or self._options.max > 0
+        loads = _LOADS if head is not None and shows else 1
+        while True:
+            answer = await self._load(members + _position(head))
+            loads -= 1
+            if not loads or not subscription.begin_anew():
+                return answer
+            found = self._hub.catch_up(subscription.topic, None)
+            head = None if found is None else found.head
 
     async def _load(self, members: bytes) -> Answer:
         loaded = await load_value(self._declaration, self._ctx, self._arguments)

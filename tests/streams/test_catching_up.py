@@ -6,58 +6,13 @@ from typing import Any
 
 import pytest
 
-from liverpc import Context, Delta, LiveServer, live, public, remote
+from liverpc import Context, LiveServer, live, public, remote
 from liverpc.backends.ports import Frame
 from liverpc.clock import Clock, SeededClock
 from liverpc.config import Limits
 from liverpc.testing import TestEnv
 from tests.streams.raw_client import Raw
-
-Row = dict[str, Any]
-
-
-class App:
-    """Rows with a log, and whatever else the options say."""
-
-    def __init__(self, **options: Any) -> None:
-        self.rows: dict[Any, Row] = {"a": {"id": "a"}}
-        self.loads = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.hooks: list[str] = []
-
-        @live.stream(
-            "rows",
-            on_subscribe=lambda ctx, topic: self.hooks.append("on"),
-            on_unsubscribe=lambda ctx, topic, remaining: self.hooks.append("off"),
-            **{"replay": True, **options},
-        )
-        async def rows(ctx: Context[Any]) -> Any:
-            self.loads += 1
-            loaded = list(self.rows.values())
-            await self.gate.wait()
-            return loaded
-
-        @live.stream("room:{room}", replay=True)
-        async def room(ctx: Context[Any], room: str) -> Any:
-            return []
-
-        @live.stream(lambda ctx, name: f"any:{name}", replay=True)
-        async def computed(ctx: Context[Any], name: str) -> Any:
-            return []
-
-        self.module = SimpleNamespace(rows=rows, room=room, computed=computed, _guard=public())
-
-    def env(self, **options: Any) -> TestEnv:
-        return TestEnv(LiveServer({"demo": self.module}, **{"clock": SeededClock(), **options}))
-
-
-def put(env: TestEnv, name: Any, topic: str = "rows", event: str = "created") -> None:
-    env.server.publish_nowait(topic, event, {"id": name})
-
-
-def names(reply: Row) -> list[Any]:
-    return [(each["seq"], each["event"], each["data"]["id"]) for each in reply["data"]]
+from tests.streams.replay_kit import App, Row, names, put
 
 
 async def test_a_reply_tells_the_position_and_events_continue_from_there() -> None:
@@ -359,6 +314,79 @@ async def test_nothing_falls_between_the_position_and_the_value() -> None:
         assert (await raw.recv())["seq"] == 1
 
 
+class Feed:
+    """A feed whose loader waits before it looks, and what is published meanwhile."""
+
+    def __init__(self, **options: Any) -> None:
+        self.rows: list[Row] = []
+        self.loads = 0
+        self.meanwhile: list[int] = []  # how many events come during each load
+
+        @live.stream("feed", replay=True, **options)
+        async def feed(ctx: Context[Any]) -> Any:
+            self.loads += 1
+            for _ in range(self.meanwhile.pop(0) if self.meanwhile else 0):
+                self.rows.append({"id": len(self.rows)})
+                ctx.services.hub.publish("feed", "created", self.rows[-1])
+            await asyncio.sleep(0.1)
+            return list(self.rows)
+
+        self.module = SimpleNamespace(feed=feed, _guard=public())
+
+    def env(self) -> TestEnv:
+        return TestEnv(LiveServer({"demo": self.module}, clock=SeededClock()))
+
+
+@pytest.mark.parametrize("options", [{"merge": "latest"}, {"max": 10}])
+@pytest.mark.parametrize(("meanwhile", "loads"), [([], 1), ([2], 2), ([1, 1], 3), ([1, 1, 0], 3)])
+async def test_a_value_that_was_overtaken_is_loaded_again_where_an_event_would_show_twice(
+    options: Any, meanwhile: list[int], loads: int
+) -> None:
+    app = Feed(**options)
+    app.meanwhile = list(meanwhile)
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        reply = await raw.subscribe("demo/feed")
+        assert (reply["data"], reply["seq"]) == (app.rows, len(app.rows))
+        assert app.loads == loads
+        await raw.silent()  # no event that the value has already
+        env.server.publish_nowait("feed", "created", {"id": "next"})
+        assert (await raw.recv())["seq"] == len(app.rows) + 1
+
+
+async def test_a_topic_that_never_pauses_is_answered_all_the_same() -> None:
+    app = Feed(merge="latest")
+    app.meanwhile = [1, 1, 1, 1]
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        reply = await raw.subscribe("demo/feed")
+        assert (app.loads, reply["seq"]) == (3, 2)
+        assert (await raw.recv())["seq"] == 3  # once more, rather than never
+
+
+@pytest.mark.parametrize("options", [{}, {"merge": "set"}])
+async def test_where_events_may_be_merged_twice_the_loader_runs_once(options: Any) -> None:
+    app = Feed(**options)
+    app.meanwhile = [1]
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        reply = await raw.subscribe("demo/feed")
+        assert (app.loads, reply["seq"]) == (1, 0)
+        assert (await raw.recv())["seq"] == 1
+
+
+async def test_what_others_of_the_connection_wait_for_is_not_forgotten() -> None:
+    app = Feed(merge="latest")
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        await raw.subscribe("demo/feed")
+        app.meanwhile = [1]
+        await raw.send(rpc="demo/feed", id="second", args=[], stream=True)
+        assert (await raw.recv())["event"] == "second"
+        assert (await raw.recv())["seq"] == 1  # the first stream has not seen it yet
+        assert app.loads == 2
+
+
 # -- resync
 
 
@@ -420,125 +448,3 @@ async def test_a_resync_that_fails_leaves_the_stream_as_it_was() -> None:
         put(env, "b")
         assert (await raw.recv())["seq"] == 2
         assert app.hooks == ["on"]
-
-
-# -- delta
-
-
-class Versions:
-    """What an application knows of its rows' versions."""
-
-    def __init__(self) -> None:
-        self.version: Any = 3
-        self.diff: Any = [{"id": "b"}, {"id": "a", "_deleted": True}]
-        self.missed: Any = None
-        self.asked: list[Any] = []
-
-    def delta(self) -> Delta:
-        return Delta(version=self.tell_version, diff=self.tell_diff, from_seq=self.tell_missed)
-
-    def tell_version(self, ctx: Context[Any]) -> Any:
-        return self._given(self.version)
-
-    async def tell_diff(self, ctx: Context[Any], since: Any) -> Any:
-        self.asked.append(since)
-        return self._given(self.diff)
-
-    async def tell_missed(self, ctx: Context[Any], seq: int) -> Any:
-        self.asked.append(seq)
-        return self._given(self.missed)
-
-    @staticmethod
-    def _given(value: Any) -> Any:
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-
-async def test_194_the_same_version_changes_nothing_and_listens() -> None:
-    versions = Versions()
-    async with App(replay=False, delta=versions.delta()).env() as env:
-        raw = await Raw.open(env)
-        first = await raw.subscribe("demo/rows")
-        assert (first["version"], first["data"]) == (3, [{"id": "a"}])
-        raw = await Raw.open(env)
-        reply = await raw.subscribe("demo/rows", version=3)
-        # acceptance 194
-        assert (reply["unchanged"], reply["data"], reply["version"]) == (True, [], 3)
-        put(env, "b")
-        assert (await raw.recv())["data"] == {"id": "b"}
-
-
-async def test_194_another_version_gets_the_changes() -> None:
-    versions = Versions()
-    app = App(delta=versions.delta(), transform=lambda row: {**row, "shown": True})
-    async with app.env() as env:
-        reply = await (await Raw.open(env)).subscribe("demo/rows", version=1)
-        assert (reply["delta"], reply["version"], reply["seq"]) == (True, 3, 0)
-        assert reply["data"] == [{"id": "b", "shown": True}, {"id": "a", "_deleted": True}]
-        assert versions.asked == [1]
-        assert app.loads == 0
-
-
-@pytest.mark.parametrize("diff", [None, RuntimeError("broken"), "no rows", [{"id": 1}, 5]])
-async def test_194_without_a_diff_there_is_the_whole_value(diff: Any) -> None:
-    versions = Versions()
-    versions.diff = diff
-
-    def show(row: Any) -> Any:
-        return {"id": row["id"]}
-
-    async with App(delta=versions.delta(), transform=show).env() as env:
-        reply = await (await Raw.open(env)).subscribe("demo/rows", version=1)
-        assert (reply["data"], reply["version"]) == ([{"id": "a"}], 3)
-        assert "delta" not in reply
-
-
-@pytest.mark.parametrize(("version", "known"), [(1, True), (1, "1"), (None, 1), (RuntimeError("broken"), 1)])
-async def test_a_version_is_told_apart_by_its_type_and_may_be_unknown(version: Any, known: Any) -> None:
-    versions = Versions()
-    versions.version, versions.diff = version, None
-    async with App(delta=versions.delta()).env() as env:
-        reply = await (await Raw.open(env)).subscribe("demo/rows", version=known)
-        assert reply["data"] == [{"id": "a"}]
-        assert "unchanged" not in reply
-
-
-@pytest.mark.parametrize(
-    ("missed", "expected"),
-    [
-        ([], (True, [], 4)),
-        ([(2, "created", {"id": "b"}), (3, "created", {"id": "c"})], (True, ["b", "c"], 3)),
-        ([(None, "created", {"id": "b"})], (True, ["b"], 4)),
-        (None, (False, ["a"], 4)),
-        (RuntimeError("broken"), (False, ["a"], 4)),
-        ([{"id": 1}], (False, ["a"], 4)),
-        ([(5, "created", {"id": "b"})], (False, ["a"], 4)),  # numbers that the log has not reached are not the log's
-    ],
-)
-async def test_198_the_application_bridges_what_the_log_does_not_hold(missed: Any, expected: Any) -> None:
-    versions = Versions()
-    versions.missed = missed
-    delta = Delta(from_seq=versions.tell_missed)
-    async with App(delta=delta).env(limits=Limits(replay_events=2)) as env:
-        first = await (await Raw.open(env)).subscribe("demo/rows")
-        for n in range(4):
-            put(env, n)
-        reply = await (await Raw.open(env)).subscribe("demo/rows", seq=1, epoch=first["epoch"])
-        # acceptance 198
-        shown = [row.get("data", row)["id"] for row in reply["data"]]
-        assert (reply["replay"], shown, reply["seq"]) == expected
-        assert versions.asked == [1]
-        versions.asked.clear()
-        await (await Raw.open(env)).subscribe("demo/rows", seq=2, epoch=first["epoch"])
-        await (await Raw.open(env)).subscribe("demo/rows", seq=1, epoch="another")
-        assert versions.asked == []
-
-
-async def test_from_seq_works_without_a_log_too() -> None:
-    versions = Versions()
-    versions.missed = [(8, "created", {"id": "b"})]
-    async with App(replay=False, delta=Delta(from_seq=versions.tell_missed)).env() as env:
-        reply = await (await Raw.open(env)).subscribe("demo/rows", seq=7)
-        assert names(reply) == [(8, "created", "b")]
-        assert (reply["seq"], reply["replay"]) == (8, True)
