@@ -265,7 +265,7 @@ class Store:
         if not isinstance(rows, list):
             return False
         for row in rows:
-            gone = isinstance(row, dict) and row.get("_deleted") is True
+            gone = isinstance(row, dict) and bool(row.get("_deleted"))  # true, or what JavaScript takes for it
             self._apply(base, "deleted" if gone else "created", row)  # created replaces a row that is known
         return True
 

@@ -51,8 +51,14 @@ def test_unchanged_keeps_the_value_and_listens(peer: Peer) -> None:  # acceptanc
 
 
 def test_a_delta_changes_adds_and_removes_rows(peer: Peer) -> None:  # acceptance 194
-    subscription = stream(peer, data=[{"id": 1}, {"id": 2}, {"id": 3}], answer={"version": 0})
-    rows = [{"id": 2, "x": 1}, {"id": 1, "_deleted": True}, {"id": 4}, {"id": 3, "_deleted": False}]
+    subscription = stream(peer, data=[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 5}], answer={"version": 0})
+    rows = [
+        {"id": 2, "x": 1},
+        {"id": 1, "_deleted": True},
+        {"id": 5, "_deleted": 1},
+        {"id": 4},
+        {"id": 3, "_deleted": False},
+    ]
     frame = reopened(peer, {"delta": True, "version": 2}, rows)
     assert frame["version"] == 0
     assert subscription.value == [{"id": 2, "x": 1}, {"id": 3, "_deleted": False}, {"id": 4}]

@@ -142,7 +142,11 @@ async def until_connected(client: Client) -> None:
     stop()
 
 
-@pytest.mark.parametrize("change", ["created", None, Created(5), Created(Row("1")), lambda rows: 1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+NO_NUMBER: Any = "1"
+WRONG: list[Any] = ["created", None, Created(5), Created(Row(NO_NUMBER)), lambda rows: 1]
+
+
+@pytest.mark.parametrize("change", WRONG)
 async def test_what_is_no_change_is_refused_and_the_call_is_not_made(change: Any) -> None:
     async with opened() as at:
         before = at.handle.value
@@ -340,7 +344,7 @@ _notes: list[Note] = []
 
 
 @live
-async def add(ctx: Context, id: int, text: str = "new") -> Note:  # noqa: A002
+async def add(ctx: Context, id: int, text: str = "new") -> Note:  # noqa: A002 - the field's name
     note = Note(id, text.upper())
     _notes.append(note)
     ctx.publish(notes.topic(), "created", note)
@@ -352,7 +356,7 @@ async def notes(ctx: Context) -> list[Note]:
     return list(_notes)
 
 
-def as_note(id: int, text: str = "new") -> Created[Note]:  # noqa: A002
+def as_note(id: int, text: str = "new") -> Created[Note]:  # noqa: A002 - the field's name
     return Created(Note(id, text))
 
 
@@ -411,7 +415,7 @@ async def test_wrong_arguments_are_refused_before_anything_is_shown() -> None:  
 
 async def test_a_function_of_the_arguments_may_make_a_function() -> None:
     async with served() as (client, handle):
-        send = handle.create_optimistic(client, add, lambda id, text="": lambda rows: [Note(id, text), *rows])  # noqa: A006
+        send = handle.create_optimistic(client, add, lambda id, text="": lambda rows: [Note(id, text), *rows])  # noqa: A006 - as above
         task = asyncio.ensure_future(send(2))
         await until(lambda: len(handle.value) == 2)
         assert handle.value == [Note(2, ""), Note(1, "ONE")]

@@ -98,7 +98,7 @@ def test_calls_have_no_gates(declare: Any) -> None:
 
 def test_one_without_a_function_or_without_live_is_refused() -> None:
     with pytest.raises(DeclarationError, match=r"@live\.gate takes a function of ctx and the arguments, not True"):
-        live.gate(True)  # type: ignore[arg-type]
+        live.gate(True)  # type: ignore[arg-type]  # what is tested
     half = live.gate(shut)(rows)
     with pytest.raises(DeclarationError, match=r"m\.half has @live\.gate but no @live"):
         LiveServer({"m": SimpleNamespace(half=half)})

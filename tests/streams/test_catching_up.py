@@ -354,6 +354,21 @@ async def test_a_value_that_was_overtaken_is_loaded_again_where_an_event_would_s
         assert (await raw.recv())["seq"] == len(app.rows) + 1
 
 
+async def test_who_leaves_while_the_value_is_loaded_again_leaves_nothing() -> None:
+    app = Feed(merge="latest")
+    app.meanwhile = [1, 1]
+    async with app.env() as env:
+        raw = await Raw.open(env)
+        await raw.send(rpc="demo/feed", id="s", args=[], stream=True)
+        await asyncio.sleep(0.15)
+        assert app.loads == 2
+        await raw.socket.close()
+        await asyncio.sleep(1)
+        assert not env.server._hub.topics
+        reply = await (await Raw.open(env)).subscribe("demo/feed")
+        assert (reply["data"], reply["seq"]) == (app.rows, len(app.rows))
+
+
 async def test_a_topic_that_never_pauses_is_answered_all_the_same() -> None:
     app = Feed(merge="latest")
     app.meanwhile = [1, 1, 1, 1]
