@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from liverpc.declare.options import Delta
     from liverpc.declare.pipe import pipe
     from liverpc.declare.topics import Topics, define_topics
+    from liverpc.declare.uploading import IncomingUpload, UploadContext
     from liverpc.errors import (
         AttachError,
         ConfigError,
@@ -54,6 +55,7 @@ _HOME = {
     "ErrorCode": "errors",
     "HttpRequest": "hub.link",
     "HttpResponse": "hub.link",
+    "IncomingUpload": "declare.uploading",
     "Inspect": "config",
     "Issue": "errors",
     "Limits": "config",
@@ -73,6 +75,7 @@ _HOME = {
     "Token": "config",
     "Topic": "_types",
     "Topics": "declare.topics",
+    "UploadContext": "declare.uploading",
     "access": "declare.access",
     "define_topics": "declare.topics",
     "guard": "declare.guards",
@@ -96,6 +99,7 @@ __all__ = [
     "ErrorCode",
     "HttpRequest",
     "HttpResponse",
+    "IncomingUpload",
     "Inspect",
     "Issue",
     "Limits",
@@ -115,6 +119,7 @@ __all__ = [
     "Token",
     "Topic",
     "Topics",
+    "UploadContext",
     "access",
     "define_topics",
     "guard",

@@ -16,6 +16,7 @@ else:
     User = TypeVar("User")
 
 __all__ = [
+    "Binary",
     "Created",
     "Deleted",
     "Json",
@@ -34,6 +35,7 @@ __all__ = [
     "T",
     "Topic",
     "Updated",
+    "Upload",
     "User",
     "remote",
 ]
@@ -168,7 +170,15 @@ class Stream(Reachable, Generic[P, T_co]):
     """What a client may subscribe to."""
 
 
-class Remote(Rpc[..., R], Stream[..., R]):
+class Binary(Reachable, Generic[P, R_co]):
+    """What a client may call with bytes."""
+
+
+class Upload(Reachable, Generic[P, R_co]):
+    """What a client may upload to."""
+
+
+class Remote(Rpc[..., R], Stream[..., R], Binary[..., R], Upload[..., R]):
     """A live function known by its path only; made by :func:`remote`."""
 
     def __init__(self, path: str, returns: Any = Any) -> None:

@@ -80,6 +80,12 @@ class Limits(_Settings, frozen=True, kw_only=True):
     replay_topics: int = 10_000  #: topics with replay; above: likewise
     reloads_at_once: int = 64  #: topics whose value is loaded anew; above: they wait for their turn
     requests_in_flight: int = 32  #: unanswered ones of the server to one connection; above: OVERLOADED
+    uploads: int = 1_000  #: running ones of the whole server; above: TOO_MANY_UPLOADS
+    uploads_per_connection: int = 4  #: running ones; above: TOO_MANY_UPLOADS
+    upload_buffer_bytes: int = 4 << 20  #: of one upload that its handler has not taken yet; above: reading stops
+    uploads_buffer_bytes: int = 64 << 20  #: of all uploads; above: reading stops, and new ones get OVERLOADED
+    upload_stall_seconds: float = 10.0  #: reading stopped and its handler takes nothing: FLOW_BACKPRESSURE
+    upload_grace_seconds: float = 5.0  #: for a handler to end by itself when its upload ended early
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429
     upgrade_window_seconds: float = 10.0  #: the window, which slides

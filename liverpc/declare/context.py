@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 import msgspec
 
 from liverpc._types import PartialEvent, Topic, User
-from liverpc.declare.replies import BatchSlot
+from liverpc.declare.replies import Slot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.policies.admission import Admission
@@ -52,10 +52,11 @@ class Context(msgspec.Struct, Generic[User], eq=False):
     connection: Connection
     path: str
     call: str | None = None  # the client's id of the call; None: nobody waits for an answer
-    slot: BatchSlot | None = None  # of a call in a batch
+    slot: Slot | None = None  # of a call that has no reply of its own
     started_at: float = 0.0  # loop time
     published: list[str] | None = None  # topics, for the devtools
     asked: CallFrame | None = None  # of a stream request: what the client wants
+    data: bytes = b""  # of a binary call
     _state: dict[str, Any] | None = None
 
     @property

@@ -14,7 +14,7 @@ from liverpc.declare.options import StreamOptions
 from liverpc.errors import DeclarationError
 from liverpc.schema.signature import where
 
-__all__ = ["ChannelDecorator", "Coro", "Draft", "Fn", "Policy", "RpcDecorator", "StreamDecorator"]
+__all__ = ["ChannelDecorator", "Coro", "Draft", "Fn", "Policy", "RpcDecorator", "StreamDecorator", "declared"]
 
 U = TypeVar("U")
 Coro: TypeAlias = Coroutine[Any, Any, R]
@@ -73,7 +73,7 @@ class Draft:
         raise DeclarationError(f"{where(self.handler)}: it has {self.policies[0]} and no @live above it")
 
 
-def _declared(target: Any, declare: Callable[[Any], Declaration[Any, Any, Any]]) -> Any:
+def declared(target: Any, declare: Callable[[Any], Declaration[Any, Any, Any]]) -> Any:
     """The declaration of a function, with the policies that stand below it."""
     if not isinstance(target, Draft):
         return declare(target)
@@ -95,7 +95,7 @@ class RpcDecorator:
     @overload
     def __call__(self, fn: Fn[U, P, R], /) -> RpcFunction[P, R, R, U]: ...
     def __call__(self, fn: Any, /) -> Any:
-        return _declared(fn, lambda handler: RpcFunction(handler, path=self._path, thread=self._thread))
+        return declared(fn, lambda handler: RpcFunction(handler, path=self._path, thread=self._thread))
 
 
 class StreamDecorator:
@@ -115,7 +115,7 @@ class StreamDecorator:
     @overload
     def __call__(self, fn: Fn[U, P, T], /) -> StreamFunction[P, T, T, U]: ...
     def __call__(self, fn: Any, /) -> Any:
-        return _declared(
+        return declared(
             fn, lambda loader: StreamFunction(loader, topic=self._topic, options=self._options, path=self._path)
         )
 
@@ -136,7 +136,7 @@ class ChannelDecorator(Generic[T]):
 
     def __call__(self, fn: Fn[U, P, str], /) -> Channel[P, T]:
         """Declare the channel; ``fn(ctx, ...)`` gives its topic."""
-        channel: Channel[P, T] = _declared(
+        channel: Channel[P, T] = declared(
             fn, lambda topic: Channel(topic, topic=topic, options=self._options, item=self._item, path=self._path)
         )
         return channel

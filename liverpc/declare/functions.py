@@ -10,7 +10,7 @@ import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, overload
 
 import msgspec
 
@@ -55,6 +55,8 @@ class Declaration(Generic[P, X, User]):
         access: ``(ctx, *arguments) -> bool``, sync or async: whether this caller may do this.
     """
 
+    takes_data: ClassVar[bool] = False  # between ctx and the arguments
+
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
         if not inspect.isroutine(handler):
             raise DeclarationError(f"live declarations take a function, not {handler!r}")
@@ -69,7 +71,7 @@ class Declaration(Generic[P, X, User]):
                 "joined by /"
             )
         self.handler = handler
-        self.signature = Signature(handler, declaring_locals(handler))
+        self.signature = Signature(handler, declaring_locals(handler), data=self.takes_data)
         self.explicit_path = path
         self.access: Callable[..., Any] | None = None
         self._found: tuple[object, str] | None = None  # whose path, and which

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from liverpc._types import ListMerge, Merge, P, R, T
+from liverpc.declare.bytes import BinaryDecorator, UploadDecorator, UploadOptions
 from liverpc.declare.context import Context
 from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, Policy, RpcDecorator, StreamDecorator
 from liverpc.declare.functions import Channel, RpcFunction
@@ -295,6 +296,53 @@ class Live:
         fixed.__name__ = fixed.__qualname__ = f"channel {topic!r}"
         fixed.__code__ = fixed.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
         return Channel(fixed, topic=topic, options=options, item=item, path=path)
+
+    def binary(self, *, max_size: int = 10_485_760, path: str | None = None) -> BinaryDecorator:
+        """Make an async function callable with bytes: ``async def avatar(ctx, data: bytes, name: str)``.
+
+        The data is the second parameter; those behind it are arguments, as for functions. It comes in one message, so
+        ``limits.message_bytes`` of the server bound it, too; larger things are for :meth:`upload`.
+
+        Args:
+            max_size: Bytes of the data; with more, callers get ``PAYLOAD_TOO_LARGE`` and nothing runs.
+            path: As for functions.
+
+        Raises:
+            DeclarationError: The function is not async or has no parameter for the data, or ``max_size`` is not
+                positive.
+        """
+        return BinaryDecorator(max_size=max_size, path=path)
+
+    def upload(
+        self,
+        *,
+        max_size: int = 104_857_600,
+        max_per_connection: int | None = None,
+        max_concurrent: int | None = None,
+        reauth_every: int | None = None,
+        path: str | None = None,
+    ) -> UploadDecorator:
+        """Make an async function that reads what a client uploads: ``async for chunk in ctx.upload: ...``.
+
+        ``ctx`` is an :class:`UploadContext`, the other parameters are arguments as for functions. The function runs
+        while the bytes arrive; what it returns is the answer, also when it did not read to the end. See
+        docs/handlers.md.
+
+        Args:
+            max_size: Bytes of one upload; the byte beyond ends it with ``PAYLOAD_TOO_LARGE``.
+            max_per_connection: Running uploads to this function from one connection; beyond: ``TOO_MANY_UPLOADS``.
+                Default: only ``limits.uploads_per_connection`` holds.
+            max_concurrent: Running uploads to this function on this server, likewise. Default: only
+                ``limits.uploads`` holds.
+            reauth_every: Run the guard again before the function gets more than so many bytes, and after each so
+                many; when it refuses, the upload ends with its code. Default: it runs once, before the function.
+            path: As for functions.
+
+        Raises:
+            DeclarationError: The function is not async, or a number is not positive.
+        """
+        options = UploadOptions(max_size, max_per_connection, max_concurrent, reauth_every)
+        return UploadDecorator(options, path)
 
 
 def _names(given: Any) -> tuple[str, ...]:

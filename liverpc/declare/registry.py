@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
+from liverpc.declare.bytes import BinaryFunction, UploadFunction
 from liverpc.declare.decorators import ChannelDecorator, Draft, StreamDecorator
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, TopicSource, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
@@ -15,13 +16,19 @@ from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
 from liverpc.wire.names import is_path
 
-__all__ = ["Entry", "Modules", "Naming", "Registry"]
+__all__ = ["Entry", "Kind", "Modules", "Naming", "Registry"]
 
 log = logging.getLogger("liverpc.guards")
 
 Naming = Literal["snake", "camel"]
 Modules = Sequence[ModuleType] | Mapping[str, Any]
-
+Kind = Literal["rpc", "stream", "channel", "binary", "upload"]
+_KINDS: tuple[tuple[type, Kind], ...] = (
+    (Channel, "channel"),
+    (StreamFunction, "stream"),
+    (BinaryFunction, "binary"),
+    (UploadFunction, "upload"),
+)
 
 # Options that apply to a topic: streams on one may not say different things.
 _OF_TOPICS = ("merge", "volatile", "coalesce_by", "transform", "replay")
@@ -32,7 +39,7 @@ class Entry:
 
     Attributes:
         path: As declared, in snake case; the name in devtools and logs whichever spelling was called.
-        kind: ``rpc``, ``stream`` or ``channel``.
+        kind: ``rpc``, ``stream``, ``channel``, ``binary`` or ``upload``.
         guard: Of its module.
         direct: The handler never waits: unless its guard does, a call needs no task.
     """
@@ -55,13 +62,7 @@ class Entry:
         self.number = number
         self.declaration = declaration
         self.guard = guard
-        self.kind: Literal["rpc", "stream", "channel"] = (
-            "channel"
-            if isinstance(declaration, Channel)
-            else "stream"
-            if isinstance(declaration, StreamFunction)
-            else "rpc"
-        )
+        self.kind: Kind = next((kind for base, kind in _KINDS if isinstance(declaration, base)), "rpc")
         self.direct = isinstance(declaration, RpcFunction) and not declaration.is_async and not declaration.thread
         self.calls = 0
         self.errors = 0

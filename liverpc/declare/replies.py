@@ -1,4 +1,4 @@
-"""Where an answer goes: straight to the caller, or into the one reply of the batch its call came in."""
+"""Where an answer goes: straight to the caller, or to where its call's slot says, such as the reply to a batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.telemetry import Counters
-from liverpc.wire.codec import batch_reply, error_body, reply
+from liverpc.wire.codec import answer_body, batch_reply, error_members, reply
 
 if TYPE_CHECKING:
     from liverpc.declare.context import Context
 
-__all__ = ["REPLY_ENVELOPE", "BatchReplies", "BatchSlot", "Follower", "answer", "check_size"]
+__all__ = ["REPLY_ENVELOPE", "BatchReplies", "BatchSlot", "Follower", "Slot", "answer", "check_size"]
 
 REPLY_ENVELOPE = 1024
 """Bytes that a reply holds at most besides its data."""
@@ -37,6 +37,14 @@ class Follower(Protocol):
 
     def abandon(self, error: BaseException) -> None:
         """The answer cannot be sent, because of ``error``, which takes its place."""
+        ...
+
+
+class Slot(Protocol):
+    """Takes the answer to a call that is not answered by a reply of its own."""
+
+    def put(self, call: str | None, members: bytes, follower: Follower | None) -> None:
+        """The answer; for the arguments see :func:`answer`."""
         ...
 
 
@@ -76,16 +84,16 @@ class BatchReplies:
         if not size:
             self._send()
 
-    def put(self, position: int, call: str, body: bytes, follower: Follower | None) -> None:
+    def put(self, position: int, call: str, members: bytes, follower: Follower | None) -> None:
         """The answer to one call; it is sent, and ``follower`` behind it, when the last one came.
 
         Args:
             position: Of the call in the batch.
             call: Its id.
-            body: The answer.
+            members: The answer.
             follower: What must come directly behind the reply.
         """
-        self._bodies[position] = body
+        self._bodies[position] = answer_body(call, members)
         self._calls[position] = call
         self._missing -= 1
         if follower is not None:
@@ -97,9 +105,9 @@ class BatchReplies:
 
     def _send(self) -> None:
         for position, follower in list(self._followers.items()):
-            body = follower.instead()
-            if body is not None:
-                self._bodies[position] = body
+            members = follower.instead()
+            if members is not None:
+                self._bodies[position] = answer_body(self._calls[position], members)
                 del self._followers[position]
         payload = batch_reply(self._bodies)
         if len(payload) > self._largest and (surplus := _units(payload) - self._largest) > 0:
@@ -112,7 +120,7 @@ class BatchReplies:
     def _shorten(self, surplus: int) -> None:
         units = [_units(body) for body in self._bodies]
         for position in sorted(range(len(units)), key=units.__getitem__, reverse=True):
-            body = error_body(self._calls[position], _NO_ROOM)
+            body = answer_body(self._calls[position], error_members(_NO_ROOM))
             saved = units[position] - _units(body)
             if saved <= 0:  # what is left are long ids, which have to be repeated
                 continue
@@ -128,26 +136,30 @@ class BatchReplies:
 class BatchSlot:
     """One call's place in a batch."""
 
-    __slots__ = ("position", "replies")
+    __slots__ = ("_position", "_replies")
 
     def __init__(self, replies: BatchReplies, position: int) -> None:
-        self.replies = replies
-        self.position = position
+        self._replies = replies
+        self._position = position
+
+    def put(self, call: str | None, members: bytes, follower: Follower | None) -> None:
+        """See :meth:`Slot.put`."""
+        self._replies.put(self._position, call or "", members, follower)
 
 
-def answer(ctx: Context[Any], body: bytes, follower: Follower | None = None) -> None:
+def answer(ctx: Context[Any], members: bytes, follower: Follower | None = None) -> None:
     """Send a call's answer.
 
     Args:
         ctx: Of the call. Without an id nobody waits, and nothing is sent.
-        body: From ``wire.codec.ok_body`` or ``error_body``.
+        members: From ``wire.codec.ok_members`` or ``error_members``.
         follower: What must come directly behind the answer.
     """
     if ctx.slot is not None:
-        ctx.slot.replies.put(ctx.slot.position, ctx.call or "", body, follower)
+        ctx.slot.put(ctx.call, members, follower)
         return
     if ctx.call is not None:
-        ctx.connection.send(reply(ctx.call, body))
+        ctx.connection.send(reply(ctx.call, members))
     if follower is not None:
         follower.follow()
 

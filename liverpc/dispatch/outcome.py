@@ -13,7 +13,7 @@ from liverpc.declare.registry import Entry
 from liverpc.declare.replies import answer
 from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
-from liverpc.wire.codec import error_body
+from liverpc.wire.codec import error_members
 
 __all__ = ["Outcomes"]
 
@@ -42,12 +42,12 @@ class Outcomes:
             sent = _INTERNAL
             ctx.services.report(ctx.path, error, ctx)
         try:
-            body = error_body(ctx.call or "", sent)
+            members = error_members(sent)
         except Exception:
             log.exception("%s failed with an error that has no JSON form", ctx.path)
             sent = _INTERNAL
-            body = error_body(ctx.call or "", sent)
-        answer(ctx, body)
+            members = error_members(sent)
+        answer(ctx, members)
         self.finished(entry, ctx, args, sent.code, sent.message, sent.issues)
 
     def finished(

@@ -24,7 +24,7 @@ from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.middleware import Middleware, compose
 from liverpc.declare.registry import Entry, Registry
-from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, answer, check_size
+from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -32,7 +32,7 @@ from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
-from liverpc.wire.codec import encode, ok_body, reply_frame
+from liverpc.wire.codec import encode, ok_members, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
@@ -42,7 +42,7 @@ UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not becom
 INVALID_PATH = "__invalid__"
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
-Runner = Callable[[Connection, CallFrame, BatchSlot | None], None]
+Runner = Callable[[Connection, CallFrame, Slot | None], None]
 _TOO_MANY = LiveError(
     ErrorCode.INVALID_REQUEST, f"a batch has at most {BATCH_MAX} calls, this one more; send several batches"
 )
@@ -79,7 +79,7 @@ class Pipeline:
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
 
-    def call(self, connection: Connection, frame: CallFrame, slot: BatchSlot | None = None) -> None:
+    def call(self, connection: Connection, frame: CallFrame, slot: Slot | None = None) -> None:
         """Begin a call; whatever comes of it is sent to the connection. Never raises.
 
         Calls of one connection run concurrently and are answered as they are done. A plain function runs now;
@@ -117,7 +117,7 @@ class Pipeline:
             for position, call in enumerate(calls):
                 self.call(connection, call, BatchSlot(replies, position))
 
-    def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: BatchSlot | None = None) -> None:
+    def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: Slot | None = None) -> None:
         """Answer a call that cannot even begin, if it has an id to answer to."""
         connection.calls_total += 1
         label = UNKNOWN_PATH if error.code == ErrorCode.NOT_FOUND else INVALID_PATH
@@ -151,7 +151,7 @@ class Pipeline:
         handler, signature, largest = entry.declaration.handler, entry.declaration.signature, self._largest
         exact, in_task = signature.exact, self._answering(entry)
 
-        def run(connection: Connection, frame: CallFrame, slot: BatchSlot | None) -> None:
+        def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args = frame.id, frame.args
             ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
@@ -174,7 +174,7 @@ class Pipeline:
                 failed(entry, ctx, args, error)
                 return
             if slot is not None:
-                answer(ctx, ok_body(ctx.call or "", encoded))
+                answer(ctx, ok_members(encoded))
             elif call is not UNSET:
                 connection.link.send(reply_frame(call, encoded))
             finished(entry, ctx, args, None, result)
@@ -186,7 +186,7 @@ class Pipeline:
         is_call, in_task = entry.kind == "rpc", self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
 
-        def run(connection: Connection, frame: CallFrame, slot: BatchSlot | None) -> None:
+        def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args, waiting = frame.id, frame.args, None
             ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
@@ -227,7 +227,7 @@ class Pipeline:
                     if len(encoded) > largest:
                         check_size(encoded, largest)
                     if ctx.slot is not None:
-                        answer(ctx, ok_body(ctx.call or "", encoded))
+                        answer(ctx, ok_members(encoded))
                     elif ctx.call is not None:
                         ctx.connection.link.send(reply_frame(ctx.call, encoded))
             except BaseException as error:  # as above

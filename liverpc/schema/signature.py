@@ -39,11 +39,18 @@ def where(fn: Callable[..., Any]) -> str:
 class Signature:
     """The parameters of one handler behind ``ctx``.
 
+    Args:
+        fn: The handler.
+        local_names: What annotations may name besides the module's names.
+        data: Behind ``ctx`` comes a parameter that is no argument on the wire.
+
     Building it is cheap and checks the shape; annotations are resolved by :meth:`resolve`, because at
     declaration time the names in them may not exist yet.
     """
 
-    def __init__(self, fn: Callable[..., Any], local_names: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], local_names: Mapping[str, Any] | None = None, *, data: bool = False
+    ) -> None:
         self.fn = fn
         self._local_names = local_names
         try:
@@ -53,10 +60,15 @@ class Signature:
         given = list(inspected.parameters.values())
         if not given or given[0].kind not in (given[0].POSITIONAL_ONLY, given[0].POSITIONAL_OR_KEYWORD):
             raise DeclarationError(f"{where(fn)} needs ctx as its first parameter")
-        self.first = given[0]
+        self.first = given.pop(0)
+        self.data: inspect.Parameter | None = None
+        if data:
+            if not given or given[0].kind not in (self.first.POSITIONAL_ONLY, self.first.POSITIONAL_OR_KEYWORD):
+                raise DeclarationError(f"{where(fn)} needs a second parameter for the bytes: (ctx, data: bytes, ...)")
+            self.data = given.pop(0)
         self.parameters: list[inspect.Parameter] = []
         self.rest: inspect.Parameter | None = None  # *args
-        for parameter in given[1:]:
+        for parameter in given:
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.rest = parameter
             elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
@@ -67,7 +79,7 @@ class Signature:
                     "pass arguments by position; move it before the * or give it a default"
                 )
         self.names = tuple(p.name for p in self.parameters)
-        self._bound = inspected.replace(parameters=given[1:])
+        self._bound = inspected.replace(parameters=given)
         self._hints: dict[str, Any] | None = None
         self._exact: Callable[[Any], tuple[Any, ...]] | None = None
         self._decode: Callable[[Any], Any] | None = None

@@ -10,7 +10,7 @@ from liverpc.declare.registry import Entry
 from liverpc.declare.replies import answer, check_size
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.topic import Subscription
-from liverpc.wire.codec import encode, error_body, ok_body
+from liverpc.wire.codec import encode, error_members, ok_members
 
 if TYPE_CHECKING:
     from liverpc.streams.subscribe import ActiveStream, Streams
@@ -71,11 +71,11 @@ class Opening:
             TypeError: The value has no JSON form.
         """
         try:
-            body = self._body(largest)
+            members = self._members(largest)
         except BaseException as error:
             self.abandon(error)
             raise
-        answer(self._ctx, body, self)
+        answer(self._ctx, members, self)
 
     def instead(self) -> bytes | None:
         """See :meth:`liverpc.declare.replies.Follower.instead`."""
@@ -83,7 +83,7 @@ class Opening:
         if error is None:
             return None
         self.abandon(error)
-        return error_body(self._ctx.call or "", error)
+        return error_members(error)
 
     def follow(self) -> None:
         """See :meth:`liverpc.declare.replies.Follower.follow`."""
@@ -104,13 +104,13 @@ class Opening:
             ErrorCode.OVERLOADED, f"too much was published on {self._topic!r} while it was being loaded; try again"
         )
 
-    def _body(self, largest: int) -> bytes:
+    def _members(self, largest: int) -> bytes:
         if (error := self._overflow()) is not None:
             raise error
         value = encode(self.value)
         if len(value) + len(self.members) > largest:
             check_size(value + self.members, largest)
-        return ok_body(self._ctx.call or "", value, self._extra())
+        return ok_members(value, self._extra())
 
     def _extra(self) -> bytes:
         if self._topic is None:

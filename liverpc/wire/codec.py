@@ -26,12 +26,15 @@ from liverpc.wire.frames import (
     Reply,
     ServerFrame,
     ServerRequest,
+    UploadCredit,
+    UploadLimits,
 )
 from liverpc.wire.framing import HEADERS, text_frame
 
 __all__ = [
     "UNREADABLE",
     "Ignored",
+    "answer_body",
     "answer_text",
     "batch_reply",
     "batch_text",
@@ -48,13 +51,13 @@ __all__ = [
     "decode_reply",
     "decode_server_frame",
     "encode",
-    "error_body",
+    "error_members",
     "event_batch",
     "event_head",
     "event_payload",
     "event_prefix",
     "json_depth_exceeds",
-    "ok_body",
+    "ok_members",
     "reply",
     "reply_frame",
     "rpc_error",
@@ -204,42 +207,45 @@ def event_batch(events: list[bytes]) -> bytes:
 
 
 def reply_frame(call: str, result: bytes) -> bytes:
-    """``text_frame(reply(call, ok_body(call, result)))``, only faster: nearly every call ends here."""
+    """``text_frame(reply(call, ok_members(result)))``, only faster: nearly every call ends here."""
     key = encode(call)
     payload = b'{"topic":"__rpc","event":%b,"data":{"id":%b,"ok":true,"data":%b}}' % (key, key, result)
     n = len(payload)
     return HEADERS[n] + payload if n < len(HEADERS) else text_frame(payload)
 
 
-def ok_body(call: str, result: bytes, extra: bytes = b"") -> bytes:
-    """A successful answer.
+def ok_members(result: bytes, extra: bytes = b"") -> bytes:
+    """A successful answer, as members of an object.
 
     Args:
-        call: The client's id of the call.
         result: Encoded; ``null`` for a handler that returned nothing.
         extra: More members, each beginning with a comma.
     """
-    return b'{"id":%b,"ok":true,"data":%b%b}' % (encode(call), result, extra)
+    return b'"ok":true,"data":%b%b' % (result, extra)
 
 
-def error_body(call: str, error: LiveError) -> bytes:
-    """A failed answer. Raises TypeError when an issue has no JSON form."""
-    parts = [b'{"id":', encode(call), b',"ok":false,"code":', encode(error.code), b',"error":', encode(error.message)]
+def error_members(error: LiveError) -> bytes:
+    """A failed answer, likewise. Raises TypeError when an issue has no JSON form."""
+    parts = [b'"ok":false,"code":', encode(error.code), b',"error":', encode(error.message)]
     if error.issues:
         parts += [b',"issues":', encode(error.issues)]
     if error.retry_after is not None:
         parts += [b',"retryAfter":%d' % round(error.retry_after * 1000)]
-    parts.append(b"}")
     return b"".join(parts)
 
 
-def reply(call: str, body: bytes) -> bytes:
+def answer_body(call: str, members: bytes) -> bytes:
+    """An answer as an object that says which call it belongs to."""
+    return b'{"id":%b,%b}' % (encode(call), members)
+
+
+def reply(call: str, members: bytes) -> bytes:
     """The payload that brings an answer to its caller."""
-    return b'{"topic":"__rpc","event":%b,"data":%b}' % (encode(call), body)
+    return b'{"topic":"__rpc","event":%b,"data":%b}' % (encode(call), answer_body(call, members))
 
 
 def batch_reply(bodies: list[bytes]) -> bytes:
-    """The payload that answers a batch, in the order of its calls."""
+    """The payload that answers a batch, from the :func:`answer_body` of each call, in their order."""
     return b'{"topic":"__rpc","event":"__batch","data":{"batch":[%b]}}' % b",".join(bodies)
 
 
@@ -333,6 +339,8 @@ _CONTROL: dict[str, Any] = {
     "batch": msgspec.json.Decoder(EventBatch).decode,
     "request": msgspec.json.Decoder(ServerRequest).decode,
     "subscribe-denied": msgspec.json.Decoder(Denied).decode,
+    "upload-credit": msgspec.json.Decoder(UploadCredit).decode,
+    "upload-limits": msgspec.json.Decoder(UploadLimits).decode,
 }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "NO_BATCH",
     "RPC_TOPIC",
     "SUBSCRIBE_BATCH_MAX",
+    "UPLOAD_TOPIC",
     "CallFrame",
     "ControlFrame",
     "Denied",
@@ -24,9 +25,12 @@ __all__ = [
     "Reply",
     "ServerFrame",
     "ServerRequest",
+    "UploadCredit",
+    "UploadLimits",
 ]
 
 RPC_TOPIC = "__rpc"
+UPLOAD_TOPIC = "__upload"  # its events, named by the id of the upload, answer uploads
 HEALTH_TOPIC = "__realtime"  # its events degraded and recovered tell how the server is
 BATCH_REPLY = "__batch"  # the event on __rpc that answers a batch
 BATCH_MAX = 50  # calls in one frame; with more, none of them runs
@@ -93,7 +97,12 @@ class EventBatch(msgspec.Struct, tag="batch", tag_field="type"):
 class Reply(
     msgspec.Struct,
     gc=False,
-    rename={"retry_after": "retryAfter", "has_more": "hasMore", "schema_version": "schemaVersion"},
+    rename={
+        "retry_after": "retryAfter",
+        "has_more": "hasMore",
+        "schema_version": "schemaVersion",
+        "frame_bytes": "__cap",
+    },
 ):
     """The ``data`` of a reply, as a client reads it; most of it is about streams (docs/protocol.md section 5)."""
 
@@ -120,6 +129,7 @@ class Reply(
     unchanged: bool = False  #: ``data`` says nothing
     delta: bool = False  #: ``data`` are changed rows, those with a true ``_deleted`` are gone
     replay: bool = False  #: ``data`` are the events missed, each a :class:`ReplayedEvent`
+    frame_bytes: Any = None  #: of the answer to an upload: the largest message the server takes
 
 
 class ReplayedEvent(msgspec.Struct, gc=False):
@@ -146,4 +156,18 @@ class ServerRequest(msgspec.Struct, tag="request", tag_field="type"):
     data: Raw = Raw(b"null")
 
 
-ServerFrame = EventFrame | EventBatch | Denied | ServerRequest
+class UploadLimits(msgspec.Struct, tag="upload-limits", tag_field="type", rename="camel"):
+    """What the server takes, told to clients that can pace uploads (docs/protocol.md section 11)."""
+
+    frame_bytes: int  #: the largest message
+    window_bytes: int  #: of one upload, before the first credit
+
+
+class UploadCredit(msgspec.Struct, tag="upload-credit", tag_field="type"):
+    """The handler of an upload has taken some of it, so that more may be sent."""
+
+    stream: str  #: the id of the upload
+    bytes: int  #: that may be sent in all, from its beginning
+
+
+ServerFrame = EventFrame | EventBatch | Denied | ServerRequest | UploadLimits | UploadCredit

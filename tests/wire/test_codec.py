@@ -15,6 +15,7 @@ from msgspec import UNSET
 from liverpc.errors import Issue, LiveError
 from liverpc.wire.codec import (
     Ignored,
+    answer_body,
     batch_reply,
     call_text,
     control_text,
@@ -23,12 +24,12 @@ from liverpc.wire.codec import (
     decode_reply,
     decode_server_frame,
     encode,
-    error_body,
+    error_members,
     event_head,
     event_payload,
     event_prefix,
     json_depth_exceeds,
-    ok_body,
+    ok_members,
     reply_frame,
     rpc_error,
 )
@@ -260,7 +261,10 @@ def test_a_batch_that_nests_too_deep_can_still_be_answered() -> None:
 
 
 def test_the_answers_to_a_batch_travel_in_one_reply() -> None:
-    bodies = [ok_body("k0", b"1"), error_body("k1", LiveError("CONFLICT", "taken"))]
+    bodies = [
+        answer_body("k0", ok_members(b"1")),
+        answer_body("k1", error_members(LiveError("CONFLICT", "taken"))),
+    ]
     assert json.loads(batch_reply(bodies)) == {
         "topic": "__rpc",
         "event": "__batch",
@@ -276,7 +280,7 @@ def test_the_answers_to_a_batch_travel_in_one_reply() -> None:
 @given(TEXT, JSON)
 def test_the_short_way_to_a_reply_frame_is_the_long_one(call: str, result: Any) -> None:
     encoded = encode(result)
-    assert reply_frame(call, encoded) == text_frame(reply_payload(call, ok_body(call, encoded)))
+    assert reply_frame(call, encoded) == text_frame(reply_payload(call, ok_members(encoded)))
 
 
 # -- client out, server in
@@ -331,7 +335,7 @@ def reply_in(payload: bytes, call: str) -> Reply:
 
 @given(TEXT, JSON)
 def test_results_survive_the_wire(call: str, result: Any) -> None:
-    reply = reply_in(reply_payload(call, ok_body(call, encode(result))), call)
+    reply = reply_in(reply_payload(call, ok_members(encode(result))), call)
     assert reply.ok
     assert isinstance(reply.data, msgspec.Raw)
     assert json.loads(bytes(reply.data)) == result
@@ -339,7 +343,7 @@ def test_results_survive_the_wire(call: str, result: Any) -> None:
 
 def test_a_streams_reply_has_its_own_members() -> None:
     reply = reply_in(
-        reply_payload("k", ok_body("k", b"[]", b',"topic":"t","merge":"latest","max":5,"channel":true')), "k"
+        reply_payload("k", ok_members(b"[]", b',"topic":"t","merge":"latest","max":5,"channel":true')), "k"
     )
     assert (reply.topic, reply.merge, reply.max, reply.channel) == ("t", "latest", 5, True)
 
@@ -356,7 +360,7 @@ def test_errors_survive_the_wire(
 ) -> None:
     retry_after = None if milliseconds is None else milliseconds / 1000
     sent = LiveError(code, text, issues=issues, retry_after=retry_after)
-    reply = reply_in(reply_payload(call, error_body(call, sent)), call)
+    reply = reply_in(reply_payload(call, error_members(sent)), call)
     assert not reply.ok
     received = rpc_error(reply)
     assert received.to_dict() == sent.to_dict()

@@ -1,0 +1,103 @@
+"""Functions that take bytes: ``@live.binary`` and ``@live.upload``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from liverpc._types import Binary, P, R, Upload, User
+from liverpc.declare.context import Context
+from liverpc.declare.decorators import Coro, declared
+from liverpc.declare.functions import Declaration, X
+from liverpc.declare.uploading import UploadContext
+from liverpc.errors import DeclarationError
+from liverpc.schema.signature import where
+
+__all__ = ["BinaryDecorator", "BinaryFunction", "UploadDecorator", "UploadFunction", "UploadOptions"]
+
+U = TypeVar("U")
+BinaryFn: TypeAlias = Callable[Concatenate[Context[U], bytes, P], Coro[R]]
+UploadFn: TypeAlias = Callable[Concatenate[UploadContext[U], P], Coro[R]]
+
+
+class UploadOptions(msgspec.Struct, frozen=True):
+    """What an upload's function takes at most, in bytes and in uploads; see :meth:`Live.upload`."""
+
+    max_size: int
+    max_per_connection: int | None
+    max_concurrent: int | None
+    reauth_every: int | None
+
+
+class BinaryFunction(Declaration[Concatenate[bytes, P], X, User], Binary[P, R], Generic[P, X, R, User]):
+    """What ``@live.binary`` makes of a function."""
+
+    takes_data = True
+
+    def __init__(self, handler: Callable[..., Any], *, max_size: int, path: str | None = None) -> None:
+        super().__init__(handler, path=path)
+        _check_sizes(self, {"max_size": max_size})
+        if not self.is_async:
+            raise DeclarationError(f"{where(handler)}: @live.binary takes an async function; this one is a plain one")
+        self.max_size = max_size
+
+    def resolve(self) -> None:
+        """As for functions; and the data is annotated with ``bytes``."""
+        data = self.signature.data
+        assert data is not None
+        if self.signature.hints().get(data.name, bytes) not in (bytes, Any):
+            raise DeclarationError(
+                f"{where(self.handler)}: its second parameter is {str(data)!r}, but the data comes there: "
+                f"def {self.__name__}(ctx: Context, {data.name}: bytes, ...)"
+            )
+        super().resolve()
+
+
+class UploadFunction(Declaration[P, X, User], Upload[P, R], Generic[P, X, R, User]):
+    """What ``@live.upload`` makes of a function."""
+
+    def __init__(self, handler: Callable[..., Any], *, options: UploadOptions, path: str | None = None) -> None:
+        super().__init__(handler, path=path)
+        _check_sizes(self, msgspec.structs.asdict(options))
+        if not self.is_async:
+            raise DeclarationError(
+                f"{where(handler)}: @live.upload takes an async function, which waits for the chunks; this one is a "
+                "plain one"
+            )
+        self.options = options
+
+
+def _check_sizes(declaration: Declaration[Any, Any, Any], options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if value is not None and (type(value) is not int or value <= 0):
+            raise DeclarationError(f"{where(declaration.handler)}: {name} is a positive number, not {value!r}")
+
+
+class BinaryDecorator:
+    """``@live.binary(...)``: waits for the function."""
+
+    def __init__(self, *, max_size: int, path: str | None) -> None:
+        self._max_size = max_size
+        self._path = path
+
+    def __call__(self, fn: BinaryFn[U, P, R], /) -> BinaryFunction[P, Coro[R], R, U]:
+        function: BinaryFunction[P, Coro[R], R, U] = declared(
+            fn, lambda handler: BinaryFunction(handler, max_size=self._max_size, path=self._path)
+        )
+        return function
+
+
+class UploadDecorator:
+    """``@live.upload(...)``: waits for the function."""
+
+    def __init__(self, options: UploadOptions, path: str | None) -> None:
+        self._options = options
+        self._path = path
+
+    def __call__(self, fn: UploadFn[U, P, R], /) -> UploadFunction[P, Coro[R], R, U]:
+        function: UploadFunction[P, Coro[R], R, U] = declared(
+            fn, lambda handler: UploadFunction(handler, options=self._options, path=self._path)
+        )
+        return function

@@ -1,0 +1,158 @@
+"""An upload as its handler sees it, and the buffer behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
+
+from liverpc._types import User
+from liverpc.declare.context import Context
+from liverpc.errors import LiveError
+
+__all__ = ["IncomingUpload", "UploadBuffer", "UploadContext"]
+
+_TURN_BYTES = 262_144  # taken without waiting, before everybody else gets a turn of the loop
+
+
+class UploadBuffer:
+    """The bytes of one upload between the socket and the handler. Neither side waits for the other in it.
+
+    Args:
+        taken: Called after each taking.
+
+    Attributes:
+        buffered: Bytes in it.
+        received: Bytes ever put.
+        complete: The last byte was put.
+        error: Why there will be no more; what was in it is gone then.
+    """
+
+    __slots__ = ("_chunks", "_on_taken", "_waiter", "buffered", "complete", "error", "received")
+
+    def __init__(self, taken: Callable[[], object]) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._on_taken = taken
+        self._waiter: asyncio.Future[None] | None = None
+        self.buffered = 0
+        self.received = 0
+        self.complete = False
+        self.error: LiveError | None = None
+
+    @property
+    def taken(self) -> int:
+        """Bytes the handler has."""
+        return self.received - self.buffered
+
+    def put(self, data: bytes, *, last: bool) -> None:
+        """Bytes have arrived."""
+        if data:
+            self._chunks.append(data)
+            self.buffered += len(data)
+            self.received += len(data)
+        self.complete = last
+        self._wake()
+
+    def abort(self, error: LiveError) -> None:
+        """Nothing more will arrive, because of ``error``, which the handler gets. The first one counts."""
+        if self.error is None:
+            self.error = error
+            self._chunks.clear()
+            self.received -= self.buffered
+            self.buffered = 0
+            self._wake()
+
+    async def take(self) -> bytes | None:
+        """The next bytes; None behind the last ones.
+
+        Raises:
+            LiveError: The upload ended early.
+            RuntimeError: Another task waits for the next bytes already.
+        """
+        if self._waiter is not None:
+            raise RuntimeError("two tasks read the same upload at the same time")
+        while not self._chunks:
+            if self.error is not None:
+                raise LiveError(self.error.code, self.error.message)
+            if self.complete:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = self._chunks.popleft()
+        self.buffered -= len(data)
+        self._on_taken()
+        return data
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class IncomingUpload(AsyncIterator[bytes]):
+    """What a client uploads: ``async for chunk in ctx.upload``.
+
+    Chunks are never empty and come in the order and, mostly, the sizes in which the client sent them. When the upload
+    ends early the loop raises a ``LiveError`` with the code the client gets, too: ``CANCELLED`` (the client gave it
+    up), ``DISCONNECTED``, ``PAYLOAD_TOO_LARGE``, ``FLOW_BACKPRESSURE`` (nothing was taken for too long),
+    ``INVALID_REQUEST``, or that of a guard that was run again. Whatever the handler returns or raises then is not
+    sent any more. If it has not ended after ``limits.upload_grace_seconds`` it is cancelled.
+
+    Attributes:
+        id: Eight hexadecimal digits, unique among the running uploads of the connection; for logs.
+        size: Bytes the client means to send in all; unchecked, and None when it does not say.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the attribute's name
+        size: int | None,
+        buffer: UploadBuffer,
+        before_next: Callable[[], Awaitable[None] | None] = lambda: None,
+    ) -> None:
+        self.id = id
+        self.size = size
+        self._buffer = buffer
+        self._before_next = before_next
+        self._in_a_row = 0
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived, those included that the handler has not taken yet."""
+        return self._buffer.received
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the upload ended early."""
+        return self._buffer.error is not None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if (waiting := self._before_next()) is not None:
+            await waiting
+        if self._in_a_row >= _TURN_BYTES:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        data = await self._buffer.take()
+        if data is None:
+            raise StopAsyncIteration
+        self._in_a_row += len(data)
+        return data
+
+    def __repr__(self) -> str:
+        return f"<IncomingUpload {self.id}, {self.received} bytes>"
+
+
+class UploadContext(Context[User], kw_only=True):
+    """The first argument of a function under ``@live.upload``.
+
+    Attributes:
+        upload: What the client sends.
+    """
+
+    upload: IncomingUpload
