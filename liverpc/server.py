@@ -47,6 +47,7 @@ from liverpc.telemetry import Counters, Telemetry
 from liverpc.transports.asgi import AsgiApp
 from liverpc.transports.handshake import proxies_of
 from liverpc.transports.listener import Listener
+from liverpc.uploads.uploads import Uploads
 
 __all__ = ["LiveServer"]
 
@@ -177,6 +178,7 @@ class LiveServer(Publisher, Loader[Never]):
         self._hub = Hub(self.telemetry, self._cluster.bus, self._cluster.log, self.limits, monotonic=self._monotonic)
         self._streams = Streams(self._hub, self.telemetry, self._background, self.hooks)
         self._streams.declare(self.registry.entries)
+        self.uploads = Uploads(self.limits, self.counters, self._monotonic)
         report = partial(self.hooks.report, self._background)
         self._pacing = Pacing(
             self._hub,
@@ -305,6 +307,7 @@ class LiveServer(Publisher, Loader[Never]):
                     services=self._services,
                     pipeline=pipeline,
                     streams=self._streams,
+                    uploads=self.uploads,
                     telemetry=self.telemetry,
                     background=self._background,
                     limits=self.limits,

@@ -74,7 +74,8 @@ class CallFinished(msgspec.Struct, frozen=True, gc=False):
     connection: str
     user: str | None
     call: str | None  #: the client's id of the call; None: fire and forget
-    stream: bool
+    kind: str  #: ``rpc``, ``stream`` (channels, too), ``binary`` or ``upload``
+    received: int  #: bytes of data beside the arguments
     seconds: float
     code: str | None  #: error code, or None for success
     parameters: tuple[str, ...]  #: names of the declared parameters, in wire order
@@ -153,6 +154,12 @@ class Counters:
     requests_refused: int = 0  #: requests to a client that has as many to answer as it may
     batch_answers_replaced: int = 0  #: answers for which the reply to their batch had no room
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
+    uploads_started: int = 0
+    uploads_refused: int = 0  #: for want of room: too many, or too many bytes waiting
+    uploads_aborted: int = 0  #: ended before their last chunk or their answer: given up, too large, refused midway, lost
+    upload_bytes: int = 0  #: received
+    upload_holds: int = 0  #: times reading from a connection stopped, for a handler had not taken what was there
+    upload_stalls: int = 0  #: uploads ended because their handler took nothing meanwhile
     paced_overflows: int = 0  #: throttled or debounced publishes sent at once, and skips not made, for want of room
     resumes: int = 0  #: streams of returning clients that got what they missed instead of the whole value
     resume_misses: int = 0  #: ... the whole value, because what they missed was not known any more

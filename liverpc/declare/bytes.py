@@ -15,14 +15,14 @@ from liverpc.declare.uploading import UploadContext
 from liverpc.errors import DeclarationError
 from liverpc.schema.signature import where
 
-__all__ = ["BinaryDecorator", "BinaryFunction", "UploadDecorator", "UploadFunction", "UploadOptions"]
+__all__ = ["BinaryDecorator", "BinaryFunction", "UploadDecorator", "UploadFunction", "UploadCaps"]
 
 U = TypeVar("U")
 BinaryFn: TypeAlias = Callable[Concatenate[Context[U], bytes, P], Coro[R]]
 UploadFn: TypeAlias = Callable[Concatenate[UploadContext[U], P], Coro[R]]
 
 
-class UploadOptions(msgspec.Struct, frozen=True):
+class UploadCaps(msgspec.Struct, frozen=True):
     """What an upload's function takes at most, in bytes and in uploads; see :meth:`Live.upload`."""
 
     max_size: int
@@ -58,15 +58,15 @@ class BinaryFunction(Declaration[Concatenate[bytes, P], X, User], Binary[P, R], 
 class UploadFunction(Declaration[P, X, User], Upload[P, R], Generic[P, X, R, User]):
     """What ``@live.upload`` makes of a function."""
 
-    def __init__(self, handler: Callable[..., Any], *, options: UploadOptions, path: str | None = None) -> None:
+    def __init__(self, handler: Callable[..., Any], *, limits: UploadCaps, path: str | None = None) -> None:
         super().__init__(handler, path=path)
-        _check_sizes(self, msgspec.structs.asdict(options))
+        _check_sizes(self, msgspec.structs.asdict(limits))
         if not self.is_async:
             raise DeclarationError(
                 f"{where(handler)}: @live.upload takes an async function, which waits for the chunks; this one is a "
                 "plain one"
             )
-        self.options = options
+        self.limits = limits
 
 
 def _check_sizes(declaration: Declaration[Any, Any, Any], options: dict[str, Any]) -> None:
@@ -92,12 +92,12 @@ class BinaryDecorator:
 class UploadDecorator:
     """``@live.upload(...)``: waits for the function."""
 
-    def __init__(self, options: UploadOptions, path: str | None) -> None:
-        self._options = options
+    def __init__(self, limits: UploadCaps, path: str | None) -> None:
+        self._limits = limits
         self._path = path
 
     def __call__(self, fn: UploadFn[U, P, R], /) -> UploadFunction[P, Coro[R], R, U]:
         function: UploadFunction[P, Coro[R], R, U] = declared(
-            fn, lambda handler: UploadFunction(handler, options=self._options, path=self._path)
+            fn, lambda handler: UploadFunction(handler, limits=self._limits, path=self._path)
         )
         return function

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
 
 from liverpc._types import ListMerge, Merge, P, R, T
-from liverpc.declare.bytes import BinaryDecorator, UploadDecorator, UploadOptions
+from liverpc.declare.bytes import BinaryDecorator, UploadDecorator, UploadCaps
 from liverpc.declare.context import Context
 from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, Policy, RpcDecorator, StreamDecorator
 from liverpc.declare.functions import Channel, RpcFunction
@@ -341,8 +341,8 @@ class Live:
         Raises:
             DeclarationError: The function is not async, or a number is not positive.
         """
-        options = UploadOptions(max_size, max_per_connection, max_concurrent, reauth_every)
-        return UploadDecorator(options, path)
+        limits = UploadCaps(max_size, max_per_connection, max_concurrent, reauth_every)
+        return UploadDecorator(limits, path)
 
 
 def _names(given: Any) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class Entry:
     Attributes:
         path: As declared, in snake case; the name in devtools and logs whichever spelling was called.
         kind: ``rpc``, ``stream``, ``channel``, ``binary`` or ``upload``.
+        is_stream: It is one of the two that clients subscribe to.
         guard: Of its module.
         direct: The handler never waits: unless its guard does, a call needs no task.
     """
@@ -50,6 +51,7 @@ class Entry:
         "direct",
         "errors",
         "guard",
+        "is_stream",
         "kind",
         "max_seconds",
         "number",
@@ -63,6 +65,7 @@ class Entry:
         self.declaration = declaration
         self.guard = guard
         self.kind: Kind = next((kind for base, kind in _KINDS if isinstance(declaration, base)), "rpc")
+        self.is_stream = self.kind in ("stream", "channel")
         self.direct = isinstance(declaration, RpcFunction) and not declaration.is_async and not declaration.thread
         self.calls = 0
         self.errors = 0

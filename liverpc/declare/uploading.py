@@ -11,7 +11,7 @@ from liverpc._types import User
 from liverpc.declare.context import Context
 from liverpc.errors import LiveError
 
-__all__ = ["IncomingUpload", "UploadBuffer", "UploadContext"]
+__all__ = ["IncomingUpload", "UploadBuffer", "UploadContext", "begin"]
 
 _TURN_BYTES = 262_144  # taken without waiting, before everybody else gets a turn of the loop
 
@@ -23,27 +23,39 @@ class UploadBuffer:
         taken: Called after each taking.
 
     Attributes:
+        before_take: Run before each taking, and awaited when it returns something; what it raises, the handler gets.
         buffered: Bytes in it.
         received: Bytes ever put.
+        taken: Bytes the handler has.
+        begun: There is a handler.
         complete: The last byte was put.
         error: Why there will be no more; what was in it is gone then.
     """
 
-    __slots__ = ("_chunks", "_on_taken", "_waiter", "buffered", "complete", "error", "received")
+    __slots__ = (
+        "_chunks",
+        "_on_taken",
+        "_waiter",
+        "before_take",
+        "begun",
+        "buffered",
+        "complete",
+        "error",
+        "received",
+        "taken",
+    )
 
     def __init__(self, taken: Callable[[], object]) -> None:
         self._chunks: deque[bytes] = deque()
         self._on_taken = taken
         self._waiter: asyncio.Future[None] | None = None
+        self.before_take: Callable[[], Awaitable[None] | None] | None = None
         self.buffered = 0
         self.received = 0
+        self.taken = 0
+        self.begun = False
         self.complete = False
         self.error: LiveError | None = None
-
-    @property
-    def taken(self) -> int:
-        """Bytes the handler has."""
-        return self.received - self.buffered
 
     def put(self, data: bytes, *, last: bool) -> None:
         """Bytes have arrived."""
@@ -59,7 +71,6 @@ class UploadBuffer:
         if self.error is None:
             self.error = error
             self._chunks.clear()
-            self.received -= self.buffered
             self.buffered = 0
             self._wake()
 
@@ -72,9 +83,11 @@ class UploadBuffer:
         """
         if self._waiter is not None:
             raise RuntimeError("two tasks read the same upload at the same time")
+        if self.before_take is not None and (waiting := self.before_take()) is not None:
+            await waiting
         while not self._chunks:
             if self.error is not None:
-                raise LiveError(self.error.code, self.error.message)
+                raise self._ended()
             if self.complete:
                 return None
             self._waiter = asyncio.get_running_loop().create_future()
@@ -84,8 +97,19 @@ class UploadBuffer:
                 self._waiter = None
         data = self._chunks.popleft()
         self.buffered -= len(data)
+        self.taken += len(data)
         self._on_taken()
         return data
+
+    def begin(self) -> None:
+        """The handler begins; LiveError when the upload has ended already."""
+        if self.error is not None:
+            raise self._ended()
+        self.begun = True
+
+    def _ended(self) -> LiveError:
+        assert self.error is not None
+        return LiveError(self.error.code, self.error.message)  # a new one: exceptions collect traces
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -111,12 +135,10 @@ class IncomingUpload(AsyncIterator[bytes]):
         id: str,  # noqa: A002 - the attribute's name
         size: int | None,
         buffer: UploadBuffer,
-        before_next: Callable[[], Awaitable[None] | None] = lambda: None,
     ) -> None:
         self.id = id
         self.size = size
         self._buffer = buffer
-        self._before_next = before_next
         self._in_a_row = 0
 
     @property
@@ -133,8 +155,6 @@ class IncomingUpload(AsyncIterator[bytes]):
         return self
 
     async def __anext__(self) -> bytes:
-        if (waiting := self._before_next()) is not None:
-            await waiting
         if self._in_a_row >= _TURN_BYTES:
             self._in_a_row = 0
             await asyncio.sleep(0)
@@ -146,6 +166,11 @@ class IncomingUpload(AsyncIterator[bytes]):
 
     def __repr__(self) -> str:
         return f"<IncomingUpload {self.id}, {self.received} bytes>"
+
+
+def begin(upload: IncomingUpload) -> None:
+    """Its handler begins now; LiveError when it has ended already."""
+    upload._buffer.begin()
 
 
 class UploadContext(Context[User], kw_only=True):

@@ -12,6 +12,8 @@ from liverpc.declare.hooks import Hooks
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.subscribe import Streams
+from liverpc.uploads.uploads import Uploads
+from liverpc.wire.binary import BYTES_MIN, UPLOAD_CONTROL
 from liverpc.wire.codec import encode
 from liverpc.wire.control import decode_object
 from liverpc.wire.frames import SUBSCRIBE_BATCH_MAX, ControlFrame
@@ -21,8 +23,6 @@ __all__ = ["Controls"]
 log = logging.getLogger("liverpc.hooks")
 
 _RESUMED = encode({"type": "resumed"})
-_RESERVED = (0, 1, 2)  # first bytes of binary messages: binary calls and uploads
-_RESERVED_BYTES = 4  # the shortest of them
 
 
 class Controls:
@@ -34,21 +34,27 @@ class Controls:
     Args:
         services: For the hooks' contexts.
         streams: Whose topics are subscribed to.
+        uploads: Whose limits clients are told.
         hooks: Of the application.
     """
 
-    def __init__(self, services: Services, streams: Streams, hooks: Hooks) -> None:
+    def __init__(self, services: Services, streams: Streams, uploads: Uploads, hooks: Hooks) -> None:
         self._services = services
         self._requests = services.hub.requests
         self._depth = services.hub.limits.depth
         self._streams = streams
+        self._uploads = uploads
         self._hooks = hooks
 
     def obey(self, connection: Connection, frame: ControlFrame) -> bool:
         """Do what a control frame says. False when it is of an unknown type or malformed: nothing was done."""
         kind = frame.type
         if kind == "hello":
-            connection.batches = isinstance(frame.caps, list) and "batch" in frame.caps
+            caps = frame.caps if isinstance(frame.caps, list) else []
+            connection.batches = "batch" in caps
+            connection.paces_uploads = "upload" in caps
+            if connection.paces_uploads:
+                connection.send(self._uploads.limits_frame())
         elif kind == "subscribe":
             self._streams.bare.subscribe(self._context(connection, "__subscribe__"), [frame.topic], frame.ref)
         elif kind == "subscribe-batch" and isinstance(frame.topics, list):
@@ -67,7 +73,7 @@ class Controls:
     def unhandled(self, connection: Connection, payload: bytes, text: bool) -> None:
         """Hand a message that is no frame of ours to the application, if it wants such."""
         hooks = self._hooks
-        if not text and len(payload) >= _RESERVED_BYTES and payload[0] in _RESERVED:
+        if not text and len(payload) >= BYTES_MIN and payload[0] <= UPLOAD_CONTROL:  # whatever is wrong with it
             return
         found = decode_object(payload, self._depth) if hooks.on_json_message is not None else None
         ctx = self._context(connection, "__message__")

@@ -149,7 +149,7 @@ class DevWarner:
                 event.path,
                 size,
             )
-        if event.stream:
+        if event.kind == "stream":
             self._look_for_swallowed(event.path, event.result)
             options = self._options(event.path)
             if options is not None and options.merge != "set" and not isinstance(event.result, list | tuple):

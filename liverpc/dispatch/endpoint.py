@@ -16,12 +16,14 @@ from liverpc.declare.hooks import Hooks, UserIds
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.session import LiveSession
+from liverpc.dispatch.uploads import UploadCalls
 from liverpc.errors import ConfigError, Reject
 from liverpc.hub.connection import Connection
 from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.hub.tasks import Background, RunningCalls
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
+from liverpc.uploads.uploads import Uploads
 from liverpc.wire.close import FIRST_APPLICATION_CODE
 from liverpc.wire.codec import encode
 
@@ -51,6 +53,7 @@ class LiveEndpoint:
         services: Services,
         pipeline: Pipeline,
         streams: Streams,
+        uploads: Uploads,
         telemetry: Telemetry,
         background: Background,
         limits: Limits,
@@ -62,7 +65,8 @@ class LiveEndpoint:
         self._hub = services.hub
         self._report = services.report
         self._clock = clock
-        self._controls = Controls(services, streams, hooks)
+        self._controls = Controls(services, streams, uploads, hooks)
+        self._uploads = UploadCalls(pipeline, uploads, services, background, context)
         self._pipeline = pipeline
         self._streams = streams
         self._telemetry = telemetry
@@ -127,6 +131,7 @@ class LiveEndpoint:
             hub=hub,
             pipeline=self._pipeline,
             streams=self._streams,
+            uploads=self._uploads,
             controls=self._controls,
             telemetry=self._telemetry,
             background=self._background,

@@ -11,6 +11,7 @@ import msgspec
 from liverpc.declare.context import Context
 from liverpc.declare.registry import Entry
 from liverpc.declare.replies import answer
+from liverpc.declare.uploading import UploadContext
 from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
 from liverpc.wire.codec import error_members
@@ -90,7 +91,8 @@ class Outcomes:
             ctx.connection.id,
             ctx.connection.user_id,
             ctx.call,
-            entry is not None and entry.kind != "rpc",
+            "rpc" if entry is None else "stream" if entry.is_stream else entry.kind,
+            ctx.upload.received if isinstance(ctx, UploadContext) else len(ctx.data),
             seconds,
             code,
             entry.declaration.signature.names if entry is not None else (),

@@ -2,7 +2,8 @@
 
 middleware → guards → ``before_execute`` → validation → access → handler → reply.
 
-A stream's path goes through the same steps up to ``before_execute``, and then the subscribe plan. How a path is
+A stream's path goes through the same steps up to ``before_execute``, and then the subscribe plan; that of an upload
+through all of them, in a task of its own (``dispatch.uploads``). How a path is
 answered is decided once, when the server starts: the shortest way that has all steps its declaration and the server
 ask for. A plain function in whose way nothing waits is answered without a task.
 """
@@ -23,8 +24,9 @@ from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.middleware import Middleware, compose
-from liverpc.declare.registry import Entry, Registry
+from liverpc.declare.registry import Entry, Kind, Registry
 from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
+from liverpc.declare.uploading import UploadContext, begin
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -32,7 +34,8 @@ from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
-from liverpc.wire.codec import encode, ok_members, reply_frame
+from liverpc.wire.binary import BinaryCall
+from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
@@ -43,6 +46,14 @@ INVALID_PATH = "__invalid__"
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, Slot | None], None]
+_HOW = {
+    "rpc": "is a function; call it",
+    "stream": "is a stream; subscribe to it",
+    "channel": "is a stream; subscribe to it",
+    "binary": "takes bytes; call it with some",
+    "upload": "takes uploads; upload to it",
+}
+DEEP = "the arguments nest too deep; flatten them"
 _TOO_MANY = LiveError(
     ErrorCode.INVALID_REQUEST, f"a batch has at most {BATCH_MAX} calls, this one more; send several batches"
 )
@@ -74,9 +85,11 @@ class Pipeline:
         self._middlewares = middlewares
         self._now = services.hub.monotonic
         self._counters = telemetry.counters
-        self._outcomes = Outcomes(telemetry, self._now)
+        self.outcomes = Outcomes(telemetry, self._now)
+        self._depth = services.hub.limits.depth
         self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
+        self._entries = registry.paths
         self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
 
     def call(self, connection: Connection, frame: CallFrame, slot: Slot | None = None) -> None:
@@ -90,6 +103,37 @@ class Pipeline:
             run(connection, frame, slot)
         else:
             self.refuse(connection, frame, _nothing_there(frame), slot)
+
+    def binary(self, connection: Connection, frame: BinaryCall) -> None:
+        """Begin a call that came with bytes, likewise."""
+        entry = self.entry(frame, "binary")
+        if isinstance(entry, LiveError):
+            self.refuse(connection, frame, entry)
+        else:
+            self.runners[frame.rpc](connection, frame, None)
+
+    def entry(self, frame: CallFrame, kind: Kind) -> Entry | LiveError:
+        """What answers on a path to messages of this kind, or why nothing does."""
+        entry = self._entries.get(frame.rpc) if frame.rpc is not UNSET else None
+        if entry is None:
+            return _nothing_there(frame)
+        return entry if entry.kind == kind else _wrong_kind(entry)
+
+    async def execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
+        """All steps up to the result, for who answers himself."""
+        return await self._execute_all(entry, ctx, args)
+
+    def encoded(self, result: Any) -> bytes:
+        """A result as JSON.
+
+        Raises:
+            LiveError: ``PAYLOAD_TOO_LARGE``: clients do not take so much.
+            TypeError: It has no JSON form.
+        """
+        encoded = encode(result)
+        if len(encoded) > self._largest:
+            check_size(encoded, self._largest)
+        return encoded
 
     def batch(self, connection: Connection, calls: Sequence[CallFrame], *, sequential: bool) -> None:
         """Begin several calls that are answered together, when the last one is done.
@@ -123,7 +167,7 @@ class Pipeline:
         label = UNKNOWN_PATH if error.code == ErrorCode.NOT_FOUND else INVALID_PATH
         call = frame.id if frame.id is not UNSET else None if slot is None else ""
         ctx: Context[Any] = Context(self._services, connection, label, call, slot, self._now())
-        self._outcomes.failed(None, ctx, frame.args, error)
+        self.outcomes.failed(None, ctx, frame.args, error)
 
     def refuse_batch(self, connection: Connection, calls: Sequence[CallFrame], error: LiveError) -> None:
         """The same for all calls of a batch; one that has too many gets a single answer, without an id."""
@@ -147,7 +191,7 @@ class Pipeline:
     def _at_once(self, entry: Entry) -> Runner:
         # The hot path: all it needs is in local variables, and it calls as little as it can.
         services, path, guard = self._services, entry.path, entry.guard
-        now, failed, finished = self._now, self._outcomes.failed, self._outcomes.finished
+        now, failed, finished = self._now, self.outcomes.failed, self.outcomes.finished
         handler, signature, largest = entry.declaration.handler, entry.declaration.signature, self._largest
         exact, in_task = signature.exact, self._answering(entry)
 
@@ -182,8 +226,8 @@ class Pipeline:
         return run
 
     def _in_task(self, entry: Entry) -> Runner:
-        services, path, now, failed = self._services, entry.path, self._now, self._outcomes.failed
-        is_call, in_task = entry.kind == "rpc", self._answering(entry)
+        services, path, now, failed = self._services, entry.path, self._now, self.outcomes.failed
+        admit, in_task = self._admission(entry), self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
@@ -191,11 +235,8 @@ class Pipeline:
             call, args, waiting = frame.id, frame.args, None
             ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
             try:
-                if not is_call and frame.stream is not True:
-                    # Running a loader without its topic, access and subscription would bypass them.
-                    raise LiveError(ErrorCode.INVALID_REQUEST, f"{path} is a stream; subscribe to it")
-                if not is_call:
-                    ctx.asked = frame
+                if admit is not None:
+                    admit(ctx, frame)
                 if guard is not None:
                     waiting = guard.check(ctx)
             except EXITS:
@@ -207,12 +248,38 @@ class Pipeline:
 
         return run
 
+    def _admission(self, entry: Entry) -> Callable[[Context[Any], CallFrame], None] | None:
+        """What comes before the guard; raises a LiveError when the frame is none for this path."""
+        declaration: Any = entry.declaration
+
+        def stream(ctx: Context[Any], frame: CallFrame) -> None:
+            # Running a loader without its topic, access and subscription would bypass them.
+            if frame.stream is not True:
+                raise _wrong_kind(entry)
+            ctx.asked = frame
+
+        def binary(ctx: Context[Any], frame: CallFrame) -> None:
+            if not isinstance(frame, BinaryCall):
+                raise _wrong_kind(entry)
+            if len(frame.data) > declaration.max_size:
+                text = f"{entry.path} takes at most {declaration.max_size} bytes"
+                raise LiveError(ErrorCode.PAYLOAD_TOO_LARGE, text)
+            if json_depth_exceeds(bytes(frame.args), self._depth - 1):
+                raise LiveError(ErrorCode.INVALID_REQUEST, DEEP)
+            ctx.data = frame.data
+
+        def upload(ctx: Context[Any], frame: CallFrame) -> None:
+            raise _wrong_kind(entry)
+
+        kinds = {"rpc": None, "stream": stream, "channel": stream, "binary": binary, "upload": upload}
+        return kinds[entry.kind]
+
     # -- in a task
 
     def _answering(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw, Waiting], Coroutine[Any, Any, None]]:
         """What a call's task does: the rest of its guard, all further steps, the answer."""
         execute, largest = self._steps(entry), self._largest
-        failed, finished = self._outcomes.failed, self._outcomes.finished
+        failed, finished = self.outcomes.failed, self.outcomes.finished
 
         async def run(ctx: Context[Any], args: msgspec.Raw, waiting: Waiting) -> None:
             try:
@@ -247,9 +314,9 @@ class Pipeline:
         declaration: Any = entry.declaration
         if not self._short:
             return partial(self._execute_all, entry)
-        if entry.kind != "rpc":
+        if entry.is_stream:
             return partial(self._streams.open, entry)
-        if not declaration.is_async or declaration.access is not None:
+        if entry.kind != "rpc" or not declaration.is_async or declaration.access is not None:
             return partial(self._execute, entry)
         handler, signature = declaration.handler, declaration.signature
         exact = signature.exact
@@ -266,11 +333,15 @@ class Pipeline:
 
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
-        if entry.kind != "rpc":
+        if entry.is_stream:
             return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
         if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
             raise denied(ctx)
+        if entry.kind == "binary":
+            return await declaration.handler(ctx, ctx.data, *arguments)
+        if isinstance(ctx, UploadContext):
+            begin(ctx.upload)
         if declaration.is_async:
             return await declaration.handler(ctx, *arguments)
         if declaration.thread:
@@ -307,6 +378,10 @@ class Pipeline:
             return result
         opening.value = result
         return opening
+
+
+def _wrong_kind(entry: Entry) -> LiveError:
+    return LiveError(ErrorCode.INVALID_REQUEST, f"{entry.path} {_HOW[entry.kind]}")
 
 
 def _nothing_there(frame: CallFrame) -> LiveError:

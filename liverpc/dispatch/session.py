@@ -9,12 +9,14 @@ from msgspec import UNSET
 from liverpc.config import Limits
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.uploads import UploadCalls
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import Background
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionClosed, FrameIgnored, Telemetry
+from liverpc.wire.binary import BINARY_CALL, BYTES_MIN, UPLOAD_CONTROL, decode_binary_call
 from liverpc.wire.codec import (
     UNREADABLE,
     Ignored,
@@ -44,6 +46,7 @@ class LiveSession:
         "_shallow",
         "_streams",
         "_telemetry",
+        "_uploads",
     )
 
     def __init__(
@@ -53,6 +56,7 @@ class LiveSession:
         hub: Hub,
         pipeline: Pipeline,
         streams: Streams,
+        uploads: UploadCalls,
         controls: Controls,
         telemetry: Telemetry,
         background: Background,
@@ -64,6 +68,7 @@ class LiveSession:
         self._pipeline = pipeline
         self._runners = pipeline.runners
         self._streams = streams
+        self._uploads = uploads
         self._controls = controls
         self._telemetry = telemetry
         self._counters = telemetry.counters
@@ -74,8 +79,8 @@ class LiveSession:
 
     @property
     def running(self) -> int:
-        """Unfinished handlers."""
-        return self._connection.calls.running
+        """Unfinished handlers; of uploads, those that wait for nothing from the client."""
+        return self._connection.calls.running + self._uploads.unfinished(self._connection)
 
     def receive(self, payload: bytes, text: bool) -> None:
         """One message of the client (docs/protocol.md section 2)."""
@@ -86,6 +91,12 @@ class LiveSession:
             # Nesting takes two characters a level: most frames are too short to be worth a closer look.
             if text and len(payload) <= self._shallow:
                 frame = decode_call(payload)
+            elif not text and len(payload) >= BYTES_MIN and payload[0] <= UPLOAD_CONTROL:
+                if payload[0] == BINARY_CALL:
+                    self._pipeline.binary(connection, decode_binary_call(payload))
+                else:
+                    self._uploads.receive(connection, payload)
+                return
             else:
                 frame = decode_call_carefully(payload, self._depth, text)
             run = self._runners.get(frame.rpc)
@@ -110,6 +121,7 @@ class LiveSession:
         self._hub.connections.pop(connection.id, None)
         self._hub.requests.gone(connection)
         self._streams.closed(connection)
+        self._uploads.closed(connection)
         if connection.calls.of:
             self._background.start(connection.calls.aclose(), name=f"end of {connection!r}")
         self._counters.connections_closed += 1

@@ -47,6 +47,8 @@ class Connection:
         subscriptions: Live and loading ones, by topic.
         streams: How many streams they serve, a bare subscription counting as one.
         batches: The client reads several events in one frame.
+        paces_uploads: It sends of an upload what it was told it may.
+        knows_frame_bytes: It was told how large a message may be.
         calls: Unfinished handlers, and hooks that wait.
         closed: The socket is gone; nothing may be attached to it any more.
     """
@@ -59,8 +61,10 @@ class Connection:
         "closed",
         "frames_in",
         "id",
+        "knows_frame_bytes",
         "link",
         "opened_at",
+        "paces_uploads",
         "request",
         "request_id",
         "state",
@@ -93,6 +97,8 @@ class Connection:
         self.subscriptions: dict[str, Subscription] = {}
         self.streams = 0
         self.batches = False
+        self.paces_uploads = False
+        self.knows_frame_bytes = False
         self.closed = False
         self.calls = calls
         self._requests = requests

@@ -21,6 +21,7 @@ log = logging.getLogger("liverpc.tasks")
 K = TypeVar("K")
 
 EAGER = sys.version_info >= (3, 12)  # tasks may run their first step at once
+_CALLS, _OTHER = 1, 2  # why reading is held
 EXITS = (SystemExit, KeyboardInterrupt)  # what goes through when everything else a function may raise is caught
 
 
@@ -50,13 +51,13 @@ class RunningCalls(Generic[K]):
         most: How many there may be, besides one for each open :meth:`asking`.
     """
 
-    __slots__ = ("_asking", "_context", "_holding", "_link", "_loop", "_most", "_soon", "of")
+    __slots__ = ("_asking", "_context", "_holds", "_link", "_loop", "_most", "_soon", "of")
 
     def __init__(self, context: contextvars.Context, link: Link, most: int) -> None:
         self._context = context
         self._link = link
         self._most = most
-        self._holding = False
+        self._holds = 0
         self._asking = 0  # questions the client has to answer
         self._soon = 0  # callbacks that wait for their turn
         self._loop: asyncio.AbstractEventLoop | None = None  # of the first task
@@ -81,9 +82,8 @@ class RunningCalls(Generic[K]):
         else:
             task = asyncio.Task(coroutine, loop=loop, name="call", context=self._context.copy())
         self.of[what] = task
-        if len(self.of) - self._asking >= self._most and not self._holding:
-            self._holding = True
-            self._link.hold()
+        if len(self.of) - self._asking >= self._most and not self._holds & _CALLS:
+            self._hold(_CALLS)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -92,23 +92,39 @@ class RunningCalls(Generic[K]):
         Usually it is a call that waits, and this gives its place to another one.
         """
         self._asking += 1
-        if self._holding and len(self.of) - self._asking < self._most:
-            self._holding = False
-            self._link.release()
+        if self._holds & _CALLS and len(self.of) - self._asking < self._most:
+            self._release(_CALLS)
         try:
             yield
         finally:
             self._asking -= 1
-            if not self._holding and len(self.of) - self._asking >= self._most:
-                self._holding = True
-                self._link.hold()
+            if not self._holds & _CALLS and len(self.of) - self._asking >= self._most:
+                self._hold(_CALLS)
 
     def finished(self, what: K) -> None:
         """The last thing a task does. A done callback would cost one more loop callback per call."""
         self.of.pop(what, None)
-        if self._holding and len(self.of) - self._asking <= self._most // 2:
-            self._holding = False
-            self._link.release()
+        if self._holds & _CALLS and len(self.of) - self._asking <= self._most // 2:
+            self._release(_CALLS)
+
+    def hold(self) -> None:
+        """Stop reading from the link, however few calls there are, until :meth:`release`."""
+        self._hold(_OTHER)
+
+    def release(self) -> None:
+        """Read again, unless there are too many calls. Harmless when nothing is held."""
+        self._release(_OTHER)
+
+    def _hold(self, why: int) -> None:
+        if not self._holds:
+            self._link.hold()
+        self._holds |= why
+
+    def _release(self, why: int) -> None:
+        if self._holds & why:
+            self._holds &= ~why
+            if not self._holds:
+                self._link.release()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call in the next turn, from a clean copy of the server's context; what it does goes on until then."""
@@ -145,11 +161,13 @@ class Background:
         *,
         name: str,
         failed: Callable[[BaseException], object] | None = None,
-    ) -> None:
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[Any]:
         """Run ``coroutine`` to its end; ``failed`` is told of what goes wrong in it, too, and must not raise."""
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, failed))
+        return task
 
     def hook(
         self, function: Callable[..., object], *args: Any, failed: Callable[[BaseException], object] | None = None

@@ -136,7 +136,7 @@ class InProcess:
         clock: Clock,
         path: str,
     ) -> None:
-        self._entries = {entry.declaration: entry for entry in registry.entries if entry.kind != "rpc"}
+        self._entries = {entry.declaration: entry for entry in registry.entries if entry.is_stream}
         self._services = services
         self._hooks = hooks
         self._background = background

@@ -82,7 +82,7 @@ class Streams:
         """
         for entry in entries:
             stream: Any = entry.declaration
-            if entry.kind == "rpc" or (rules := self._rules_of(stream)) is None:
+            if not entry.is_stream or (rules := self._rules_of(stream)) is None:
                 continue
             if rules.replay and not self._hub.log.usable:
                 raise ConfigError(f"{entry.path} has replay=True, which needs a cluster whose log is in this process")

@@ -13,6 +13,7 @@ from liverpc.wire.frames import CallFrame
 
 __all__ = [
     "BINARY_CALL",
+    "BYTES_MIN",
     "CHUNK_HEAD",
     "HEADER_MAX",
     "UPLOAD_CHUNK",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 BINARY_CALL, UPLOAD_CHUNK, UPLOAD_CONTROL = 0, 1, 2  # the first byte of a message
+BYTES_MIN = 4  # of these messages; shorter ones are no frames of ours
 HEADER_MAX = 65_535  # bytes of the JSON in a message: its length has two of them
 
 _LENGTH = struct.Struct(">H")
@@ -61,11 +63,10 @@ _decode_call_header = msgspec.json.Decoder(_CallHeader).decode
 _decode_upload_header = msgspec.json.Decoder(_UploadHeader).decode
 
 
-class BinaryCall(msgspec.Struct, gc=False):
+class BinaryCall(CallFrame, gc=False):
     """A call that carries bytes."""
 
-    frame: CallFrame
-    data: bytes
+    data: bytes = b""
 
 
 class UploadChunk(msgspec.Struct, gc=False):
@@ -95,7 +96,7 @@ def decode_binary_call(message: bytes) -> BinaryCall:
     start = 1 + _LENGTH.size
     end = start + _LENGTH.unpack_from(message, 1)[0]
     header = _header(message, start, end, _decode_call_header)
-    return BinaryCall(CallFrame(rpc=header.rpc, id=header.id, args=header.args), message[end:])
+    return BinaryCall(rpc=header.rpc, id=header.id, args=header.args, data=message[end:])
 
 
 def decode_upload(message: bytes) -> UploadChunk | UploadCancel:

@@ -1,0 +1,1 @@
+"""Uploads that run: their bytes between sockets and handlers, and how many there may be."""
