@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
+from liverpc.config import Limits
+from liverpc.declare.bytes import BINARY_MAX, BinaryFunction
 from liverpc.declare.guards import Guard
+from liverpc.declare.registry import Entry
 from liverpc.errors import ConfigError
 
-__all__ = ["check_guards", "check_kinds", "check_paths", "check_proxies"]
+__all__ = ["check_guards", "check_kinds", "check_paths", "check_proxies", "look_at_sizes"]
+
+log = logging.getLogger("liverpc.server")
 
 
 def check_paths(paths: Mapping[str, object]) -> None:
@@ -53,3 +59,17 @@ def check_proxies(proxies: object) -> None:
     """
     if isinstance(proxies, str):
         raise ConfigError(f"LiveServer(trusted_proxies=) takes a list: trusted_proxies=[{proxies!r}]")
+
+
+def look_at_sizes(entries: Iterable[Entry], limits: Limits) -> None:
+    """Warn of functions that say they take more bytes than a message may have: clients would be disconnected."""
+    for entry in entries:
+        function = entry.declaration
+        if isinstance(function, BinaryFunction) and limits.message_bytes < function.max_size != BINARY_MAX:
+            log.warning(
+                "%s has max_size=%d, but limits.message_bytes=%d closes the connection of who sends more: raise that "
+                "(LIVERPC_LIMITS_MESSAGE_BYTES), or make it an upload",
+                entry.path,
+                function.max_size,
+                limits.message_bytes,
+            )

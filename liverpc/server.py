@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Never
 
-from liverpc.arguments import check_guards, check_kinds, check_paths, check_proxies
+from liverpc.arguments import check_guards, check_kinds, check_paths, check_proxies, look_at_sizes
 from liverpc.backends.memory import memory_cluster
 from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
@@ -156,6 +156,7 @@ class LiveServer(Publisher, Loader[Never]):
         self.telemetry = Telemetry()
         self.counters: Counters = self.telemetry.counters
         self.registry = Registry(modules, naming=naming, guards=guards)
+        look_at_sizes(self.registry.entries, self.limits)
         self._inspect = inspect or Inspect.from_env()
         self._origins = origins
         self._proxies = proxies_of(trusted_proxies)
@@ -333,6 +334,7 @@ class LiveServer(Publisher, Loader[Never]):
             registry=self.registry,
             telemetry=self.telemetry,
             faults=self.faults,
+            uploads=self.uploads,
             info=ServerInfo(self.name, version("liverpc"), os.getpid(), self.clock.wall(), self.dev),
             wall=self.clock.wall,
             always=self.dev,

@@ -43,11 +43,13 @@ class Scenario(Protocol):
         name: As ``--scenario`` takes it.
         waits_for_all: Whether the starting signal is given when all users are ready.
         publishes: Whether it makes publishes that a fault could drop.
+        looks_inside: Whether it compares what the server says of itself.
     """
 
     name: str
     waits_for_all: bool
     publishes: bool
+    looks_inside: bool
 
     def begin(self) -> None:
         """All users are ready; the starting signal follows."""
@@ -68,7 +70,8 @@ class Run:
         stopping: Whether operations shall no longer be started.
         lag: How late operations were started.
         details: What a scenario adds to the JSON report.
-        attachment: To the devtools, while a fault is to be injected.
+        attachment: To the devtools, if a fault is to be injected or the scenario looks inside.
+        server_pid: Of the server, if it is on this machine and has the devtools.
 
     Args:
         environment: Locust's.
@@ -83,6 +86,7 @@ class Run:
         self.url = url
         self.recorder = recorder_of(environment)
         self.attachment: Attachment | None = None
+        self.server_pid: int | None = None
         self._make_scenario = scenario
         self._started = False
         self._code = 0
@@ -270,12 +274,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         url = live_url(environment.host)
         run = Run(environment, options, user_class.scenario, url)
         _try_out(url, needs_demo=user_class.scenario.waits_for_all)
-        if options.chaos is not None:
-            if not glob(options.chaos.topic)(run.scenario.topic):
-                raise ConfigError(f"--chaos topic={options.chaos.topic} spares the topic of the test: use load:*")
-            devtools = devtools_url(url)
-            token = find_token(devtools, file=options.attach_token_file)
-            run.attachment = Attachment.open(devtools, token.secret)
+        _attach(run)
     except (ConfigError, AttachError) as error:
         _refuse(str(error))
     # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.
@@ -287,6 +286,20 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     events.test_stopping.add_listener(run.on_test_stopping)
     events.quitting.add_listener(run.on_quitting)
     events.quit.add_listener(run.on_quit)
+
+
+def _attach(run: Run) -> None:
+    """Open the devtools, if the run needs them."""
+    chaos = run.options.chaos
+    if chaos is not None and not glob(chaos.topic)(run.scenario.topic):
+        raise ConfigError(f"--chaos topic={chaos.topic} spares the topic of the test: use load:*")
+    if chaos is None and not run.scenario.looks_inside:
+        return
+    devtools = devtools_url(run.url)
+    token = find_token(devtools, file=run.options.attach_token_file)
+    run.attachment = Attachment.open(devtools, token.secret, want="chaos" if chaos is not None else "metrics")
+    if token.renewable and token.secret:  # a server of this user left it on this machine
+        run.server_pid = run.attachment.server.pid
 
 
 def _choose(environment: Any, options: Options) -> Any:

@@ -27,16 +27,16 @@ from loadtest._chaos import agreement
 from loadtest._gate import Row, equals, shown
 from loadtest._run import Run, run_of
 
-__all__ = ["ConnectUser", "FanoutUser", "RpcUser"]
+__all__ = ["FOREVER", "ConnectUser", "FanoutUser", "Operations", "RpcUser", "drain"]
 
 _DRAIN_SECONDS = 2.0
 _EXAMPLES = 100  # lost publishes named in the report
-_FOREVER = constant(3600)  # Locust ends a waiting user at once, even with --stop-timeout
+FOREVER = constant(3600)  # Locust ends a waiting user at once, even with --stop-timeout
 
 
-def _drain(done: Callable[[], bool]) -> None:
-    """Wait until ``done()``, but not longer than two seconds."""
-    until = time.perf_counter() + _DRAIN_SECONDS
+def drain(done: Callable[[], bool], seconds: float = _DRAIN_SECONDS) -> None:
+    """Wait until ``done()``, but not longer than that."""
+    until = time.perf_counter() + seconds
     while not done() and time.perf_counter() < until:
         gevent.sleep(0.01)
 
@@ -44,14 +44,20 @@ def _drain(done: Callable[[], bool]) -> None:
 class Operations:
     """Calls of one kind that are started on schedule and not waited for.
 
+    Args:
+        run: Which they belong to.
+        path: What is called.
+        name: Of their latencies; the path by default.
+
     Attributes:
         started, failed: How many.
         pending: How many are not answered yet.
     """
 
-    def __init__(self, run: Run, path: str) -> None:
+    def __init__(self, run: Run, path: str, *, name: str | None = None) -> None:
         self._run = run
         self._path = path
+        self._name = name or path
         self.started = 0
         self.failed = 0
         self.pending = 0
@@ -70,18 +76,18 @@ class Operations:
         recorder = self._run.recorder
         if isinstance(call.outcome, RpcError):
             self.failed += 1
-            recorder.fail("RPC", self._path, now - due, call.outcome.code)
+            recorder.fail("RPC", self._name, now - due, call.outcome.code)
         else:
-            recorder.add("RPC", self._path, now - due)
-            recorder.add("RPC", f"{self._path} from send", now - sent, part=True)
+            recorder.add("RPC", self._name, now - due)
+            recorder.add("RPC", f"{self._name} from send", now - sent, part=True)
 
-    def rows(self, what: str) -> list[Row]:
-        """What became of them."""
+    def rows(self, what: str, share: float = 1.0) -> list[Row]:
+        """What became of them; ``share``: of the wanted rate."""
         seconds = max(self._last - self._run.start, 1e-9)
         rate = (self.started - 1) / seconds if self.started > 1 else 0.0
         return [
             shown(what, self.started),
-            shown(f"{what}: rate, wanted and done", f"{self._run.options.rate:g}/s, {rate:.1f}/s"),
+            shown(f"{what}: rate, wanted and done", f"{self._run.options.rate * share:g}/s, {rate:.1f}/s"),
             equals(f"{what}: failed", self.failed, 0),
             equals(f"{what}: unanswered", self.pending, 0),
         ]
@@ -91,7 +97,7 @@ class _Staying(LiveUser):
     """Does nothing more once it is connected; what comes then comes by itself."""
 
     abstract = True
-    wait_time = _FOREVER
+    wait_time = FOREVER
 
     @task  # type: ignore[untyped-decorator]
     def stay(self) -> None:
@@ -104,6 +110,7 @@ class Connect:
     name = "connect"
     waits_for_all = False
     publishes = False
+    looks_inside = False
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -116,7 +123,7 @@ class Connect:
         """Nobody waits for the others here."""
 
     def finish(self) -> list[Row]:
-        _drain(lambda: self.connected == self.begun)
+        drain(lambda: self.connected == self.begun)
         if not self.connected:
             self._run.broken("no connection was opened")
         return [
@@ -159,6 +166,7 @@ class Rpc:
     name = "rpc"
     waits_for_all = True
     publishes = False
+    looks_inside = False
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -168,7 +176,7 @@ class Rpc:
         """The users make the calls."""
 
     def finish(self) -> list[Row]:
-        _drain(lambda: self.calls.pending == 0)
+        drain(lambda: self.calls.pending == 0)
         if not self.calls.started:
             self._run.broken("no call was made")
         return [shown("connections", self._run.users), *self.calls.rows("calls")]
@@ -177,7 +185,7 @@ class Rpc:
 class RpcUser(LiveUser):
     """Calls ``load/echo`` when it is due, however late the answers to earlier calls are."""
 
-    wait_time = _FOREVER
+    wait_time = FOREVER
     scenario: ClassVar[type] = Rpc
 
     def on_start(self) -> None:
@@ -217,6 +225,7 @@ class Fanout:
     name = "fanout"
     waits_for_all = True
     publishes = True
+    looks_inside = False
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -265,7 +274,7 @@ class Fanout:
     def finish(self) -> list[Row]:
         published = self._operations.started
         ledgers = self._ledgers
-        _drain(lambda: not self._operations.pending and not any(ledger.lost(published) for ledger in ledgers))
+        drain(lambda: not self._operations.pending and not any(ledger.lost(published) for ledger in ledgers))
         if not published:
             self._run.broken("nothing was published")
         lost = sum(ledger.lost(published) for ledger in ledgers)

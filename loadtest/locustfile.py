@@ -16,8 +16,9 @@ from locust import events
 from loadtest._cli import add_options
 from loadtest._run import prepare
 from loadtest._scenarios import ConnectUser, FanoutUser, RpcUser
+from loadtest._uploads import UploadUser
 
-__all__ = ["ConnectUser", "FanoutUser", "RpcUser"]
+__all__ = ["ConnectUser", "FanoutUser", "RpcUser", "UploadUser"]
 
 events.init_command_line_parser.add_listener(add_options)
 events.init.add_listener(prepare)

@@ -24,10 +24,11 @@ from liverpc_devtools.calls import CallsView
 from liverpc_devtools.connections import ConnectionsView
 from liverpc_devtools.dialogs import ChaosForm, Help
 from liverpc_devtools.model import Model
-from liverpc_devtools.palette import ASCII, UNICODE, Line
+from liverpc_devtools.palette import ASCII, UNICODE, Line, width
 from liverpc_devtools.streams import StreamsView
 from liverpc_devtools.table import Table
 from liverpc_devtools.text import clean
+from liverpc_devtools.uploads import UploadsView
 from liverpc_devtools.view import View
 
 __all__ = ["DevtoolsApp", "run"]
@@ -45,7 +46,7 @@ class DevtoolsApp(App[None]):
         model: What is shown.
         link: Feeds the model while the program runs.
         url: Shown beside the server's name.
-        screen: The view shown first: ``streams``, ``rpc`` or ``connections``.
+        screen: The view shown first: ``streams``, ``rpc``, ``connections`` or ``uploads``.
         ascii_only: Draw with ASCII characters only. Other people's text stays as it is.
         filter_text: The first view's filter.
     """
@@ -59,6 +60,7 @@ class DevtoolsApp(App[None]):
         Binding("2", "view('streams')", "streams", show=False, priority=True),
         Binding("3", "view('rpc')", "RPC", show=False, priority=True),
         Binding("4", "view('connections')", "connections", show=False, priority=True),
+        Binding("7", "view('uploads')", "uploads", show=False, priority=True),
         Binding("slash", "filter", "show rows that contain a text", key_display="/ filter", priority=True),
         Binding("escape", "leave", "leave the details, clear the filter", show=False),
         Binding("x", "chaos", "inject a fault", key_display="x chaos"),
@@ -87,6 +89,7 @@ class DevtoolsApp(App[None]):
             "streams": StreamsView(model, self._glyphs),
             "rpc": CallsView(model, self._glyphs),
             "connections": ConnectionsView(model, self._glyphs),
+            "uploads": UploadsView(model, self._glyphs),
         }
         self._current = screen
         self._first_filter = filter_text
@@ -148,12 +151,16 @@ class DevtoolsApp(App[None]):
     def _show_tabs(self) -> None:
         left: list[Line] = []
         actions: dict[str, str] = {}
+        marks = self.view.marks()
         for name, view in self._views.items():
             here = name == self._current
             text = f"[{view.DIGIT} {view.TITLE}]" if here else f" {view.DIGIT} {view.TITLE} "
             actions[text] = f"app.view('{name}')"
             left.append([(text, "accent" if here else "head"), (f" {view.figure()}  ", "text" if here else "dim")])
-        self._bars["tabs"].show(left, self.view.marks(), actions)
+        for own in (True, False):  # where there is no room for all figures, those of the other tabs go first
+            if sum(map(width, left)) + width(marks) > self.size.width:
+                left = [line if own and line[0][1] == "accent" else line[:1] for line in left]
+        self._bars["tabs"].show(left, marks, actions)
 
     def _show_keys(self) -> None:
         lines: dict[bool, list[Line]] = {True: [], False: []}

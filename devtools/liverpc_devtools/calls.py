@@ -18,10 +18,10 @@ from liverpc_devtools.model import Model
 from liverpc_devtools.palette import Glyphs, Line, Piece
 from liverpc_devtools.payload import Payload, pretty, raw
 from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import clean, clock, count, ms
+from liverpc_devtools.text import clean, clock, count, ms, size
 from liverpc_devtools.view import View, short
 
-__all__ = ["CallsView"]
+__all__ = ["CallsView", "details"]
 
 Row = CallEvent | PendingCall
 
@@ -92,7 +92,7 @@ class CallsView(View):
         key = _key(row)
         form = ("Raw" if self._raw else "Pretty", "accent")
         self._title.show(_headline(self.model, row), [*self._history(), form, (" ", "")])
-        self._payload.show(_details(row, raw_form=self._raw), top=key != self._shown)
+        self._payload.show(details(row, raw_form=self._raw), top=key != self._shown)
         self._shown = key
 
     def _history(self) -> Line:
@@ -130,7 +130,8 @@ def _columns(model: Model, glyphs: Glyphs) -> list[Column[Row]]:
     return [
         Column("time", 12, partial(_time, model), _when, falling=True),
         Column("st", 3, partial(_status, glyphs), lambda row: _status(glyphs, row)[0]),
-        Column("path", 18, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44),
+        Column("kind", 6, _kind, lambda row: _kind(row)[0], optional=1, falling=True),
+        Column("path", 16, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44),
         Column("took", 7, partial(_took, model), partial(_millis, model), right=True, falling=True),
         Column("user", 9, _user, lambda row: row.user, most=20),
         Column(
@@ -141,6 +142,7 @@ def _columns(model: Model, glyphs: Glyphs) -> list[Column[Row]]:
             optional=2,
         ),
         Column("code", 12, _code, lambda row: _code(row)[0], most=24, falling=True),
+        Column("data", 7, _data, _received, right=True, optional=4, falling=True),
         Column("published", 9, _published, most=32, optional=3),
     ]
 
@@ -159,6 +161,20 @@ def _status(glyphs: Glyphs, row: Row) -> Piece:
     if isinstance(row, CallEvent):
         return ("OK", "ok") if row.ok else ("ERR", "error")
     return glyphs.spinner[int(time.monotonic() * 8) % len(glyphs.spinner)], "accent"
+
+
+def _kind(row: Row) -> Piece:
+    if row.carries:
+        return clean(row.carries), "accent"
+    return "stream" if isinstance(row, CallEvent) and row.stream else "call", "dim"
+
+
+def _received(row: Row) -> int:
+    return row.received if isinstance(row, CallEvent) else 0
+
+
+def _data(row: Row) -> Piece:
+    return size(_received(row)) if row.carries and isinstance(row, CallEvent) else "", "text"
 
 
 def _millis(model: Model, row: Row) -> float:
@@ -189,14 +205,21 @@ def _headline(model: Model, row: Row) -> list[Line]:
     else:
         state = (" running ", "accent")
     return [
-        [(f" {clean(row.path)} ", "strong"), state, (f" {took} ", "text")],
+        [(f" {clean(row.path)} ", "strong"), state, (f" {took} ", "text"), *_carried(row)],
         [(f" user {clean(row.user) or 'anonymous'} ", "dim")],
         [(f" conn {clean(row.connection)} ", "dim")],
         [(f" call {clean(row.call)} ", "dim")] if row.call else [],
     ]
 
 
-def _details(row: Row, *, raw_form: bool) -> list[Line]:
+def _carried(row: Row) -> Line:
+    if not row.carries:
+        return []
+    return [(f" {clean(row.carries)} ", "accent"), (f"{_data(row)[0]} ", "text")]
+
+
+def details(row: Row, *, raw_form: bool) -> list[Line]:
+    """What a call was about: arguments, result or error, and where it published."""
     if isinstance(row, PendingCall):
         return [[("it runs; arguments are recorded when it is answered", "dim")]]
     lines: list[Line] = []

@@ -29,7 +29,7 @@ __all__ = ["main"]
 
 _CODES = {"refused": 3, "absent": 4, "unreachable": 4, "version": 6}
 _INTERRUPTED = 130
-_KINDS = ("pub", "rpc", "conn")
+_KINDS = ("pub", "rpc", "binary", "upload", "conn")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,12 +160,14 @@ def _parser() -> argparse.ArgumentParser:
 
     attach = _command(commands, "attach", _attach, "watch a server on a screen")
     attach.add_argument("--chaos", action="store_true", help="ask for the right to inject faults")
-    attach.add_argument("--screen", choices=("streams", "rpc", "connections"), default="streams")
+    attach.add_argument("--screen", choices=("streams", "rpc", "connections", "uploads"), default="streams")
     attach.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     attach.add_argument("--filter", default="", metavar="TEXT", help="show rows that contain TEXT")
 
     tail = _command(commands, "tail", _tail, "write events as they happen, one JSON object a line")
-    tail.add_argument("--kind", type=_kinds, default=[], metavar="pub,rpc,conn", help="kinds of events")
+    tail.add_argument(
+        "--kind", type=_kinds, default=[], metavar="KIND,...", help=f"kinds of events: {', '.join(_KINDS)}"
+    )
     tail.add_argument("--topic", action="append", default=[], metavar="GLOB", help="publishes on these topics")
     tail.add_argument("--path", action="append", default=[], metavar="GLOB", help="calls of these paths")
     tail.add_argument("--failed", action="store_true", help="only calls that failed")

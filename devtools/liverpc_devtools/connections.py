@@ -73,8 +73,19 @@ class ConnectionsView(View):
         left: list[Line] = [[(" Opened and closed ", "strong")]]
         if row is not None:
             left.append([(f" selected {clean(row.info.id)} ", "dim")])
+            left.append(self._uploads(row.info.id))
         self._title.show(left, [(f"{count(self._log.shown)} ", "dim")])
         self._log.flush()
+
+    def _uploads(self, connection: str) -> Line:
+        running = self.model.uploads.running(connection)
+        if not running:
+            return []
+        now = self.model.tick()
+        shares = ", ".join(filter(None, (each.percent for each in running)))
+        rate = size(int(sum(each.rate(now) for each in running)))
+        text = f"{len(running)} {shares and f'({shares}) '}{rate}/s "
+        return [(" uploads ", "dim"), (text, "text")]
 
     def action_open(self) -> None:
         self.enter_details()

@@ -29,6 +29,7 @@ from liverpc.inspector.protocol import (
     Ok,
     ServerFrame,
     State,
+    UploadTotals,
     Watch,
     Welcome,
 )
@@ -132,7 +133,18 @@ def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
             }
             for info, stats in sorted(model.rows.paths.values(), key=lambda each: each[0].path)
         ],
-        "pending": [_fields(each, "connection", "call", "path", "user", "started_at") for each in model.pending],
+        "pending": [
+            _fields(each, "connection", "call", "path", "user", "started_at", "carries") for each in model.pending
+        ],
+        "uploads": [
+            {
+                **_fields(row.info, "connection", "id", "path", "user", "address", "started_at", "size"),
+                **_fields(row.info, "received", "taken", "buffered", "state"),
+            }
+            for row in model.uploads.rows
+            if row.ended_at is None
+        ],
+        "upload_totals": _totals(model.uploads.totals),
         "connections": [
             {
                 **_fields(row.info, "id", "user", "address", "opened_at"),
@@ -292,6 +304,10 @@ def _tell(welcome: Welcome) -> None:
 
 def _fields(row: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
+
+
+def _totals(totals: UploadTotals | None) -> dict[str, int] | None:
+    return None if totals is None else msgspec.structs.asdict(totals)
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from liverpc.inspector.protocol import (
 )
 from liverpc_devtools.history import Calls, TopicRing
 from liverpc_devtools.rows import Rows
+from liverpc_devtools.upload_rows import Uploads
 
 __all__ = ["Model", "Phase"]
 
@@ -55,6 +56,7 @@ class Model:
 
     Attributes:
         rows: Streams, connections and paths.
+        uploads: Those that run, and for a while those that ended.
         pending: Calls that run, oldest first; at most 200 of ``pending_total``.
         calls: Answered calls, oldest first; failures are kept longer than the rest.
         connection_events: Openings and closings, oldest first.
@@ -80,6 +82,7 @@ class Model:
 
     def _reset(self) -> None:
         self.rows = Rows(self.now())
+        self.uploads = Uploads(self.now())
         self.pending: list[PendingCall] = []
         self.pending_total = 0
         self.calls = Calls()
@@ -306,6 +309,7 @@ class Model:
                 self._ring.add(event)
         elif isinstance(event, CallEvent):
             self.calls.add(event)
+            self.uploads.ended(event, self.now())
             if event.call:
                 self.pending = [
                     each for each in self.pending if (each.connection, each.call) != (event.connection, event.call)
@@ -315,7 +319,10 @@ class Model:
 
     def _got(self, ref: list[str], got: Got) -> None:
         if ref == ["calls"]:
-            self.calls.merge((each for each in got.items if isinstance(each, CallEvent)), got.left_out)
+            calls = [each for each in got.items if isinstance(each, CallEvent)]
+            self.calls.merge(calls, got.left_out)
+            for each in calls:
+                self.uploads.ended(each, self.now())
         elif self._ring is not None and ref == ["stream", self._ring.topic]:
             self._ring.merge((each for each in got.items if isinstance(each, PublishEvent)), got.left_out)
 
@@ -334,6 +341,7 @@ class Model:
 
     def _state(self, state: State) -> None:
         self.rows.apply(state)
+        self.uploads.apply(state)
         self.pending, self.pending_total = state.pending, state.pending_total
         self.counters, self.busy = state.counters, state.busy
         self._chaos(state.chaos)

@@ -9,7 +9,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
-__all__ = ["ASCII", "UNICODE", "Glyphs", "Line", "Piece", "fit", "segments", "style", "width", "wrap"]
+__all__ = ["ASCII", "UNICODE", "Glyphs", "Line", "Piece", "fit", "gauge", "segments", "style", "width", "wrap"]
 
 Piece = tuple[str, str]  # text and the name of a style
 Line = list[Piece]
@@ -53,10 +53,11 @@ class Glyphs:
     ring: str
     cut: str
     spinner: str
+    blocks: str  #: of a gauge: an empty cell, then fuller and fuller ones
 
 
-UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "|/-\\")
+UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·▏▎▍▌▋▊▉█")
+ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "|/-\\", "-#")
 
 
 @lru_cache(maxsize=256)
@@ -77,6 +78,14 @@ def fit(text: str, cells: int, ellipsis: str, *, right: bool = False) -> str:
         return set_cell_size(text, max(cells - 1, 0)) + ellipsis if cells > 0 else ""
     padding = " " * (cells - length)
     return padding + text if right else text + padding
+
+
+def gauge(share: float, cells: int, glyphs: Glyphs) -> str:
+    """``share``, 0 to 1, as a bar of so many cells; full only when it is 1."""
+    empty, steps = glyphs.blocks[0], glyphs.blocks[1:]
+    whole, part = divmod(int(share * cells * len(steps)), len(steps))
+    bar = steps[-1] * whole + (steps[part - 1] if part else "")
+    return bar + empty * (cells - len(bar))
 
 
 def wrap(line: Line, cells: int) -> list[Line]:

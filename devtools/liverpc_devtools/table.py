@@ -97,7 +97,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     ) -> None:
         super().__init__(id=id)
         self.columns = columns
-        self.empty = empty
+        self._empty = empty
         self.sort_column = sort
         self.reverse = sort is not None and columns[sort].falling
         self._source = rows
@@ -128,6 +128,17 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def shown(self) -> int:
         """How many rows pass the filter."""
         return len(self._order)
+
+    @property
+    def empty(self) -> str:
+        """What stands there when there are no rows."""
+        return self._empty
+
+    @empty.setter
+    def empty(self, text: str) -> None:
+        if text != self._empty:
+            self._empty = text
+            self.refresh()
 
     @property
     def needle(self) -> str:
@@ -253,7 +264,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if index >= len(self._order):
             text = ""
             if y == 1 and not self._order:
-                text = f'nothing contains "{self._needle}"; esc clears the filter' if self._needle else self.empty
+                text = f'nothing contains "{self._needle}"; esc clears the filter' if self._needle else self._empty
             return Strip([Segment(fit("  " + text, cells, self._glyphs.ellipsis), style("dim"))])
         key = self._order[index]
         pieces = self._cells.get(key)

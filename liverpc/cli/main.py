@@ -1,4 +1,4 @@
-"""``liverpc``: the demo, and a look at a server. Usage and start errors end with one sentence and exit code 2."""
+"""``liverpc``: the demo, a look at a server, and uploads. Usage errors end with one sentence and exit code 2."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from collections.abc import Sequence
 
 import liverpc
 from liverpc.cli.routes import check_topics, load_server, show_routes
+from liverpc.cli.upload import HEADERS_VARIABLE, upload
 from liverpc.demo.app import demo
 from liverpc.errors import LiveRpcError
 
 __all__ = ["main"]
 
 DEMO_HELP = "a chat, a todo board, a ticker and simulated visitors, with the devtools enabled"
+UPLOAD_HELP = "a file, or what comes in, to a server's upload function; its result is printed as JSON"
 ROUTES_HELP = "the paths of a server, and the topics of its streams"
 
 
@@ -47,6 +49,22 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, show topics in its modules, and in the Python files of FOLDER, that fit no define_topics() "
         "and no stream; then the exit code is 1",
     )
+    send = commands.add_parser(
+        "upload",
+        help=f"send {UPLOAD_HELP}",
+        description=f"Send {UPLOAD_HELP}.",
+        epilog=f"Headers can also come from {HEADERS_VARIABLE}. Exit codes: 0 done, 1 the upload failed, 2 usage.",
+    )
+    send.add_argument("url", metavar="URL", help="of the server, such as ws://127.0.0.1:8000/ws")
+    send.add_argument("path", metavar="PATH", help="of the function, such as files/store")
+    send.add_argument("file", metavar="FILE", help="what to send; - for standard input")
+    send.add_argument("args", metavar="ARG", nargs="*", help="further arguments: JSON, or else text as it is")
+    send.add_argument(
+        "--header-file",
+        metavar="FILE",
+        help="headers of the handshake, such as Authorization: one 'Name: value' a line",
+    )
+    send.add_argument("--quiet", action="store_true", help="show no progress, which otherwise a terminal does")
     return parser
 
 
@@ -56,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "routes":
             return _routes(options)
+        if options.command == "upload":
+            return upload(options)
         if options.tui:
             return _demo_with_devtools(options)
         asyncio.run(_demo(options))

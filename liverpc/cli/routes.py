@@ -17,6 +17,8 @@ from liverpc.server import LiveServer
 
 __all__ = ["check_topics", "load_server", "show_routes"]
 
+_WITH_TOPIC = ("stream", "channel")  # kinds of entries
+
 
 def load_server(target: str) -> LiveServer:
     """The server in ``module:name``; modules beside the working directory are found, too.
@@ -46,7 +48,7 @@ def show_routes(server: LiveServer) -> None:
     entries = server.registry.entries
     width = max((len(entry.path) for entry in entries), default=0)
     for entry in entries:
-        topic = "" if entry.kind == "rpc" else _pattern(entry)
+        topic = _pattern(entry) if entry.kind in _WITH_TOPIC else ""
         print(f"{entry.path:{width}}  {entry.kind:7}  {topic}".rstrip())
 
 
@@ -75,7 +77,7 @@ def check_topics(server: LiveServer, folder: str) -> int:
 
 
 def _known(server: LiveServer) -> list[str]:
-    patterns = {_pattern(entry) for entry in server.registry.entries if entry.kind != "rpc"}
+    patterns = {_pattern(entry) for entry in server.registry.entries if entry.kind in _WITH_TOPIC}
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
             if isinstance(value, Topics):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from liverpc.client.handles import StreamHandle
     from liverpc.client.offline import OfflineQueue, QueuedCall
     from liverpc.client.readable import Readable
+    from liverpc.client.uploading import Progress, UploadHandle
     from liverpc.client.when import when
     from liverpc.config import ClientConfig
     from liverpc.errors import RpcError
@@ -30,12 +31,14 @@ __all__ = [
     "Failure",
     "FailureClass",
     "OfflineQueue",
+    "Progress",
     "QueuedCall",
     "Readable",
     "Reply",
     "RpcError",
     "StreamHandle",
     "Updated",
+    "UploadHandle",
     "combine",
     "connect",
     "create_optimistic",
@@ -55,12 +58,14 @@ _HOME = {
     "Failure": "liverpc.client.failure",
     "FailureClass": "liverpc.client.failure",
     "OfflineQueue": "liverpc.client.offline",
+    "Progress": "liverpc.client.uploading",
     "QueuedCall": "liverpc.client.offline",
     "Readable": "liverpc.client.readable",
     "Reply": "liverpc.client.batch",
     "RpcError": "liverpc.errors",
     "StreamHandle": "liverpc.client.handles",
     "Updated": "liverpc._types",
+    "UploadHandle": "liverpc.client.uploading",
     "combine": "liverpc.client.derived",
     "connect": "liverpc.client.aio",
     "create_optimistic": "liverpc.client.changes",

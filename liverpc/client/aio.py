@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
-from liverpc._types import P, R, Rpc, Stream, T
+from liverpc._types import Binary, P, R, Rpc, Stream, T, Upload
 from liverpc.client.batch import Batch
 from liverpc.client.connection import Connection
 from liverpc.client.core import Status
@@ -20,9 +20,11 @@ from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
 from liverpc.client.inbox import Health
 from liverpc.client.offline import OfflineQueue
-from liverpc.client.options import CallOptions, check_target
+from liverpc.client.options import CallOptions, check_data, check_target
 from liverpc.client.push import PushHandler
 from liverpc.client.socket import Connector
+from liverpc.client.sources import Data, Source
+from liverpc.client.uploading import UploadHandle
 from liverpc.config import ClientConfig
 from liverpc.errors import ConfigError
 
@@ -42,6 +44,7 @@ class ClientCounters(msgspec.Struct, frozen=True):
     events_dropped: int = 0  #: held back because earlier ones were missing, 1000 for one stream; all was asked for anew
     resyncs: int = 0  #: requests for events that were missing
     changes_refused: int = 0  #: optimistic changes, failed with ``QUEUE_FULL``: 1000 of the stream waited already
+    uploads_refused: int = 0  #: as ``calls_refused``
 
 
 class Client:
@@ -106,6 +109,7 @@ class Client:
             resyncs=core.streams.counters.resyncs,
             changes_refused=core.streams.counters.changes_refused,
             calls_stale=offline.stale if offline else 0,
+            uploads_refused=core.uploads.refused,
         )
 
     async def wait_quiescent(self) -> None:
@@ -156,7 +160,8 @@ class Client:
         """The same connection with other options for calls and streams; what is not given stays as it is.
 
         Args:
-            timeout: Seconds a call's result, or a stream's first answer, may take. Default: as configured.
+            timeout: Seconds a call's result, or a stream's first answer, may take. Default: as configured. Of an
+                upload: seconds for all of it; default: any number.
                 Calls with a timeout of their own are never shared.
             fresh: Make a request of its own of each call. Otherwise identical calls of one loop turn share
                 one; see :meth:`call`.
@@ -213,6 +218,69 @@ class Client:
         """
         check_target(fn, Rpc, "fire()")
         return self._connection.fire(fn.path, fn.bind(args, kwargs))
+
+    async def binary(self, fn: Binary[P, R], data: Data, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function with bytes, all in one message. Larger amounts, and files, are better uploaded.
+
+        Otherwise as :meth:`call`, but each is a request of its own, and those in an offline queue are never sent twice.
+
+        Args:
+            fn: The function.
+            data: What it gets behind its context; perhaps nothing.
+            args: Its other arguments.
+            kwargs: The same by name.
+
+        Raises:
+            RpcError: As :meth:`call`; ``PAYLOAD_TOO_LARGE`` also when the arguments have more than 65 535 bytes, or the
+                message is larger than the server is known to take.
+            TypeError: The data is not bytes; the arguments do not fit the function, or have no JSON form.
+            ValueError: This client has an idempotency key, which binary calls cannot carry.
+        """
+        check_target(fn, Binary, "binary()")
+        check_data(data)
+        options = self._options.keyless("a binary call")
+        result: R = await self._connection.binary(fn.path, fn.bind(args, kwargs), data, fn.result_type, options)
+        return result
+
+    def upload(self, fn: Upload[P, R], source: Source, /, *args: P.args, **kwargs: P.kwargs) -> UploadHandle[R]:
+        """Send any amount of bytes to a function that takes them as they come: ``await client.upload(put, path)``.
+
+        It begins by itself. While the connection is lost, an upload that has not begun waits as calls do; one that has
+        begun ends with ``DISCONNECTED``. It takes as long as it takes, unless ``using(timeout=)`` says otherwise: that
+        is for the whole of it.
+
+        The memory it needs does not depend on its size. Chunks pass no other frame: a call made meanwhile waits
+        behind one of them at most. The server says how much each upload may send ahead of its function.
+
+        Args:
+            fn: The function.
+            source: ``bytes``, a ``Path``, a file opened in binary mode, one whose ``read`` is a coroutine function, or
+                an iterable or asynchronous iterable of bytes. Paths and files are read on a thread; other iterators
+                are asked on the loop and must not block. Paths and iterators are closed in the end, files are not.
+                What holds the bytes must not change meanwhile.
+            args: Arguments of the function.
+            kwargs: The same by name.
+
+        Raises:
+            TypeError: The source is none of these; the arguments do not fit the function, or have no JSON form.
+            ValueError: This client has an idempotency key, which uploads cannot carry.
+
+        Awaiting raises:
+            RpcError: See :meth:`UploadHandle.__await__`.
+        """
+        return self._upload(fn, source, args, kwargs)
+
+    def _upload(
+        self,
+        fn: Upload[..., R],
+        source: Source,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        in_thread: bool = False,
+    ) -> UploadHandle[R]:
+        check_target(fn, Upload, "upload()")
+        options = self._options.keyless("an upload")
+        return self._connection.upload(fn, fn.bind(args, kwargs), source, options, in_thread=in_thread)
 
     def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
         """A stream of the server, not opened yet: ``async with client.stream(messages) as handle: …``.

@@ -12,10 +12,11 @@ from typing import Any
 from liverpc.client.convert import read_result
 from liverpc.client.listeners import guarded
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.wire.codec import batch_text, call_text, canonical
+from liverpc.wire.binary import binary_call
+from liverpc.wire.codec import batch_text, call_text, canonical, rpc_error
 from liverpc.wire.frames import Reply
 
-__all__ = ["Batch", "Call", "Calls"]
+__all__ = ["Batch", "Call", "Calls", "outcome_of"]
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SLEPT_SECONDS = 90.0  # a deadline noticed so long after the call was slept through, see Calls.expire
@@ -29,7 +30,7 @@ class Call:
     Attributes:
         id: Of the request, unique among the client's.
         path: What is called.
-        text: The frame; empty once it has ended.
+        frame: The message: bytes when it carries data, otherwise text; empty once it has ended.
         timeout: Seconds it may take.
         deadline: When it ends with ``TIMEOUT``, on the core's clock; None: its time does not run yet.
         began: When its time began to run, on the wall clock.
@@ -37,14 +38,21 @@ class Call:
         outcome: The answer or the error it ended with; None before. It ends once.
     """
 
-    __slots__ = ("_on_done", "batch", "began", "deadline", "id", "others", "outcome", "path", "text", "timeout")
+    __slots__ = ("_on_done", "batch", "began", "deadline", "frame", "id", "others", "outcome", "path", "timeout")
 
     def __init__(
-        self, call: str, path: str, text: str, timeout: float, now: float, began: float, on_done: OnDone | None
+        self,
+        call: str,
+        path: str,
+        frame: str | bytes,
+        timeout: float,
+        now: float,
+        began: float,
+        on_done: OnDone | None,
     ) -> None:
         self.id = call
         self.path = path
-        self.text = text
+        self.frame = frame
         self.timeout = timeout
         self.deadline: float | None = now + timeout
         self.began = began
@@ -73,7 +81,7 @@ class Call:
     def end(self, outcome: Reply | RpcError, *, silently: bool = False) -> None:
         """For the core: it is over."""
         self.outcome = outcome
-        self.text = ""
+        self.frame = ""
         on_done, self._on_done = self._on_done, None
         if on_done is not None and not silently:
             guarded(on_done, self)
@@ -92,7 +100,7 @@ class Batch:
     def text(self) -> str:
         """The frame, without the calls that have ended; empty when all have."""
         self.sent = True
-        texts = [call.text for call in self.calls if not call.done]
+        texts = [frame for call in self.calls if isinstance(frame := call.frame, str) and frame]
         return batch_text(texts, sequential=self.sequential) if len(texts) > 1 else "".join(texts)
 
 
@@ -144,6 +152,21 @@ class Calls:
         text = call_text(path, call, args, stream=stream, idempotency_key=idempotency_key, members=members)
         return Call(call, path, text, timeout, self._now(), self._wall(), on_done)
 
+    def new_binary(
+        self, path: str, args: list[Any], data: bytes | bytearray | memoryview, timeout: float, on_done: OnDone | None
+    ) -> Call:
+        """The same with data beside the arguments; it has ended when path and arguments are too long for that."""
+        name = self._prefix + _base36(next(self._counter))
+        frame, error = b"", None
+        try:
+            frame = binary_call(path, name, args, data)
+        except ValueError as too_long:
+            error = RpcError(ErrorCode.PAYLOAD_TOO_LARGE, f"{path}: {too_long}")
+        call = Call(name, path, frame, timeout, self._now(), self._wall(), on_done)
+        if error is not None:
+            call.end(error)
+        return call
+
     def add(self, call: Call) -> None:
         """Wait for it."""
         self._pending[call.id] = call
@@ -185,7 +208,7 @@ class Calls:
         first = None if offered is None else self._pending.get(offered.id)
         if first is None:
             return None
-        call = Call(first.id, first.path, first.text, timeout, self._now(), self._wall(), on_done)
+        call = Call(first.id, first.path, first.frame, timeout, self._now(), self._wall(), on_done)
         first.others = first.others or []
         first.others.append(call)
         if first.deadline is None:
@@ -294,6 +317,13 @@ class Calls:
 def _another(outcome: Reply | RpcError) -> Reply | RpcError:
     """Errors are not shared: they collect the traces of those who raise them."""
     return outcome if isinstance(outcome, Reply) else RpcError.from_dict(outcome.to_dict())
+
+
+def outcome_of(path: str, reply: Reply | None) -> Reply | RpcError:
+    """What a reply to a request of ``path`` says; None: it is not readable."""
+    if reply is None:
+        return RpcError(ErrorCode.INVALID_RESULT, f"{path}: the reply is not readable")
+    return reply if reply.ok else rpc_error(reply)
 
 
 def _base36(number: int) -> str:

@@ -7,15 +7,13 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Any
 
-from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore, Status
 from liverpc.client.inbox import Health
 from liverpc.client.listeners import Listeners
 from liverpc.client.offline import OfflineQueue
-from liverpc.client.options import CallOptions
 from liverpc.client.push import PushHandlers
+from liverpc.client.requests import Requests
 from liverpc.client.sleep import SleepWatch
 from liverpc.client.socket import (
     BulkSocket,
@@ -25,7 +23,6 @@ from liverpc.client.socket import (
     Socket,
     SocketClosed,
 )
-from liverpc.client.subscription import Subscription
 from liverpc.client.waiting import Waiters, next_change
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
@@ -38,7 +35,7 @@ log = logging.getLogger("liverpc.client")
 _CLOSE_SECONDS = 5.0  # for saying goodbye to a server that may not listen any more
 
 
-class Connection:
+class Connection(Requests):
     """Keeps one client connected, in one task that it owns together with the writer of each socket.
 
     Used on one event loop only, which must be running when it is made.
@@ -48,6 +45,7 @@ class Connection:
         on_status: Told the status after each change.
         on_health: Told the server's health after each change.
         pushes: What answers the server's questions.
+        uploads: What reads the sources of uploads.
 
     Args:
         connector: Opens one socket.
@@ -69,12 +67,12 @@ class Connection:
         rng: random.Random | None = None,
         wall: Callable[[], float] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._connector = connector
         self._config = config
         self._silence = silence
         self._sleep = SleepWatch(wall, self._slept)
-        self.core = ClientCore(config, offline=offline, monotonic=self._loop.time, wall=wall or time.time, rng=rng)
+        monotonic = asyncio.get_running_loop().time
+        super().__init__(ClientCore(config, offline=offline, monotonic=monotonic, wall=wall or time.time, rng=rng))
         self.pushes = PushHandlers(self.core, self._settle)
         self.on_status: Listeners[Status] = Listeners()
         self.on_health: Listeners[Health] = Listeners()
@@ -138,6 +136,7 @@ class Connection:
             except asyncio.CancelledError:
                 task.cancel()  # do not even say goodbye
                 raise
+        await self.uploads.close()
 
     async def wait_quiescent(self) -> None:
         """Return when no stream is loading or reconnecting; at once if that is so already."""
@@ -156,90 +155,7 @@ class Connection:
 
         return self.on_status.add(look)
 
-    # -- requests
-
-    async def call(self, path: str, args: list[Any], result_type: Any, options: CallOptions) -> Any:
-        """One call, from start to result; forgotten when cancelled."""
-        self.check_open()
-        answered: asyncio.Future[None] = self._loop.create_future()
-
-        def on_done(_: Call) -> None:
-            if not answered.done():
-                answered.set_result(None)
-
-        call = self.core.call(
-            path,
-            args,
-            timeout=options.timeout,
-            idempotency_key=options.idempotency_key,
-            shared=options.shared,
-            on_done=on_done,
-        )
-        self._settle()
-        try:
-            await answered
-        finally:
-            if not call.done:
-                self.core.cancel(call)
-                self._settle()
-        return call.result(result_type)
-
-    async def batch(
-        self,
-        requests: list[tuple[str, list[Any]]],
-        *,
-        sequential: bool,
-        timeout: float | None,  # noqa: ASYNC109 - the core keeps the deadline
-    ) -> list[Call]:
-        """Several calls in one frame, from start to the last answer; forgotten when cancelled."""
-        self.check_open()
-        answered = asyncio.Event()
-        calls = self.core.batch(requests, sequential=sequential, timeout=timeout, on_done=lambda _: answered.set())
-        self._settle()
-        try:
-            while not all(call.done for call in calls):
-                await answered.wait()
-                answered.clear()
-        finally:
-            for call in calls:
-                self.core.cancel(call)
-            self._settle()
-        return calls
-
-    def fire(self, path: str, args: list[Any]) -> bool:
-        self.check_open()
-        sent = self.core.fire(path, args)
-        self._settle()
-        return sent
-
-    def listen(self, subscription: Subscription) -> None:
-        self.check_open()
-        self.core.listen(subscription)
-        self._settle()
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        self.core.unsubscribe(subscription)
-        self._settle()
-
-    async def load_more(self, subscription: Subscription, args: list[Any]) -> bool:
-        """The next page; goes on without the caller when cancelled. Returns whether there are further ones."""
-        self.check_open()
-        if self.core.status == "closed":
-            raise self.core.closed_error()
-        answered: asyncio.Future[bool | RpcError] = self._loop.create_future()
-
-        def on_done(outcome: bool | RpcError) -> None:
-            if not answered.done():
-                answered.set_result(outcome)
-
-        if not self.core.streams.load_more(subscription, args, on_done):
-            await asyncio.sleep(0)  # `while handle.has_more:` must not keep the loop from bringing the page
-            return False
-        self._settle()
-        outcome = await answered
-        if isinstance(outcome, RpcError):
-            raise outcome
-        return outcome
+    # -- inside
 
     def check_open(self) -> None:
         """RuntimeError when it was never opened."""
@@ -383,8 +299,8 @@ class Connection:
                 if bulk is not None:
                     await bulk.send_all(self.core.outgoing())
                 else:
-                    for text in self.core.outgoing():
-                        await socket.send(text)
+                    for message in self.core.outgoing():
+                        await socket.send(message)
                 await self._wake.wait()
         except SocketClosed:
             pass  # the reader gets the same

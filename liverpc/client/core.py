@@ -1,4 +1,4 @@
-"""The client without I/O: calls, streams and reconnecting as plain functions.
+"""The client without I/O: calls, streams, uploads and reconnecting as plain functions.
 
 A shell owns the socket and the clock. It tells the core what happened (:meth:`ClientCore.connection_opened`,
 :meth:`~ClientCore.receive`, :meth:`~ClientCore.connection_lost`, :meth:`~ClientCore.tick`) and sends what
@@ -7,8 +7,8 @@ callbacks, so one thread or greenlet can send a call and read until it is done::
 
     core.connection_opened()
     call = core.call("chat/send", ["hi"])
-    for text in core.outgoing():
-        send(text)
+    for message in core.outgoing():
+        send(message)
     while not call.done:
         core.receive(recv())
     message = call.result(Message)
@@ -29,12 +29,13 @@ from liverpc.client.offline import OfflineCalls, OfflineQueue
 from liverpc.client.outbox import UNSENT_MAX, Outbox
 from liverpc.client.streams import Streams
 from liverpc.client.subscription import Subscription
+from liverpc.client.uploads import Upload, Uploads
 from liverpc.config import ClientConfig
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.codec import call_text, control_text
 from liverpc.wire.frames import EventFrame
 
-__all__ = ["QUEUE_MAX", "UNSENT_MAX", "Call", "ClientCore", "Status"]
+__all__ = ["QUEUE_MAX", "UNSENT_MAX", "Call", "ClientCore", "Status", "Upload"]
 
 QUEUE_MAX = 1000  # requests waiting for a connection; calls beyond fail with DISCONNECTED
 
@@ -49,6 +50,7 @@ class ClientCore(Link):
         refused: Calls that failed because too many waited for a connection already.
         dropped: Calls that :meth:`fire` did not send.
         streams: What it listens to.
+        uploads: What it uploads.
         inbox: What arrives; it has the server's health, passes its questions on and takes the answers.
         offline: The queue of the calls made without a connection; None: they wait as the requests of streams do.
 
@@ -77,7 +79,8 @@ class ClientCore(Link):
         # Without a connection, this is also the queue of what will be sent: a call that ended leaves it, and
         # so is never sent late.
         self._calls = Calls(monotonic, wall, rng)
-        self._outbox = Outbox(self._calls)
+        self.uploads = Uploads(self.config.upload_frame_bytes, monotonic, self._refusal)
+        self._outbox = Outbox(self._calls, self.uploads)
         self.offline: OfflineCalls | None = None
         if offline is not None:
             self.offline = OfflineCalls(offline, self._calls, self._outbox.put, monotonic, wall)
@@ -89,7 +92,7 @@ class ClientCore(Link):
             backoff=lambda: Backoff(self.config, rng),
             grace=self.config.resume_grace,
         )
-        self.inbox = Inbox(self._calls, self.streams, self._outbox)
+        self.inbox = Inbox(self._calls, self.streams, self.uploads, self._outbox)
 
     # -- the connection
 
@@ -100,7 +103,8 @@ class ClientCore(Link):
         requests = self.streams.reopen()  # before the status says that they may be sent
         self._opened()
         self.inbox.connection_opened()
-        self._outbox.put(control_text("hello", caps=["batch"]))
+        self.uploads.connection_opened()
+        self._outbox.put(control_text("hello", caps=["batch", "upload"]))
         # Streams first, then everything else in its order; a batch as the one frame it is.
         waiting = (call for call in self._calls.all() if call.deadline is not None)  # the others: offline.start()
         for item in dict.fromkeys((*requests, *(call.batch or call for call in waiting))):
@@ -108,8 +112,8 @@ class ClientCore(Link):
         if self.offline is not None:
             self.offline.start()
 
-    def outgoing(self) -> Iterator[str]:
-        """The frames to send now, in order, each handed out once.
+    def outgoing(self) -> Iterator[str | bytes]:
+        """The messages to send now, in order, each handed out once; those of uploads whenever nothing else waits.
 
         What ended before the iterator reaches it is left out: a shell that waits for the socket between two
         frames never sends a call that failed meanwhile.
@@ -137,13 +141,14 @@ class ClientCore(Link):
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` has something to do next; None: nothing is due."""
-        due = (self._calls.next_deadline(), self.streams.next_deadline())
+        due = (self._calls.next_deadline(), self.streams.next_deadline(), self.uploads.next_deadline())
         return min((each for each in due if each is not None), default=None)
 
     def tick(self) -> None:
         """Do what is due. Requests whose time is up get ``TIMEOUT``, or ``DISCONNECTED`` when the device slept."""
         self._calls.expire()
         self.streams.expire()
+        self.uploads.expire()
         if self.offline is not None:
             self.offline.advance()
 
@@ -179,12 +184,31 @@ class ClientCore(Link):
             return joined
         call = self._calls.new(path, args, timeout, on_done, idempotency_key=idempotency_key)
         if self._admits([call]):
-            if self.offline is None or self.offline.idle:
-                self._start(call)
-            else:
-                self.offline.add([call])
+            self._begin(call)
             if key is not None:
                 self._calls.offer(key, call)
+        return call
+
+    def binary(
+        self,
+        path: str,
+        args: list[Any],
+        data: bytes | bytearray | memoryview,
+        *,
+        timeout: float | None = None,
+        on_done: Callable[[Call], object] | None = None,
+    ) -> Call:
+        """Start a call that carries bytes, which are copied; the rest is as for :meth:`call`.
+
+        It fails with ``PAYLOAD_TOO_LARGE`` when path and arguments have more than 65 535 bytes, or the message is
+        larger than the server has said it takes.
+
+        Raises:
+            TypeError: An argument has no JSON form.
+        """
+        call = self._calls.new_binary(path, args, data, self.config.timeout if timeout is None else timeout, on_done)
+        if not call.done and self._admits([call]):
+            self._begin(call)
         return call
 
     def batch(
@@ -303,16 +327,27 @@ class ClientCore(Link):
 
     def _admits(self, calls: list[Call]) -> bool:
         """Whether there is room for more requests; if not, they have ended."""
-        if self.status == "closed":
-            code, why = ErrorCode.CONNECTION_CLOSED, self._why_closed
-        elif self.offline is None and self.status != "connected" and len(self._calls) + len(calls) > QUEUE_MAX:
-            self.refused += len(calls)
-            code, why = ErrorCode.DISCONNECTED, f"there is no connection, and {QUEUE_MAX} requests wait for one already"
-        else:
+        reason = self._refusal(len(calls)) if self.offline is None or self.status == "closed" else None
+        if reason is None:
             return True
+        self.refused += len(calls) if self.status != "closed" else 0
         for call in calls:
-            call.end(RpcError(code, why))
+            call.end(RpcError(*reason))
         return False
+
+    def _refusal(self, count: int = 1) -> tuple[ErrorCode, str] | None:
+        """Why so many more requests cannot be; None: they can."""
+        if self.status == "closed":
+            return ErrorCode.CONNECTION_CLOSED, self._why_closed
+        if self.status != "connected" and len(self._calls) + len(self.uploads) + count > QUEUE_MAX:
+            return ErrorCode.DISCONNECTED, f"there is no connection, and {QUEUE_MAX} requests wait for one already"
+        return None
+
+    def _begin(self, call: Call) -> None:
+        if self.offline is None or self.offline.idle:
+            self._start(call)
+        else:
+            self.offline.add([call])
 
     def _start(self, call: Call) -> None:
         self._calls.add(call)
@@ -330,6 +365,10 @@ class ClientCore(Link):
         for call in self._calls.all():
             if call.id not in waiting:
                 self._calls.answer(call, RpcError(ErrorCode.DISCONNECTED, f"the connection was lost: {told}"))
+        self.uploads.connection_lost(
+            lambda upload: RpcError(ErrorCode.DISCONNECTED, f"{upload.path}: the connection was lost: {told}"),
+            all_of_them=False,
+        )
         self.streams.suspend()
 
     def _end(self) -> None:
@@ -337,6 +376,7 @@ class ClientCore(Link):
         stores = self.streams.drop()
         for call in self._calls.all():
             self._calls.answer(call, self.closed_error())
+        self.uploads.connection_lost(lambda _: self.closed_error(), all_of_them=True)
         for store in stores:
             store.fail(self.closed_error())
 

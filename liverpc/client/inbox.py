@@ -7,27 +7,28 @@ from typing import Any, Literal
 
 import msgspec
 
-from liverpc.client.calls import Calls
+from liverpc.client.calls import Calls, outcome_of
 from liverpc.client.outbox import Outbox
 from liverpc.client.streams import Streams
-from liverpc.errors import ErrorCode, RpcError
+from liverpc.client.uploads import Uploads
 from liverpc.wire.codec import (
     answer_text,
     decode_batch,
     decode_batch_reply,
     decode_reply,
     decode_server_frame,
-    rpc_error,
 )
 from liverpc.wire.frames import (
     BATCH_REPLY,
     HEALTH_TOPIC,
     RPC_TOPIC,
+    UPLOAD_TOPIC,
     Denied,
     EventBatch,
     EventFrame,
-    Reply,
     ServerRequest,
+    UploadCredit,
+    UploadLimits,
 )
 
 __all__ = ["Health", "Inbox", "Push"]
@@ -54,9 +55,10 @@ class Inbox:
         on_push: Gets each question of the server, when set; they go unanswered otherwise.
     """
 
-    def __init__(self, calls: Calls, streams: Streams, outbox: Outbox) -> None:
+    def __init__(self, calls: Calls, streams: Streams, uploads: Uploads, outbox: Outbox) -> None:
         self._calls = calls
         self._streams = streams
+        self._uploads = uploads
         self._outbox = outbox
         self._connected = False
         self.connection = 0
@@ -85,6 +87,11 @@ class Inbox:
                 self.on_push(Push(frame, self.connection))
         elif isinstance(frame, Denied) and isinstance(frame.topic, str):
             self._streams.denied(frame.topic, frame.reason)
+        elif isinstance(frame, UploadCredit):
+            self._uploads.take_credit(frame)
+        elif isinstance(frame, UploadLimits):
+            self._uploads.take_limits(frame)
+            self._outbox.check_sizes()
 
     def answer(self, push: Push, *, data: Any = None, error: str | None = None) -> None:
         """Answer a question, unless the connection it came on is gone or more than 4 MiB wait for the socket.
@@ -102,6 +109,9 @@ class Inbox:
     def _event(self, frame: EventFrame) -> None:
         if frame.topic == RPC_TOPIC:
             self._answer(frame)
+        elif frame.topic == UPLOAD_TOPIC:
+            self._uploads.take_answer(frame.event, decode_reply(frame))
+            self._outbox.check_sizes()
         elif frame.topic == HEALTH_TOPIC:
             self.health = _HEALTH.get(frame.event, self.health)
         else:
@@ -110,17 +120,11 @@ class Inbox:
     def _answer(self, frame: EventFrame) -> None:
         if frame.event == BATCH_REPLY:
             replies = decode_batch_reply(frame)
-            self._calls.answer_batch((name, _outcome("a call", reply)) for name, reply in replies)
+            self._calls.answer_batch((name, outcome_of("a call", reply)) for name, reply in replies)
             return
         call = self._calls.get(frame.event)
         reply = decode_reply(frame)
         if call is not None:
-            self._calls.answer(call, _outcome(call.path, reply))
+            self._calls.answer(call, outcome_of(call.path, reply))
         elif reply is not None and reply.topic is not None:
             self._streams.unexpected(reply.topic)
-
-
-def _outcome(path: str, reply: Reply | None) -> Reply | RpcError:
-    if reply is None:
-        return RpcError(ErrorCode.INVALID_RESULT, f"{path}: the reply is not readable")
-    return reply if reply.ok else rpc_error(reply)

@@ -147,9 +147,11 @@ class OfflineCalls:
             return
         self._advancing = True  # callbacks may lead here again, and must not overtake
         try:
-            self._sent = {name: made for name, made in self._sent.items() if self._calls.get(name) is not None}
-            while self._due and not self._sent:
-                self._send_group()
+            while True:
+                self._sent = {name: made for name, made in self._sent.items() if self._calls.get(name) is not None}
+                if self._sent or not self._due:
+                    break
+                self._send_group()  # what the server would not take has ended already
         finally:
             self._advancing = False
         self._finish()
@@ -167,7 +169,7 @@ class OfflineCalls:
         back: list[Call] = []
         for name in dict.fromkeys((*self._sent, *not_taken)):
             if (call := self._calls.get(name)) is not None:
-                frame = _read_frame(call.text)
+                frame = _read_frame(call)
                 if not frame.stream and (name in not_taken or frame.key is not None):
                     back.append(call)
         self._calls.hold(back)
@@ -263,14 +265,21 @@ class OfflineCalls:
 
 
 class _Frame(msgspec.Struct, rename={"key": "idempotencyKey"}):
-    args: list[Any]
+    args: list[Any] = []
     key: str | None = None
     stream: bool = False
 
 
-_read_frame: Callable[[str], _Frame] = msgspec.json.Decoder(_Frame).decode
+_decode_frame: Callable[[str | bytes], _Frame] = msgspec.json.Decoder(_Frame).decode
+
+
+def _read_frame(call: Call) -> _Frame:
+    frame = call.frame
+    if isinstance(frame, bytes):  # the header of a binary call, docs/protocol.md section 11
+        frame = frame[3 : 3 + int.from_bytes(frame[1:3], "big")]
+    return _decode_frame(frame)
 
 
 def _show(call: Call, age: float) -> QueuedCall:
-    frame = _read_frame(call.text)
+    frame = _read_frame(call)
     return QueuedCall(call.path, frame.args, frame.key, age)

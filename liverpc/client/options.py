@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from liverpc._types import Reachable, Rpc, Stream, Topic
+from liverpc._types import Binary, Reachable, Rpc, Stream, Topic, Upload
 
-__all__ = ["CallOptions", "check_target"]
+__all__ = ["CallOptions", "check_data", "check_target"]
 
 _KEY_MAX = 256  # characters; the wire's limit
 
@@ -46,8 +44,23 @@ class CallOptions(msgspec.Struct, frozen=True):
             self.idempotency_key if idempotency_key is None else idempotency_key,
         )
 
+    def keyless(self, what: str) -> CallOptions:
+        """These options for ``what``, which carries no idempotency key; ValueError when there is one."""
+        if self.idempotency_key is not None:
+            raise ValueError(f"an idempotency key belongs to an ordinary call, not to {what}")
+        return self
 
-def check_target(target: object, kind: type[Rpc[..., Any] | Stream[..., Any]], what: str) -> None:
+
+_USES: dict[type[Reachable], tuple[str, str]] = {  # how each is made and used
+    Rpc: ("a function", "call()"),
+    Stream: ("a stream", "stream()"),
+    Binary: ("a function with bytes", "binary()"),
+    Upload: ("an upload", "upload()"),
+}
+_DECORATORS: dict[type[Reachable], str] = {Stream: ".stream", Binary: ".binary", Upload: ".upload"}
+
+
+def check_target(target: object, kind: type[Reachable], what: str) -> None:
     """Make sure that ``target`` can be given to ``what``, such as ``call()``.
 
     Raises:
@@ -57,10 +70,18 @@ def check_target(target: object, kind: type[Rpc[..., Any] | Stream[..., Any]], w
         return
     if isinstance(target, str):
         cure = f"a path is made callable with remote({target!r})"
-    elif isinstance(target, Reachable):
-        cure = f"{target!r} is {'a stream: use stream()' if kind is Rpc else 'a function: use call()'}"
     elif isinstance(target, Topic):
         cure = "it is the stream itself that is subscribed to, not its topic"
     else:
-        cure = f"{target!r} is no declaration: decorate it with @live{'' if kind is Rpc else '.stream'}"
+        uses = [use for each, use in _USES.items() if isinstance(target, each)]
+        cure = f"{target!r} is no declaration: decorate it with @live{_DECORATORS.get(kind, '')}"
+        if uses:
+            cure = f"{target!r} is {uses[0][0]}: use {uses[0][1]}"
     raise TypeError(f"{what} takes a live function or remote(...); {cure}")
+
+
+def check_data(data: object) -> None:
+    """Make sure that a binary call can carry ``data``; TypeError tells the cure."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        cure = ": .encode() makes bytes of it" if isinstance(data, str) else ""
+        raise TypeError(f"binary() takes bytes, a bytearray or a memoryview, not a {type(data).__name__}{cure}")

@@ -55,8 +55,8 @@ class PreflightFailed(Exception):
 class Socket(Protocol):
     """One open connection to a server, as a client sees it."""
 
-    async def send(self, text: str) -> None:
-        """Hand one text message to the transport.
+    async def send(self, message: str | bytes) -> None:
+        """Hand one message to the transport: text, or binary when it is bytes.
 
         Raises:
             SocketClosed: The connection is closed; the message went nowhere.
@@ -80,8 +80,8 @@ class Socket(Protocol):
 class BulkSocket(Protocol):
     """A socket that can hand many messages to the network at once."""
 
-    async def send_all(self, texts: Iterator[str]) -> None:
-        """Hand text messages to the transport, in order and as few pieces as possible.
+    async def send_all(self, messages: Iterator[str | bytes]) -> None:
+        """Hand messages to the transport, in order and as few pieces as possible.
 
         Messages are taken from the iterator when their turn has come: while the transport takes nothing,
         the rest stays there.

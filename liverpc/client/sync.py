@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self
 
-from liverpc._types import P, R, Rpc, Stream, T
-from liverpc.client import aio, batch, handles
+from liverpc._types import Binary, P, R, Rpc, Stream, T, Upload
+from liverpc.client import aio
 from liverpc.client.aio import ClientCounters, opener
-from liverpc.client.batch import Reply
 from liverpc.client.connection import Connection
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
@@ -25,14 +23,12 @@ from liverpc.client.inbox import Health
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions
 from liverpc.client.portal import Portal
-from liverpc.client.subscription import StreamStatus
-from liverpc.client.sync_changes import BlockingChanges
+from liverpc.client.sources import Data, Source
+from liverpc.client.sync_handles import Batch, StreamHandle, UploadHandle
 from liverpc.config import ClientConfig
 from liverpc.errors import RpcError
 
-__all__ = ["Batch", "Client", "StreamHandle", "connect"]
-
-D = TypeVar("D")
+__all__ = ["Batch", "Client", "StreamHandle", "UploadHandle", "connect"]
 
 
 class _Session:
@@ -187,7 +183,8 @@ class Client:
         """The same connection with other options for calls and streams; what is not given stays as it is.
 
         Args:
-            timeout: Seconds a call's result, or a stream's first answer, may take. Default: as configured.
+            timeout: Seconds a call's result, or a stream's first answer, may take. Default: as configured. Of an
+                upload: seconds for all of it; default: any number.
             idempotency_key: Lets the server recognise a repetition of the call; 1 to 256 characters.
 
         Raises:
@@ -231,6 +228,20 @@ class Client:
         client = self._client
         return self._session.portal.do(lambda: client.fire(fn, *args, **kwargs))
 
+    def binary(self, fn: Binary[P, R], data: Data, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function with bytes, all in one message; raises what the asyncio client does."""
+        client = self._client
+        return self._session.portal.run(lambda: client.binary(fn, data, *args, **kwargs))
+
+    def upload(self, fn: Upload[P, R], source: Source, /, *args: P.args, **kwargs: P.kwargs) -> UploadHandle[R]:
+        """Send any amount of bytes to a function that takes them as they come: ``client.upload(put, path).result()``.
+
+        As of the asyncio client, but iterators may block: each is asked on a thread of its own.
+        """
+        client = self._client
+        portal = self._session.portal
+        return UploadHandle(portal, portal.do(lambda: client._upload(fn, source, args, kwargs, in_thread=True)))
+
     def stream(self, fn: Stream[P, T], /, *args: P.args, **kwargs: P.kwargs) -> StreamHandle[T]:
         """A stream of the server, not opened yet: ``with client.stream(messages) as handle: …``.
 
@@ -238,140 +249,6 @@ class Client:
             TypeError: The arguments do not fit the stream.
         """
         return StreamHandle(self._session.portal, self._client.stream(fn, *args, **kwargs))
-
-
-class Batch:
-    """Calls that are sent together when the block ends; made by :meth:`Client.batch`."""
-
-    def __init__(self, portal: Portal, inner: batch.Batch) -> None:
-        self._portal = portal
-        self._inner = inner
-
-    def call(self, fn: Rpc[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Reply[R]:
-        """Add a call; raises what the asyncio client's batch does."""
-        return self._inner.call(fn, *args, **kwargs)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._portal.run(lambda: self._inner.__aexit__(kind, error, trace))
-
-
-class StreamHandle(BlockingChanges[T]):
-    """One use of a stream, kept up to date until it is closed; made by :meth:`Client.stream`.
-
-    ``with handle:`` opens it, which returns after the first answer, and closes it.
-    """
-
-    def __init__(self, portal: Portal, inner: handles.StreamHandle[T]) -> None:
-        self._portal = portal
-        self._inner = inner
-        inner.block = "with"
-
-    def open(self) -> Self:
-        """Subscribe and wait for the first answer; raises what the asyncio client's handle does."""
-        self._portal.run(self._inner.open)
-        return self
-
-    def close(self) -> None:
-        """Leave the stream. The last value stays readable, iterators end. Harmless when done already."""
-        with suppress(RpcError):  # the client was closed, and the stream with it
-            self._portal.run(self._inner.aclose)
-
-    def __enter__(self) -> Self:
-        return self.open()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def value(self) -> T:
-        """The current value. It changes by becoming another object: keep it, and it stays as it is.
-
-        Raises:
-            LookupError: There is none yet.
-        """
-        return self._portal.do(lambda: self._inner.value)
-
-    @overload
-    def get(self) -> T | None: ...
-    @overload
-    def get(self, default: D) -> T | D: ...
-    def get(self, default: Any = None) -> Any:
-        """The current value, or ``default`` before the first one."""
-        return self._portal.do(lambda: self._inner.get(default))
-
-    @property
-    def status(self) -> StreamStatus:
-        """As of the asyncio client's handle."""
-        return self._inner.status
-
-    @property
-    def error(self) -> RpcError | None:
-        """Why the status is ``error``; else None."""
-        return self._portal.do(lambda: self._inner.error)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether the server has further pages; see :meth:`load_more`."""
-        return self._inner.has_more
-
-    def hydrate(self, value: T) -> None:
-        """Show a value until the server's comes, as of the asyncio client's handle."""
-        self._portal.do(lambda: self._inner.hydrate(value))
-
-    def load_more(self, *extra_args: Any) -> bool:
-        """Add the next page and return whether there are further ones, as of the asyncio client's handle."""
-        return self._portal.run(lambda: self._inner.load_more(*extra_args))
-
-    def subscribe_at(self, schema_version: int) -> StreamHandle[T]:
-        """Another handle, not opened yet, for rows as of this version of their schema."""
-        return StreamHandle(self._portal, self._inner.subscribe_at(schema_version))
-
-    def __iter__(self) -> Iterator[T]:
-        """The current value, if there is one, then each new one until the handle or the client is closed."""
-        return self.values()
-
-    def values(self, timeout: float | None = None) -> Iterator[T]:
-        """As iterating over the handle.
-
-        Raises:
-            TimeoutError: No new value came within ``timeout`` seconds; the iterator can be asked again.
-        """
-        return _Values(self._portal, self._inner, timeout)
-
-    def wait_for(self, predicate: Callable[[T], object], timeout: float = 5.0) -> T:
-        """The first value, beginning with the current one, for which ``predicate`` is true.
-
-        The predicate is called on the client's own thread, after each change of value, status or error.
-
-        Raises:
-            TimeoutError: There was none within ``timeout`` seconds; the text tells the last value and status.
-            RpcError: The handle or the client was closed meanwhile.
-        """
-        return self._portal.run(lambda: self._inner.wait_for(predicate, timeout))
-
-
-class _Values(Iterator[T]):
-    def __init__(self, portal: Portal, inner: handles.StreamHandle[T], timeout: float | None) -> None:
-        self._portal = portal
-        self._values = aiter(inner)
-        self._timeout = timeout
-
-    def __next__(self) -> T:
-        async def take() -> T:
-            async with asyncio.timeout(self._timeout):
-                return await anext(self._values)
-
-        try:
-            return self._portal.run(take)
-        except (StopAsyncIteration, RpcError):  # the latter when the client was closed
-            raise StopIteration from None
 
 
 def connect(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import ssl as ssl_module
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -95,7 +97,9 @@ def websocket_connector(
             await preflight()
             sent = preflight.handshake_headers()
         try:
-            return _WebSocket(await dial(additional_headers=sent))
+            connection = await dial(additional_headers=sent)
+            _keep_queue_short(connection)
+            return _WebSocket(connection)
         except InvalidStatus as refusal:
             text = (refusal.response.body or b"").decode(errors="replace").strip()
             raise HandshakeRefused(refusal.response.status_code, text[:_REFUSAL_CHARACTERS]) from None
@@ -132,26 +136,37 @@ class _WebSocket:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    async def send(self, text: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         try:
-            await self._connection.send(text)
+            await self._connection.send(message)
         except ConnectionClosed as closed:
             raise _closed(closed) from None
 
-    async def send_all(self, texts: Iterator[str]) -> None:
+    async def send_all(self, messages: Iterator[str | bytes]) -> None:
         connection = self._connection
-        for first in texts:
+        for message in messages:
             try:
-                # What send() does for one message, with one write for many.
+                # What send() does for one message, with one write for many; behind bytes, which are long, there may be
+                # something more urgent soon.
                 async with connection.send_context():
-                    connection.protocol.send_text(first.encode())
-                    size = len(first)
-                    while size < _CHUNK_BYTES and (text := next(texts, None)) is not None:
-                        connection.protocol.send_text(text.encode())
-                        size += len(text)
+                    self._frame(message)
+                    size = len(message)
+                    while size < _CHUNK_BYTES and isinstance(message, str):
+                        following = next(messages, None)
+                        if following is None:
+                            break
+                        message = following
+                        self._frame(message)
+                        size += len(message)
                     connection.transport.write(b"".join(connection.protocol.data_to_send()))
             except ConnectionClosed as closed:
                 raise _closed(closed) from None
+
+    def _frame(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self._connection.protocol.send_text(message.encode())
+        else:
+            self._connection.protocol.send_binary(message)
 
     async def recv(self) -> str | bytes:
         try:
@@ -165,6 +180,14 @@ class _WebSocket:
         except BaseException:  # cancelled: nothing of it may stay
             self._connection.transport.abort()
             raise
+
+
+def _keep_queue_short(connection: ClientConnection) -> None:
+    """Let the kernel take little that the network has no room for yet: what it has, nothing urgent overtakes."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on every system
+    if option is not None:
+        with suppress(OSError):
+            connection.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, option, _CHUNK_BYTES)
 
 
 def _closed(closed: ConnectionClosed) -> SocketClosed:

@@ -15,8 +15,17 @@ from liverpc.declare.uploading import UploadContext
 from liverpc.errors import DeclarationError
 from liverpc.schema.signature import where
 
-__all__ = ["BinaryDecorator", "BinaryFunction", "UploadDecorator", "UploadFunction", "UploadCaps"]
+__all__ = [
+    "BINARY_MAX",
+    "BinaryDecorator",
+    "BinaryFunction",
+    "UploadCaps",
+    "UploadDecorator",
+    "UploadFunction",
+    "needs_parentheses",
+]
 
+BINARY_MAX = 10_485_760  # bytes, when a function does not say
 U = TypeVar("U")
 BinaryFn: TypeAlias = Callable[Concatenate[Context[U], bytes, P], Coro[R]]
 UploadFn: TypeAlias = Callable[Concatenate[UploadContext[U], P], Coro[R]]
@@ -71,8 +80,17 @@ class UploadFunction(Declaration[P, X, User], Upload[P, R], Generic[P, X, R, Use
 
 def _check_sizes(declaration: Declaration[Any, Any, Any], options: dict[str, Any]) -> None:
     for name, value in options.items():
-        if value is not None and (type(value) is not int or value <= 0):
+        if value is None and name != "max_size":
+            continue
+        if type(value) is not int or value <= 0:
             raise DeclarationError(f"{where(declaration.handler)}: {name} is a positive number, not {value!r}")
+
+
+def needs_parentheses(name: str, misplaced: tuple[Any, ...]) -> None:
+    """Refuse the decorator where its parentheses are missing."""
+    if misplaced:
+        place = where(misplaced[0]) if callable(misplaced[0]) else repr(misplaced[0])
+        raise DeclarationError(f"{place}: write @live.{name}() with parentheses, and its options by name in them")
 
 
 class BinaryDecorator:
@@ -88,6 +106,10 @@ class BinaryDecorator:
         )
         return function
 
+    def unused(self) -> str:
+        """What went wrong when a module holds this instead of a function."""
+        return "is live.binary() without a function: decorate the function that takes the bytes with it"
+
 
 class UploadDecorator:
     """``@live.upload(...)``: waits for the function."""
@@ -101,3 +123,7 @@ class UploadDecorator:
             fn, lambda handler: UploadFunction(handler, limits=self._limits, path=self._path)
         )
         return function
+
+    def unused(self) -> str:
+        """What went wrong when a module holds this instead of a function."""
+        return "is live.upload() without a function: decorate the function that reads the upload with it"

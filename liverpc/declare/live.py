@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Final, Literal, Never, TypeAlias, TypeVar, overload
 
 from liverpc._types import ListMerge, Merge, P, R, T
-from liverpc.declare.bytes import BinaryDecorator, UploadDecorator, UploadCaps
+from liverpc.declare.bytes import BINARY_MAX, BinaryDecorator, UploadCaps, UploadDecorator, needs_parentheses
 from liverpc.declare.context import Context
 from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, Policy, RpcDecorator, StreamDecorator
 from liverpc.declare.functions import Channel, RpcFunction
@@ -297,13 +297,14 @@ class Live:
         fixed.__code__ = fixed.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
         return Channel(fixed, topic=topic, options=options, item=item, path=path)
 
-    def binary(self, *, max_size: int = 10_485_760, path: str | None = None) -> BinaryDecorator:
+    def binary(self, *misplaced: Never, max_size: int = BINARY_MAX, path: str | None = None) -> BinaryDecorator:
         """Make an async function callable with bytes: ``async def avatar(ctx, data: bytes, name: str)``.
 
         The data is the second parameter; those behind it are arguments, as for functions. It comes in one message, so
         ``limits.message_bytes`` of the server bound it, too; larger things are for :meth:`upload`.
 
         Args:
+            *misplaced: Nothing; catches the missing parentheses.
             max_size: Bytes of the data; with more, callers get ``PAYLOAD_TOO_LARGE`` and nothing runs.
             path: As for functions.
 
@@ -311,11 +312,12 @@ class Live:
             DeclarationError: The function is not async or has no parameter for the data, or ``max_size`` is not
                 positive.
         """
+        needs_parentheses("binary", misplaced)
         return BinaryDecorator(max_size=max_size, path=path)
 
     def upload(
         self,
-        *,
+        *misplaced: Never,
         max_size: int = 104_857_600,
         max_per_connection: int | None = None,
         max_concurrent: int | None = None,
@@ -329,6 +331,7 @@ class Live:
         docs/handlers.md.
 
         Args:
+            *misplaced: Nothing; catches the missing parentheses.
             max_size: Bytes of one upload; the byte beyond ends it with ``PAYLOAD_TOO_LARGE``.
             max_per_connection: Running uploads to this function from one connection; beyond: ``TOO_MANY_UPLOADS``.
                 Default: only ``limits.uploads_per_connection`` holds.
@@ -341,6 +344,7 @@ class Live:
         Raises:
             DeclarationError: The function is not async, or a number is not positive.
         """
+        needs_parentheses("upload", misplaced)
         limits = UploadCaps(max_size, max_per_connection, max_concurrent, reauth_every)
         return UploadDecorator(limits, path)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
-from liverpc.declare.bytes import BinaryFunction, UploadFunction
+from liverpc.declare.bytes import BinaryDecorator, BinaryFunction, UploadDecorator, UploadFunction
 from liverpc.declare.decorators import ChannelDecorator, Draft, StreamDecorator
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, TopicSource, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
@@ -29,6 +29,8 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (BinaryFunction, "binary"),
     (UploadFunction, "upload"),
 )
+
+_UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorator)
 
 # Options that apply to a topic: streams on one may not say different things.
 _OF_TOPICS = ("merge", "volatile", "coalesce_by", "transform", "replay")
@@ -134,7 +136,7 @@ class Registry:
         for name, declaration in members.items():
             if isinstance(declaration, Draft):
                 raise DeclarationError(f"{label}.{name} has {declaration.policies[0]} but no @live: add it above")
-            if isinstance(declaration, StreamDecorator | ChannelDecorator) and not name.startswith("_"):
+            if isinstance(declaration, _UNFINISHED) and not name.startswith("_"):
                 raise DeclarationError(f"{label}.{name} {declaration.unused()}")
             if not isinstance(declaration, Declaration) or name.startswith("_"):
                 continue

@@ -35,6 +35,7 @@ class UploadBuffer:
     __slots__ = (
         "_chunks",
         "_on_taken",
+        "_taking",
         "_waiter",
         "before_take",
         "begun",
@@ -48,6 +49,7 @@ class UploadBuffer:
     def __init__(self, taken: Callable[[], object]) -> None:
         self._chunks: deque[bytes] = deque()
         self._on_taken = taken
+        self._taking = False
         self._waiter: asyncio.Future[None] | None = None
         self.before_take: Callable[[], Awaitable[None] | None] | None = None
         self.buffered = 0
@@ -81,20 +83,22 @@ class UploadBuffer:
             LiveError: The upload ended early.
             RuntimeError: Another task waits for the next bytes already.
         """
-        if self._waiter is not None:
+        if self._taking:
             raise RuntimeError("two tasks read the same upload at the same time")
-        if self.before_take is not None and (waiting := self.before_take()) is not None:
-            await waiting
-        while not self._chunks:
-            if self.error is not None:
-                raise self._ended()
-            if self.complete:
-                return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
+        self._taking = True
+        try:
+            if self.before_take is not None and (waiting := self.before_take()) is not None:
+                await waiting
+            while not self._chunks:
+                if self.error is not None:
+                    raise self._ended()
+                if self.complete:
+                    return None
+                self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
-            finally:
-                self._waiter = None
+        finally:
+            self._taking = False
+            self._waiter = None
         data = self._chunks.popleft()
         self.buffered -= len(data)
         self.taken += len(data)

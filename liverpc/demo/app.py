@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from liverpc import ConnectRequest, Inspect, Limits, Listening, LiveServer, Reject, RpcError
-from liverpc.client import connect
-from liverpc.demo import board, chat, load, ticker
+from liverpc.client import UploadHandle, connect
+from liverpc.demo import board, chat, files, load, ticker
 from liverpc.demo.world import Visitor, World
 from liverpc.hub.tasks import Background
 
@@ -26,6 +28,8 @@ LINES = (
     "who broke the build",
     "never mind, it was me",
 )
+FILES = ("holiday.jpg", "minutes.pdf", "backup.tar", "demo.mp4")
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(2_000)
 CARDS = ("write the docs", "water the plants", "fix the flaky test", "review the change", "call the bank")
 
 
@@ -42,7 +46,7 @@ def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect 
         return Visitor(name or f"guest-{guests}", world, guest=not name)
 
     return LiveServer(
-        [chat, board, ticker, load],
+        [chat, board, files, ticker, load],
         on_connect=on_connect,
         limits=limits,
         inspect=inspect or Inspect(enabled=True, chaos=True),
@@ -72,7 +76,7 @@ async def demo(
 
 
 async def _visit(url: str, name: str, rng: random.Random) -> None:
-    """One simulated visitor: reads along, chats, moves cards, and now and then does something wrong."""
+    """One simulated visitor: reads along, chats, moves cards, uploads, and now and then does something wrong."""
     room = rng.choice(ROOMS)
     async with (
         connect(f"{url}?user={name}") as client,
@@ -81,12 +85,14 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
         client.stream(board.progress),
         client.stream(ticker.prices),
         client.stream(ticker.headline),
+        client.stream(files.recent),
     ):
+        upload: UploadHandle[files.Stored] | None = None
         while True:
             await asyncio.sleep(rng.expovariate(1.0))
             # What goes wrong is part of the show: the devtools have failed calls to look at.
             with contextlib.suppress(RpcError):
-                match rng.randrange(12):
+                match rng.randrange(16):
                     case 0 | 1 | 2 | 3:
                         await client.call(chat.send, room, rng.choice(LINES))
                     case 4 | 5 | 6:
@@ -100,3 +106,20 @@ async def _visit(url: str, name: str, rng: random.Random) -> None:
                         await client.call(chat.send, room, "")
                     case 11:
                         await client.call(board.toggle, -1)
+                    case 12:
+                        await client.binary(files.avatar, PICTURE)
+                    case 13 | 14 if upload is None or upload.done:
+                        upload = client.upload(files.store, _SlowFile(rng), rng.choice(FILES))
+                    case 15 if upload is not None and rng.random() < 0.3:
+                        upload.cancel()
+
+
+class _SlowFile(io.BytesIO):
+    """A file that is read for some seconds, so that there is something to see."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng.randbytes(rng.randrange(200_000, 2_000_000)))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(0.1)  # on a thread of its upload
+        return super().read(16_384)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-__all__ = ["Message", "Price", "Todo", "Visitor", "World"]
+__all__ = ["File", "Message", "Price", "Todo", "Visitor", "World"]
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -34,6 +34,17 @@ class Price(msgspec.Struct, frozen=True):
     change: float  #: since the start, in percent
 
 
+class File(msgspec.Struct, frozen=True):
+    """An upload that runs or has ended; of the file itself nothing is kept."""
+
+    key: str
+    name: str
+    owner: str
+    size: int | None  #: announced
+    bytes: int = 0  #: so far
+    state: str = "running"  #: then ``stored`` or ``ended early``
+
+
 @dataclass
 class World:
     """The demo's data."""
@@ -41,6 +52,7 @@ class World:
     rooms: dict[str, deque[Message]] = field(default_factory=dict[str, deque[Message]])
     todos: dict[int, Todo] = field(default_factory=dict[int, Todo])
     prices: dict[str, Price] = field(default_factory=dict[str, Price])
+    files: dict[str, File] = field(default_factory=dict[str, File])  #: the last ones
     ids: int = 0
 
     def next_id(self) -> int:

@@ -42,14 +42,18 @@ class Outcomes:
             log.error("%s failed (connection %s, request %s)", *where, exc_info=error)
             sent = _INTERNAL
             ctx.services.report(ctx.path, error, ctx)
-        try:
-            members = error_members(sent)
-        except Exception:
-            log.exception("%s failed with an error that has no JSON form", ctx.path)
-            sent = _INTERNAL
-            members = error_members(sent)
+        sent, members = self.told(ctx.path, sent)
         answer(ctx, members)
         self.finished(entry, ctx, args, sent.code, sent.message, sent.issues)
+
+    @staticmethod
+    def told(path: str, error: LiveError) -> tuple[LiveError, bytes]:
+        """The error that the caller gets, and its members: another one when this one has no JSON form."""
+        try:
+            return error, error_members(error)
+        except Exception:
+            log.exception("%s failed with an error that has no JSON form", path)
+            return _INTERNAL, error_members(_INTERNAL)
 
     def finished(
         self,

@@ -80,7 +80,7 @@ class LiveSession:
     @property
     def running(self) -> int:
         """Unfinished handlers; of uploads, those that wait for nothing from the client."""
-        return self._connection.calls.running + self._uploads.unfinished(self._connection)
+        return self._connection.calls.running
 
     def receive(self, payload: bytes, text: bool) -> None:
         """One message of the client (docs/protocol.md section 2)."""

@@ -18,11 +18,11 @@ from liverpc.declare.uploading import IncomingUpload, UploadContext
 from liverpc.dispatch.pipeline import DEEP, Pipeline
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
-from liverpc.hub.tasks import EXITS, Background
+from liverpc.hub.tasks import EXITS, Background, passes
 from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.binary import UploadCancel, UploadChunk, decode_upload, upload_name, upload_reply
-from liverpc.wire.codec import error_members, json_depth_exceeds, ok_members
+from liverpc.wire.codec import json_depth_exceeds, ok_members
 from liverpc.wire.frames import CallFrame
 
 __all__ = ["UploadCalls"]
@@ -91,10 +91,6 @@ class UploadCalls:
         else:
             self._begin(connection, part, part.frame)
 
-    def unfinished(self, connection: Connection) -> int:
-        """Uploads of a connection that have arrived as a whole, and are not answered."""
-        return self._uploads.unfinished(connection)
-
     def closed(self, connection: Connection) -> None:
         """The connection is gone."""
         self._uploads.closed(connection)
@@ -121,7 +117,7 @@ class UploadCalls:
                 first,
                 entry.path,
                 declaration.limits,
-                lambda error: slot.put(None, error_members(error), None),
+                lambda error: slot.put(None, pipeline.outcomes.told(entry.path, error)[1], None),
             )
         except LiveError as error:
             ctx: Context[Any] = Context(
@@ -153,8 +149,9 @@ class UploadCalls:
         failure: BaseException | None = None
         result: Any = None
         members = b""
+        patience = asyncio.timeout(0 if upload.buffer.error else None)
         try:
-            async with asyncio.timeout(0 if upload.buffer.error else None) as patience:
+            async with patience:
                 upload.until(patience)
                 result = await pipeline.execute(entry, ctx, args)
             members = ok_members(pipeline.encoded(result))
@@ -162,8 +159,14 @@ class UploadCalls:
             raise
         except BaseException as error:  # whatever it is, the upload has to be accounted for
             failure = error
+        upload.until(None)
+        if failure is not None and passes(failure):  # the server ends, and cancels what still runs
+            self._uploads.abort(upload, LiveError(ErrorCode.DISCONNECTED, "the server has ended"))
         if (ended := upload.buffer.error) is not None:
-            self._look_at(ctx, failure)
+            if not patience.expired():
+                self._look_at(ctx, failure)
+            elif upload.buffer.begun:  # otherwise it was a guard or the like, which had nothing to clean up
+                log.warning("%s did not end with its upload and was cancelled", ctx.path)
             outcomes.finished(entry, ctx, args, ended.code, ended.message)
             return
         self._uploads.settled(upload)
@@ -173,11 +176,9 @@ class UploadCalls:
         else:
             outcomes.failed(entry, ctx, args, failure)
 
-    def _look_at(self, ctx: Context[Any], failure: BaseException | None) -> None:
+    def _look_at(self, ctx: UploadContext[Any], failure: BaseException | None) -> None:
         """What a handler made of the early end of its upload: nobody is told any more, but it may be a mistake."""
-        if isinstance(failure, TimeoutError):
-            log.warning("%s did not end with its upload and was cancelled (connection %s)", ctx.path, ctx.connection.id)
-        elif failure is not None and not isinstance(failure, LiveError | asyncio.CancelledError):
+        if failure is not None and not isinstance(failure, LiveError | asyncio.CancelledError):
             log.error("%s failed when its upload ended early", ctx.path, exc_info=failure)
             ctx.services.report(ctx.path, failure, ctx)
 

@@ -51,7 +51,7 @@ class RunningCalls(Generic[K]):
         most: How many there may be, besides one for each open :meth:`asking`.
     """
 
-    __slots__ = ("_asking", "_context", "_holds", "_link", "_loop", "_most", "_soon", "of")
+    __slots__ = ("_asking", "_context", "_holds", "_link", "_loop", "_more", "_most", "of")
 
     def __init__(self, context: contextvars.Context, link: Link, most: int) -> None:
         self._context = context
@@ -59,14 +59,14 @@ class RunningCalls(Generic[K]):
         self._most = most
         self._holds = 0
         self._asking = 0  # questions the client has to answer
-        self._soon = 0  # callbacks that wait for their turn
+        self._more = 0  # callbacks that wait for their turn, and what others do
         self._loop: asyncio.AbstractEventLoop | None = None  # of the first task
         self.of: dict[K, asyncio.Task[Any]] = {}  # what it does, in order of start
 
     @property
     def running(self) -> int:
-        """How many there are, those included that begin in the next turn."""
-        return len(self.of) + self._soon
+        """How many there are, those included that begin in the next turn, and what :meth:`count` counts."""
+        return len(self.of) + self._more
 
     def start(self, what: K, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine``, which must end with :meth:`finished`."""
@@ -128,12 +128,16 @@ class RunningCalls(Generic[K]):
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call in the next turn, from a clean copy of the server's context; what it does goes on until then."""
-        self._soon += 1
+        self._more += 1
         asyncio.get_running_loop().call_soon(self._call, callback, context=self._context.copy())
 
     def _call(self, callback: Callable[[], object]) -> None:
-        self._soon -= 1
+        self._more -= 1
         callback()
+
+    def count(self, difference: int) -> None:
+        """So many more handlers that somebody else runs will answer without hearing from the client again."""
+        self._more += difference
 
     async def aclose(self) -> None:
         """Cancel all and wait until they are gone."""

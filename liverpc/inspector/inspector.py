@@ -19,6 +19,7 @@ from liverpc.inspector.tap import Tap
 from liverpc.inspector.view import Source
 from liverpc.policies.faults import FaultRules
 from liverpc.telemetry import Telemetry
+from liverpc.uploads.uploads import Uploads
 from liverpc.wire.close import CloseCode
 from liverpc.wire.codec import encode
 from liverpc.wire.framing import text_frame
@@ -50,12 +51,13 @@ class Inspector:
         registry: Registry,
         telemetry: Telemetry,
         faults: FaultRules,
+        uploads: Uploads,
         info: ServerInfo,
         wall: Callable[[], float],
         always: bool = False,
     ) -> None:
         self.settings = settings
-        self.source = Source(hub, registry, telemetry.counters, faults)
+        self.source = Source(hub, registry, telemetry.counters, faults, uploads)
         self.info = info
         self.wall = wall
         self.monotonic = hub.monotonic

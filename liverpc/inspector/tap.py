@@ -13,13 +13,14 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from liverpc.config import Inspect
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
-from liverpc.inspector.protocol.frames import Limits
+from liverpc.inspector.protocol.frames import CARRIERS, Limits
 from liverpc.inspector.redact import REDACTED, Redactor
 from liverpc.telemetry import (
     SLOW_CALL,
@@ -37,6 +38,7 @@ __all__ = ["Bucket", "Changes", "Tap"]
 
 _PAUSE = 0.125  # seconds without events after their budget was used up
 _MAX_RINGS = 1000  # topics with kept events; the longest unpublished goes first
+_MAX_PUBLISHED = 20  # topics of a call
 _MAX_QUEUE = 4096  # events waiting for the next flush
 _decode = msgspec.json.Decoder().decode
 
@@ -269,10 +271,12 @@ class Tap:
             call=(event.call or "")[: Limits.MAX_CALL_ID],
             user=event.user or "",
             code=event.code or "",
-            stream=event.stream,
+            stream=event.kind == "stream",
             args=self._arguments(event),
             result=self._error(event) if event.issues else self.redactor(event.result),
-            published=list(event.published[:20]),
+            published=list(islice(dict.fromkeys(event.published), _MAX_PUBLISHED)),
+            carries=event.kind if event.kind in CARRIERS else "",
+            received=event.received,
         )
         self._kept += 1
         self.calls.append(kept)

@@ -28,15 +28,20 @@ from liverpc.inspector.protocol import (
     State,
     StreamInfo,
     StreamStats,
+    UploadInfo,
+    UploadTotals,
 )
-from liverpc.inspector.protocol.frames import Limits
+from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.tap import Changes
 from liverpc.policies.faults import FaultRules, glob
 from liverpc.telemetry import Counters
+from liverpc.uploads.running import RunningUpload
+from liverpc.uploads.uploads import Uploads
 
 __all__ = ["Source", "View", "matcher"]
 
 _MAX_PENDING = 200
+_MAX_UPLOADS = 200
 _PART_ROWS = 500  # streams and connections in one part of a full state
 
 
@@ -47,13 +52,14 @@ class Source(msgspec.Struct):
     registry: Registry
     counters: Counters
     faults: FaultRules
+    uploads: Uploads
 
 
 class View:
     """One level and scope; observers with equal views share the same bytes.
 
     A holder of a scoped token sees its topics, the connections subscribed to them and the calls that
-    published on them; paths, totals and running calls are no topic's business and are left out.
+    published on them; paths, totals, running calls and uploads are no topic's business and are left out.
     """
 
     def __init__(self, source: Source, level: Level, topics: tuple[str, ...]) -> None:
@@ -116,6 +122,7 @@ class View:
             return State(rev=rev, at=at, chaos=self.rules(at), busy=round(busy, 4))
         paths = [entry for entry in source.registry.entries if entry.calls]
         pending, pending_total = self._pending()
+        uploads, limits = source.uploads.running, source.hub.limits
         return State(
             rev=rev,
             at=at,
@@ -125,6 +132,10 @@ class View:
             ],
             pending=pending,
             pending_total=pending_total,
+            uploads=[self._upload(each) for each in uploads[:_MAX_UPLOADS]],
+            upload_totals=UploadTotals(
+                len(uploads), limits.uploads, source.uploads.buffered, limits.uploads_buffer_bytes
+            ),
             counters=asdict(source.counters),
             chaos=self.rules(at),
             busy=round(busy, 4),
@@ -161,17 +172,40 @@ class View:
         return self._globs is None or any(self.covers(topic) for topic in connection.subscriptions)
 
     def _connection(self, connection: Connection) -> ConnectionInfo:
-        user, address = ("", "") if self._anonymous else (connection.user_id or "", connection.request.address)
-        return ConnectionInfo(connection.id, user, address, connection.opened_at)
+        return ConnectionInfo(connection.id, *self._who(connection), connection.opened_at)
+
+    def _upload(self, upload: RunningUpload) -> UploadInfo:
+        buffer = upload.buffer
+        return UploadInfo(
+            upload.connection.id,
+            upload.id,
+            upload.path,
+            *self._who(upload.connection),
+            upload.started_at,
+            upload.size,
+            buffer.received,
+            buffer.taken,
+            buffer.buffered,
+            upload.state,
+        )
+
+    def _who(self, connection: Connection) -> tuple[str, str]:
+        """User and address."""
+        return ("", "") if self._anonymous else (connection.user_id or "", connection.request.address)
+
+    def _carries(self, path: str) -> str:
+        entry = self._source.registry.paths.get(path)
+        return entry.kind if entry is not None and entry.kind in protocol.CARRIERS else ""
 
     def _pending(self) -> tuple[list[PendingCall], int]:
         calls = [
             PendingCall(
                 connection.id,
-                (ctx.call or "")[: Limits.MAX_CALL_ID],
+                (ctx.call or "")[: protocol.Limits.MAX_CALL_ID],
                 ctx.path,
                 "" if self._anonymous else connection.user_id or "",
                 ctx.started_at,
+                self._carries(ctx.path),
             )
             for connection in self._source.hub.connections.values()
             if connection.calls.of
@@ -254,7 +288,7 @@ def matcher(match: Match) -> Callable[[Event], bool]:
             if (match.ok is not None and event.ok is not match.ok) or event.ms < match.min_ms:
                 return False
             wanted = not paths or any(test(event.path) for test in paths)
-            return wanted and (not kinds or "rpc" in kinds)
+            return wanted and (not kinds or "rpc" in kinds or event.carries in kinds)
         return not kinds or "conn" in kinds
 
     return matches

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liverpc.testing.chaos import TestChaos
-    from liverpc.testing.context import TestContext, create_test_context, expect_guard_rejects
+    from liverpc.testing.context import (
+        TestContext,
+        TestUploadContext,
+        create_test_context,
+        create_upload_context,
+        expect_guard_rejects,
+    )
     from liverpc.testing.env import TestClient, TestEnv, TestHandle
     from liverpc.testing.loop import Deadlock, VirtualLoop, virtual_loop_factory
 
@@ -21,8 +27,10 @@ _HOME = {
     "TestContext": "context",
     "TestEnv": "env",
     "TestHandle": "env",
+    "TestUploadContext": "context",
     "VirtualLoop": "loop",
     "create_test_context": "context",
+    "create_upload_context": "context",
     "expect_guard_rejects": "context",
     "virtual_loop_factory": "loop",
 }
@@ -34,8 +42,10 @@ __all__ = [
     "TestContext",
     "TestEnv",
     "TestHandle",
+    "TestUploadContext",
     "VirtualLoop",
     "create_test_context",
+    "create_upload_context",
     "expect_guard_rejects",
     "virtual_loop_factory",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,8 +14,9 @@ from liverpc.clock import SeededClock
 from liverpc.config import Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
+from liverpc.declare.uploading import IncomingUpload, UploadBuffer, UploadContext
 from liverpc.errors import ErrorCode, LiveError
-from liverpc.hub.connection import identify
+from liverpc.hub.connection import Connection, identify
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import ConnectRequest
 from liverpc.hub.noclient import connection_without_client
@@ -23,11 +25,25 @@ from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import PressureGauge
 from liverpc.telemetry import Published, Telemetry
 
-__all__ = ["TestContext", "create_test_context", "expect_guard_rejects"]
+__all__ = [
+    "TestContext",
+    "TestUploadContext",
+    "create_test_context",
+    "create_upload_context",
+    "expect_guard_rejects",
+]
 
 
 class TestContext(Context[Any]):
     """A context without a client. ``events`` lists what was published with it: (topic, event, data)."""
+
+    __test__ = False
+
+    events: list[tuple[str, str, Any]] = msgspec.field(default_factory=list)
+
+
+class TestUploadContext(UploadContext[Any], kw_only=True):
+    """A context with an upload that no client sends. ``events`` as in :class:`TestContext`."""
 
     __test__ = False
 
@@ -52,8 +68,56 @@ def create_test_context(
 
     Publishing with it works, is validated, and ends up in ``ctx.events``.
     """
+    events: list[Any] = []
+    return TestContext(*_surroundings(user, headers, events), path, events=events)
+
+
+def create_upload_context(
+    chunks: Iterable[bytes] = (),
+    *,
+    size: int | None = None,
+    error: LiveError | None = None,
+    user: Any = None,
+    path: str = "test/upload",
+    headers: dict[str, str] | None = None,
+) -> TestUploadContext:
+    """A context to call an upload's handler with directly: ``await store(create_upload_context([b"ab"]), "name")``.
+
+    Each chunk arrives when the handler asks for it. Otherwise as :func:`create_test_context`.
+
+    Args:
+        chunks: What ``ctx.upload`` gives, in order; empty ones are left out, as a server does.
+        size: What the client announced.
+        error: The upload ends early with it, behind the chunks: ``LiveError("CANCELLED", "...")``.
+        user: The caller.
+        path: The path that was called.
+        headers: Of the caller's handshake.
+    """
+    waiting = filter(None, chunks)
+    buffer = UploadBuffer(lambda: None)
+
+    def arrive() -> None:
+        if (chunk := next(waiting, None)) is not None:
+            buffer.put(chunk, last=False)
+        elif error is not None:
+            buffer.abort(error)
+        else:
+            buffer.put(b"", last=True)
+
+    buffer.before_take = arrive
+    upload = IncomingUpload("00000001", size, buffer)
+    events: list[Any] = []
+    return TestUploadContext(*_surroundings(user, headers, events), path, upload=upload, events=events)
+
+
+def _surroundings(user: Any, headers: dict[str, str] | None, events: list[Any]) -> tuple[Services, Connection]:
+    """A server's services without a server, and a connection without a client; ``events`` gets what is published."""
+
+    def keep(published: Published) -> None:
+        events.append((published.topic, published.event, published.data))
+
     telemetry = Telemetry()
-    clock = SeededClock()
+    telemetry.published.append(keep)
     limits = Limits()
     cluster = memory_cluster()
     hub = Hub(telemetry, cluster.bus, cluster.log, limits, monotonic=_now)
@@ -66,14 +130,7 @@ def create_test_context(
         report=_ignore,
     )
     request = ConnectRequest("/ws", headers=headers)
-    connection = connection_without_client(hub, clock, request, user=user, user_id=identify(user))
-    ctx = TestContext(services, connection, path)
-
-    def keep(published: Published) -> None:
-        ctx.events.append((published.topic, published.event, published.data))
-
-    telemetry.published.append(keep)
-    return ctx
+    return services, connection_without_client(hub, SeededClock(), request, user=user, user_id=identify(user))
 
 
 async def expect_guard_rejects(guard: Guard, *, user: Any = None, code: str = ErrorCode.FORBIDDEN) -> LiveError:

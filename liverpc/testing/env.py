@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from liverpc._types import P, Stream, T
+from liverpc._types import P, Stream, T, Upload
 from liverpc.client.aio import Client
 from liverpc.client.calls import Call
 from liverpc.client.connection import Connection
@@ -22,6 +22,8 @@ from liverpc.client.handles import StreamHandle
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_target
 from liverpc.client.socket import Socket
+from liverpc.client.sources import Data, Source
+from liverpc.client.uploading import UploadHandle
 from liverpc.config import ClientConfig
 from liverpc.hub.link import ConnectRequest
 from liverpc.server import LiveServer
@@ -66,6 +68,24 @@ class _Connection(Connection):
         await self.open()
         return await super().call(path, args, result_type, options)
 
+    async def binary(self, path: str, args: list[Any], data: Data, result_type: Any, options: CallOptions) -> Any:
+        await self.open()
+        return await super().binary(path, args, data, result_type, options)
+
+    def upload(
+        self, fn: Upload[..., Any], args: list[Any], source: Source, options: CallOptions, *, in_thread: bool = False
+    ) -> UploadHandle[Any]:
+        return UploadHandle(
+            self.uploads,
+            fn.path,
+            args,
+            source,
+            fn.result_type,
+            timeout=options.timeout,
+            in_thread=in_thread,
+            before=self.open,
+        )
+
     async def batch(
         self,
         requests: list[tuple[str, list[Any]]],
@@ -103,7 +123,7 @@ class TestHandle(StreamHandle[T]):
 class TestClient(Client):
     """A client in a test: the real one, which connects when it is first used; the environment closes it.
 
-    Whatever is awaited or entered connects: calls, batches, streams. ``fire`` cannot wait, so it needs
+    Whatever is awaited or entered connects: calls, batches, streams, uploads. ``fire`` cannot wait, so it needs
     :meth:`open` before.
     """
 

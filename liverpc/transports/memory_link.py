@@ -24,6 +24,10 @@ log = logging.getLogger("liverpc.transports")
 _BUFFER = 65_536  # bytes: with more unread a socket is full, as with asyncio's transports
 
 
+class _Binary(bytes):
+    """The payload of a binary message; that of text messages is plain bytes."""
+
+
 class MemorySocket:
     """The client's end; a :class:`liverpc.client.socket.Socket`.
 
@@ -38,8 +42,8 @@ class MemorySocket:
         self.stalled = False
         self._news = asyncio.Event()
 
-    async def send(self, text: str) -> None:
-        """Send one message; waits while the server does not read.
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, text or binary; waits while the server does not read.
 
         Raises:
             SocketClosed: The connection is closed; the message went nowhere.
@@ -47,7 +51,7 @@ class MemorySocket:
         self._check_open()
         await self._link.room.wait()
         self._check_open()
-        self._link.post(text.encode())
+        self._link.post(message.encode() if isinstance(message, str) else _Binary(message))
 
     async def recv(self) -> str | bytes:
         """The next message. Always text: a server sends nothing else.
@@ -288,7 +292,7 @@ class MemoryLink:
             self.close(CloseCode.TOO_BIG, "message too big")
             return
         try:
-            self._session.receive(payload, True)
+            self._session.receive(payload, not isinstance(payload, _Binary))
         except Exception:
             log.exception("a session failed at a message")
             self.close(CloseCode.INTERNAL_ERROR, "internal error")

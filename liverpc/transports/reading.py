@@ -1,7 +1,7 @@
 """What one connection receives: bytes to messages.
 
-Whole, unfragmented data frames below 64 KiB take the fast path and never reach the library. Everything else
-goes to it, exactly up to the end of its frame and as the bytes come, so that both always agree where a
+Unfragmented data frames that are not too large take the fast path and never reach the library. Everything
+else goes to it, exactly up to the end of its frame and as the bytes come, so that both always agree where a
 frame begins.
 """
 
@@ -36,7 +36,7 @@ HOLD_CALLS = 4  # the session asked for it
 HOLD_EARLY = 8  # too much arrived before the handshake was decided
 HOLD_DRAIN = 16  # the server ends, and only finishes what it has begun
 
-_FAST_BYTES = 65_536
+_VIEWED_BYTES = 4_096  # from which on a view of a payload costs less than a copy
 _MAX_CONTROL = 125
 
 
@@ -113,7 +113,7 @@ class Reading(Writing):
             buffer, self.rest = self.rest, bytearray()
         assert self.session is not None
         receive = self.session.receive
-        fast_bytes = min(_FAST_BYTES - 1, self.limits.message_bytes) if self.fast else -1
+        fast_bytes = self.limits.message_bytes if self.fast else -1
         pos, size, budget = 0, len(buffer), self.limits.frames_per_turn
         self.need = 0
         while pos < size and self.phase is OPEN:
@@ -149,7 +149,8 @@ class Reading(Writing):
                 if end > size:
                     self.need = end - pos
                     break
-                payload = apply_mask(buffer[start:end], buffer[start - 4 : start])
+                masked = (buffer if length < _VIEWED_BYTES else memoryview(buffer))[start:end]
+                payload = apply_mask(masked, buffer[start - 4 : start])
                 pos = end
                 if first == 0x81 and not payload.isascii() and not _is_utf8(payload):
                     self._fail(CloseCode.INVALID_DATA, "invalid UTF-8")

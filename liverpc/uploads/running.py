@@ -105,8 +105,8 @@ class RunningUpload:
         self._next += 1
         return None
 
-    def until(self, patience: asyncio.Timeout) -> None:
-        """The time limit around all that runs for it."""
+    def until(self, patience: asyncio.Timeout | None) -> None:
+        """The time limit around all that runs for it; None: nothing does any more."""
         self._patience = patience
 
     def abort(self, error: LiveError, grace: float) -> None:

@@ -17,7 +17,6 @@ from liverpc.wire.codec import encode
 __all__ = ["Uploads"]
 
 _FIRST_WINDOW = 1 << 20  # bytes a client may send of an upload before its handler has taken any
-_LINGERING = 2  # times as many handlers of a connection may run as uploads, for some have ended early
 _RESUME = 0.75  # of the bytes of all uploads, below which those held for want of room go on
 
 
@@ -53,11 +52,6 @@ class Uploads:
     def running(self) -> list[RunningUpload]:
         """Those whose handlers have not ended, oldest first; a copy."""
         return list(self._running)
-
-    def unfinished(self, connection: Connection) -> int:
-        """How many of a connection have arrived as a whole, and need nothing but time."""
-        uploads = self._open.get(connection)
-        return sum(upload.buffer.complete for upload in uploads.values()) if uploads else 0
 
     def limits_frame(self) -> bytes:
         """The payload that tells a client what it may send."""
@@ -126,6 +120,8 @@ class Uploads:
             self.abort(upload, error)
             return
         upload.buffer.put(chunk.data, last=chunk.last)
+        if chunk.last:
+            upload.connection.calls.count(1)  # its handler needs nothing but time
         self._count(upload)
         waiting = upload.buffer.buffered
         if self.buffered > self._limits.uploads_buffer_bytes:
@@ -135,30 +131,23 @@ class Uploads:
             self._hold(upload)
 
     def _refusal(self, connection: Connection, path: str, own: UploadCaps) -> LiveError | None:
-        limits, mine = self._limits, self._open.get(connection, {})
-        most = own.max_per_connection or limits.uploads_per_connection
-        what = "this connection"
-        if len(mine) >= limits.uploads_per_connection:
-            most = limits.uploads_per_connection
-        elif sum(upload.path == path for upload in mine.values()) >= most:
-            what = f"this connection to {path}"
-        elif len(self._running) >= limits.uploads:
-            what, most = "this server", limits.uploads
-        elif own.max_concurrent is not None and self._to(path) >= own.max_concurrent:
-            what, most = path, own.max_concurrent
-        elif self._of(connection) >= _LINGERING * limits.uploads_per_connection:
-            return LiveError(ErrorCode.TOO_MANY_UPLOADS, "earlier uploads of this connection are not cleaned up yet")
-        elif self.buffered >= limits.uploads_buffer_bytes:
+        limits, mine = self._limits, self._open.get(connection, {}).values()
+        to_path = sum(upload.path == path for upload in self._running) if own.max_concurrent is not None else 0
+        # Handlers may take a moment to notice that their upload ended early; not any number of them.
+        lingering = sum(upload.connection is connection for upload in self._running) - len(mine)
+        for whose, count, most in (
+            ("this connection", len(mine), limits.uploads_per_connection),
+            (f"this connection to {path}", sum(upload.path == path for upload in mine), own.max_per_connection),
+            ("this connection, with those being cleaned up,", lingering, limits.uploads_per_connection),
+            (path, to_path, own.max_concurrent),
+            ("this server", len(self._running), limits.uploads),
+        ):
+            if most is not None and count >= most:
+                text = f"{whose} has {count} running uploads, and may have {most}; wait for one to end"
+                return LiveError(ErrorCode.TOO_MANY_UPLOADS, text)
+        if self.buffered >= limits.uploads_buffer_bytes:
             return LiveError(ErrorCode.OVERLOADED, "too many bytes of other uploads wait; try again")
-        else:
-            return None
-        return LiveError(ErrorCode.TOO_MANY_UPLOADS, f"{what} has {most} running uploads already, which is the most")
-
-    def _to(self, path: str) -> int:
-        return sum(upload.path == path for upload in self._running)
-
-    def _of(self, connection: Connection) -> int:
-        return sum(upload.connection is connection for upload in self._running)
+        return None
 
     # -- ends
 
@@ -187,6 +176,8 @@ class Uploads:
         if upload.settled:
             return
         upload.settled = True
+        if upload.buffer.complete:
+            upload.connection.calls.count(-1)
         uploads = self._open[upload.connection]
         del uploads[upload.stream]
         if not uploads:

@@ -108,6 +108,8 @@ def what_is_left(server: LiveServer) -> dict[str, int]:
         "requests": len(hub.requests),
         "decisions": len(server._streams.bare),
         "background": len(server._background),
+        "uploads": len(server.uploads.running),
+        "bytes of uploads": server.uploads.buffered,
         "throttled": len(pacing._throttled),
         "debounced": len(pacing._debounced),
         "open in the counters": server.counters.connections_opened - server.counters.connections_closed,

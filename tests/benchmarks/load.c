@@ -16,6 +16,11 @@
  *   stalled  As fan, with a request every `every` milliseconds and one event for each. The last `idle` connections
  *            are measured in no case; with stall=1 they read nothing, and begin anew every three seconds: the server
  *            will have thrown them out, of which a peer with a full socket hears nothing.
+ *            With `upload` they do nothing but upload.
+ *   upload   Every connection uploads `messages` binary messages of `size` bytes, without a pause, and then sends the
+ *            text `also`, when given; the answer contains `expect`. When all are answered, again, for `seconds`; the
+ *            first time is not measured. What is counted are megabytes of whole messages, and the latency is that of
+ *            an upload. `upload` is the header of its first message (docs/protocol.md section 11).
  *   open     Opens the connections, prints how long that took, and holds them until standard input ends.
  *
  * Exit codes: 2 usage, 3 the server did something else than expected, or nothing for ten seconds.
@@ -38,6 +43,7 @@
 #include <unistd.h>
 
 enum { MAX_STEPS = 8, BATCH = 1024, PATIENCE_MS = 10000, ANEW_MS = 3000, FIRST_ID = 1000, IDS = 9000, ROOM = 1 << 16 };
+enum { TEXT = 1, BINARY = 2, UPLOAD_CHUNK = 1, HAS_HEADER = 1, LAST = 2, CHUNK_HEAD = 10, FRAME_HEAD = 14 };
 
 static void fail(const char *format, ...) {
     va_list arguments;
@@ -55,8 +61,9 @@ static void *need(void *memory) {
 
 /* -- options ------------------------------------------------------------------------------------------------ */
 
-static const char *mode, *path = "/", *request, *also, *expect;
+static const char *mode, *path = "/", *request, *also, *expect, *upload;
 static int port, pid, connections = 1, depth = 1, flight = 64, events = 1, least, every = 10, idle, stall;
+static int size, messages = 1;
 static double seconds = 1, warmup = 0.1;
 static const char *steps[MAX_STEPS]; /* NULL: hear one frame; else: what to say */
 static int step_count;
@@ -67,6 +74,7 @@ static void read_options(int count, char **given) {
         {"depth", 0, &depth, 0}, {"flight", 0, &flight, 0}, {"events", 0, &events, 0}, {"least", 0, &least, 0},
         {"every", 0, &every, 0}, {"idle", 0, &idle, 0}, {"stall", 0, &stall, 0}, {"seconds", 0, 0, &seconds},
         {"warmup", 0, 0, &warmup}, {"request", &request, 0, 0}, {"also", &also, 0, 0}, {"expect", &expect, 0, 0},
+        {"upload", &upload, 0, 0}, {"size", 0, &size, 0}, {"messages", 0, &messages, 0},
     };
     mode = count > 1 ? given[1] : "";
     for (int i = 2; i < count; i++) {
@@ -88,8 +96,10 @@ static void read_options(int count, char **given) {
         if (options[known].real) *options[known].real = atof(value);
     }
     if (!port || connections < 1 || depth < 1 || flight < 1 || idle >= connections
-        || (strcmp(mode, "open") && !request)) {
-        fprintf(stderr, "a port, at least one connection and, except for open, a request are needed\n");
+        || (strcmp(mode, "open") && !(strcmp(mode, "upload") ? request : upload))
+        || (upload && (messages < 1 || size < CHUNK_HEAD + 2 + (int)strlen(upload)))) {
+        fprintf(stderr, "a port, at least one connection and, except for open, a request or an upload with room for "
+                        "its header are needed\n");
         exit(2);
     }
 }
@@ -134,12 +144,12 @@ typedef struct { int64_t at, server, client; } Edge;
 static Edge edge(void) { return (Edge){now(), server_cpu(), clock_ns(CLOCK_PROCESS_CPUTIME_ID)}; }
 
 /* `elapsed` may leave out pauses between the edges; processor times cannot. */
-static void report(Edge from, Edge to, double elapsed, uint64_t done) {
+static void report(Edge from, Edge to, double elapsed, double done) {
     double wall = (to.at - from.at) / 1e9;
     if (!done) fail("nothing was answered");
-    printf("{\"done\": %llu, \"seconds\": %.6f, \"rate\": %.1f, \"cpu_us\": %.4f, \"server_busy\": %.4f, "
+    printf("{\"done\": %.0f, \"seconds\": %.6f, \"rate\": %.1f, \"cpu_us\": %.4f, \"server_busy\": %.4f, "
            "\"client_busy\": %.4f, \"p50_us\": %.2f, \"p99_us\": %.2f}\n",
-           (unsigned long long)done, elapsed, done / elapsed, (to.server - from.server) / 1e3 / done,
+           done, elapsed, done / elapsed, (to.server - from.server) / 1e3 / done,
            (to.server - from.server) / 1e9 / wall, (to.client - from.client) / 1e9 / wall, percentile_us(0.5),
            percentile_us(0.99));
     fflush(stdout);
@@ -147,7 +157,7 @@ static void report(Edge from, Edge to, double elapsed, uint64_t done) {
 
 /* -- frames ------------------------------------------------------------------------------------------------- */
 
-/* A client's text frame; the key differs from frame to frame, as it must. */
+/* A client's frame; the key differs from frame to frame, as it must. */
 static size_t put_frame(unsigned char *to, int opcode, const char *payload, size_t length) {
     static uint32_t key = 0x9e3779b9;
     unsigned char mask[4];
@@ -158,10 +168,9 @@ static size_t put_frame(unsigned char *to, int opcode, const char *payload, size
     if (length < 126) {
         to[at++] = 0x80 | length;
     } else {
-        if (length > 0xffff) fail("a frame of %zu bytes is too long for this client", length);
-        to[at++] = 0x80 | 126;
-        to[at++] = length >> 8;
-        to[at++] = length & 255;
+        int wide = length > 0xffff ? 8 : 2;
+        to[at++] = 0x80 | (wide == 8 ? 127 : 126);
+        while (wide--) to[at++] = (uint64_t)length >> 8 * wide & 255;
     }
     memcpy(to + at, mask, 4);
     at += 4;
@@ -183,11 +192,37 @@ static void make_requests(void) {
         char digits[12];
         snprintf(digits, sizeof digits, "%d", FIRST_ID + i % IDS);
         if (number) memcpy(number, digits, 4);
-        at += put_frame(requests + at, 1, text, length);
-        if (also) at += put_frame(requests + at, 1, also, also_length);
+        at += put_frame(requests + at, TEXT, text, length);
+        if (also) at += put_frame(requests + at, TEXT, also, also_length);
         if (!i) request_size = at;
     }
     free(text);
+}
+
+/* One whole upload, masked beforehand: sending it costs this client the copy to the kernel and nothing else. */
+static unsigned char *uploaded;
+static size_t uploaded_size;
+
+static void make_upload(void) {
+    size_t header = strlen(upload);
+    unsigned char *message = need(malloc(size));
+    uploaded = need(malloc((size_t)messages * (size + FRAME_HEAD) + (also ? strlen(also) + FRAME_HEAD : 0)));
+    for (int seq = 0; seq < messages; seq++) {
+        uint32_t stream = htonl(1), number = htonl(seq);
+        uint16_t length = htons(header);
+        for (int i = 0; i < size; i++) message[i] = seq + i;
+        message[0] = UPLOAD_CHUNK;
+        message[1] = (seq ? 0 : HAS_HEADER) | (seq == messages - 1 ? LAST : 0);
+        memcpy(message + 2, &stream, 4);
+        memcpy(message + 6, &number, 4);
+        if (!seq) {
+            memcpy(message + CHUNK_HEAD, &length, 2);
+            memcpy(message + CHUNK_HEAD + 2, upload, header);
+        }
+        uploaded_size += put_frame(uploaded + uploaded_size, BINARY, (char *)message, size);
+    }
+    if (also) uploaded_size += put_frame(uploaded + uploaded_size, TEXT, also, strlen(also));
+    free(message);
 }
 
 /* -- connections -------------------------------------------------------------------------------------------- */
@@ -202,6 +237,8 @@ typedef struct {
     int64_t *sent; /* when the requests in flight were sent, a ring of `depth` */
     int oldest, next_id;
     uint64_t seen; /* events */
+    size_t uploaded; /* bytes of the current upload */
+    int64_t began; /* when it did */
     size_t answer; /* the size of every answer */
 } Connection;
 
@@ -274,7 +311,7 @@ static void connected(Connection *c) {
 /* Say what is to be said now; the connection is open when no step is left. */
 static void advance(Connection *c) {
     while (c->step < step_count && steps[c->step]) {
-        say(c, 1, steps[c->step], strlen(steps[c->step]));
+        say(c, TEXT, steps[c->step], strlen(steps[c->step]));
         c->step++;
     }
     c->state = c->step < step_count ? STEPPING : OPEN;
@@ -422,7 +459,7 @@ static void run_fan(void) {
         uint64_t got = 0;
         int64_t heard = start;
         if (round == 1) first = edge();
-        say(&all[0], 1, request, strlen(request));
+        say(&all[0], TEXT, request, strlen(request));
         while (got < each) {
             /* Looking every millisecond instead of sleeping until something comes: subscribers elsewhere would not
              * have to be woken by the server's processor either. */
@@ -447,6 +484,31 @@ static void run_fan(void) {
     report(first, last, elapsed, done);
 }
 
+/* Send what the socket takes of an upload; it is asked for more only while there is some. */
+static void push(Connection *c) {
+    struct epoll_event interest = {.events = EPOLLIN, .data.u32 = c - all};
+    if (!c->uploaded) {
+        c->began = now();
+        interest.events |= EPOLLOUT;
+        epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &interest);
+    }
+    ssize_t written = send(c->fd, uploaded + c->uploaded, uploaded_size - c->uploaded, MSG_NOSIGNAL);
+    if (written < 0 && errno != EAGAIN) fail("send: %s", strerror(errno));
+    if (written > 0) c->uploaded += written;
+    if (c->uploaded < uploaded_size) return;
+    interest.events = EPOLLIN;
+    epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &interest);
+}
+
+/* Whether the upload of a connection that is ready is answered. */
+static int uploads(Connection *c, uint32_t what) {
+    if (what & EPOLLOUT) push(c);
+    if (!(what & ~EPOLLOUT) || !receive(c)) return 0;
+    if (c->uploaded < uploaded_size) fail("an upload was answered before its end");
+    c->uploaded = 0;
+    return 1;
+}
+
 static void run_stalled(void) {
     struct epoll_event ready[BATCH];
     int64_t step = every * 1000000LL, start = now(), from = start + (int64_t)(warmup * 1e9);
@@ -455,12 +517,13 @@ static void run_stalled(void) {
     uint64_t asked = 0, most = (uint64_t)((until - start) / step) + 2, done = 0;
     int64_t *times = need(calloc(most, sizeof *times));
     Edge first = {0}, last = {0};
+    for (int i = connections - idle; upload && i < connections; i++) push(&all[i]);
     while (at < until) {
         /* A late request is counted from when it was due, or a slow server would slow its own load. */
         while (asked < most && start + (int64_t)asked * step <= at) {
             times[asked] = start + (int64_t)asked * step;
             asked++;
-            say(&all[0], 1, request, strlen(request));
+            say(&all[0], TEXT, request, strlen(request));
         }
         int64_t wait = (start + (int64_t)asked * step - at) / 1000000;
         int count = epoll_wait(epoll, ready, BATCH, wait < 0 ? 0 : (int)wait);
@@ -481,6 +544,8 @@ static void run_stalled(void) {
                 connected(c);
             } else if (c->state == STALLED) {
                 epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL); /* cut off, as it should be */
+            } else if (upload && c - all >= connections - idle) {
+                if (uploads(c, ready[i].events)) push(c);
             } else {
                 int came = receive(c);
                 int64_t arrived = now();
@@ -497,6 +562,35 @@ static void run_stalled(void) {
     report(first, last, (last.at - first.at) / 1e9, done);
 }
 
+static void run_upload(void) {
+    struct epoll_event ready[BATCH];
+    double megabytes = (double)messages * size / 1e6, elapsed = 0;
+    uint64_t done = 0;
+    Edge first = {0}, last;
+    for (int round = 0; elapsed < seconds; round++) {
+        int64_t start = now(), at = start;
+        if (round == 1) first = edge();
+        for (int i = 0; i < connections; i++) push(&all[i]);
+        for (int waiting = connections; waiting;) {
+            int count = epoll_wait(epoll, ready, BATCH, PATIENCE_MS);
+            deadline_checked(count);
+            for (int i = 0; i < count; i++) {
+                Connection *c = &all[ready[i].data.u32];
+                if (!uploads(c, ready[i].events)) continue;
+                at = now();
+                waiting--;
+                if (round) record(at - c->began);
+                else c->answer = 0; /* the first answer says more than later ones */
+            }
+        }
+        if (!round) continue;
+        elapsed += (at - start) / 1e9;
+        done += connections;
+    }
+    last = edge();
+    report(first, last, elapsed, done * megabytes);
+}
+
 static void run_open(Edge from) {
     Edge to = edge();
     char ignored[64];
@@ -507,6 +601,7 @@ static void run_open(Edge from) {
 int main(int count, char **given) {
     read_options(count, given);
     if (request && !strcmp(mode, "rpc")) make_requests();
+    if (upload) make_upload();
     epoll = epoll_create1(EPOLL_CLOEXEC);
     all = need(calloc(connections, sizeof *all));
     Edge from = edge();
@@ -514,7 +609,8 @@ int main(int count, char **given) {
     if (!strcmp(mode, "rpc")) run_rpc();
     else if (!strcmp(mode, "fan")) run_fan();
     else if (!strcmp(mode, "stalled")) run_stalled();
+    else if (!strcmp(mode, "upload")) run_upload();
     else if (!strcmp(mode, "open")) run_open(from);
-    else { fprintf(stderr, "the modes are rpc, fan, stalled and open\n"); return 2; }
+    else { fprintf(stderr, "the modes are rpc, fan, stalled, upload and open\n"); return 2; }
     return 0;
 }

@@ -241,6 +241,45 @@ def _snapshot() -> Contest:
     )
 
 
+# -- uploads --------------------------------------------------------------------------------------------------
+
+UPLOAD = '{"rpc":"bench/sink"}'
+#: Bytes of a message: a browser at first, our own client, and a browser that knows what the server takes.
+UPLOAD_SIZES = {"12k": 12_288, "64k": 65_535, "1m": 1 << 20}
+UPLOAD_BYTES = 16 << 20
+
+
+def _upload(connections: int, name: str) -> Contest:
+    size = UPLOAD_SIZES[name]
+    messages = UPLOAD_BYTES // size
+    heads = 10 * messages + 2 + len(UPLOAD)
+    load = (f"connections={connections}", f"upload={UPLOAD}", f"size={size}", f"messages={messages}")
+    return Contest(
+        f"upload-{connections}x{name}",
+        {
+            "liverpc": Contestant(LIVERPC, "upload", (*load, f'expect="data":{messages * size - heads}')),
+            "websockets": Contestant(SINK, "upload", (*load, f"expect={messages * size}", "also=done")),
+        },
+    )
+
+
+SINK = Servant("websockets_server", ("sink",))
+_UPLOADS = [_upload(connections, name) for name in UPLOAD_SIZES for connections in (1, 4)]
+
+
+def _bystander() -> Contest:
+    load = ("connections=5", "idle=4", "every=5", f"request={CALL}")
+    upload = (f"upload={UPLOAD}", f"size={UPLOAD_SIZES['64k']}", f"messages={UPLOAD_BYTES // UPLOAD_SIZES['64k']}")
+    return Contest(
+        "bystander",
+        {
+            "uploads": Contestant(LIVERPC, "stalled", (*load, *upload)),
+            "alone": Contestant(LIVERPC, "stalled", load),
+        },
+        stretch=3,
+    )
+
+
 # -- inside one process ---------------------------------------------------------------------------------------
 
 _DISPATCH = Contest(
@@ -308,6 +347,8 @@ CONTESTS: dict[str, Contest] = {
         _connections("memory", "memory", ()),
         _snapshot(),
         _stalled(),
+        *_UPLOADS,
+        _bystander(),
         _DISPATCH,
         *_MERGES,
         *_OBSERVERS,
@@ -329,6 +370,11 @@ ROWS: list[Row] = [
     Row("snapshot/websockets", "snapshot", "liverpc", "websockets"),
     Row("snapshot/socketio", "snapshot", "liverpc", "socketio"),
     Row("stalled/reading", "stalled", "stalled", "reading", "p99_us", must=1.2, target=1.05),
+    *(
+        Row(f"{contest.name}/websockets", contest.name, "liverpc", "websockets", must=0.8, target=1.0)
+        for contest in _UPLOADS
+    ),
+    Row("bystander/alone", "bystander", "uploads", "alone", "p99_us"),
     Row("dispatch/js", "dispatch", "liverpc", "bare", "ns", must=1.5, target=1.0, scale=JS_PER_BARE),
     *(
         Row(f"{contest.name}-{rows}/10", contest.name, rows, "10", "ns", must=must, target=must)

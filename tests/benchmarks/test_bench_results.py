@@ -189,6 +189,30 @@ def test_a_row_on_sockets_is_measured_where_there_is_a_compiler(tmp_path: Path) 
 
 
 @pytest.mark.realtime
+@pytest.mark.parametrize("name", ["upload-4x64k/websockets", "bystander/alone"])
+def test_uploads_are_measured(tmp_path: Path, name: str) -> None:
+    client.cache_clear()
+    file = tmp_path / "bench.json"
+    assert main(["--rows", name, "--rounds", "1", "--seconds", "0.05", "--json", str(file)]) == 0
+    (row,) = json.loads(file.read_bytes())["rows"]
+    assert row.get("not_run") == "not run: needs cc" or (
+        row["ratio"] > 0 and row["subject"]["done"] > 5 and 0 < row["subject"]["p50_us"] <= row["subject"]["p99_us"]
+    )
+
+
+@pytest.mark.realtime
+def test_an_upload_of_which_less_arrives_is_no_figure() -> None:
+    client.cache_clear()
+    sink = CONTESTS["upload-1x1m"].contestants["liverpc"]
+    options = [f"path={sink.servant.path}", *sink.servant.opening, *sink.options[:-1], "expect=12345"]
+    with (
+        Server(sink.servant.command()) as server,
+        pytest.raises((LoadFailed, NotRun), match=r"not the answer expected: |needs cc"),
+    ):
+        run_load(server, sink.mode, options, 0.05)
+
+
+@pytest.mark.realtime
 def test_answers_that_are_not_those_expected_are_no_figures() -> None:
     client.cache_clear()
     echo = CONTESTS["rpc-1x1"].contestants["websockets"]

@@ -21,7 +21,7 @@ topics = define_topics({
 
 APP = """
 from names import topics
-from liverpc import Context, LiveServer, live, public
+from liverpc import Context, LiveServer, UploadContext, live, public
 
 _guard = public()
 
@@ -38,6 +38,12 @@ notices = live.channel("notices", merge="latest", item=dict)
 @live
 async def send(ctx: Context, room_id: str, x: str) -> None:
 %s
+
+@live.binary()
+async def avatar(ctx: Context, data: bytes) -> None: ...
+
+@live.upload()
+async def store(ctx: UploadContext) -> None: ...
 
 import sys
 server = LiveServer([sys.modules[__name__]])
@@ -63,6 +69,8 @@ def test_routes_lists_paths_kinds_and_topics(tmp_path: Path) -> None:
         "app/days     stream   day:{day}",
         "app/notices  channel  notices",
         "app/send     rpc",
+        "app/avatar   binary",
+        "app/store    upload",
     ]
     assert done.returncode == 0
 

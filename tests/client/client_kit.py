@@ -30,11 +30,11 @@ class Pipe:
         self.closed: tuple[int, str] | None = None
         self._inbox: asyncio.Queue[str | Exception] = asyncio.Queue()
 
-    async def send(self, text: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         if self.closed:
             raise SocketClosed(*self.closed)
         await self.room.wait()
-        self.sent.append(json.loads(text))
+        self.sent.append(json.loads(message))
         self.arrived.set()
 
     async def recv(self) -> str | bytes:

@@ -29,7 +29,7 @@ def test_the_first_frame_is_hello_with_batch_support() -> None:
     assert status_of(core) == "connecting"
     core.connection_opened()
     assert status_of(core) == "connected"
-    assert list(core.outgoing()) == ['{"type":"hello","caps":["batch"]}']
+    assert list(core.outgoing()) == ['{"type":"hello","caps":["batch","upload"]}']
     assert not core.has_outgoing
 
 

@@ -18,3 +18,13 @@ def test_the_programs_of_the_manual_work(script: str, printed: str, tmp_path: Pa
         said = run(tmp_path, script)
     assert printed in said
     assert "NOT_FOUND: there is no item 77" in said
+
+
+def test_the_uploads_of_the_manual_work(tmp_path: Path) -> None:
+    port = free_port()
+    write_files(ROOT / "docs" / "client.md", tmp_path, port)
+    with subprocess_at(tmp_path, port, "files"):
+        said = run(tmp_path, "uploads.py")
+    assert "cat.png: 4 bytes" in said
+    assert "sent 3000000 of 3000000" in said
+    assert said.endswith("CANCELLED\n")

@@ -36,7 +36,7 @@ async def test_entering_waits_for_the_connection_and_says_hello() -> None:
         assert entered is client
         assert (status_of(client), client.failure) == ("connected", None)
         await until(lambda: script.pipes[0].sent)
-        assert script.pipes[0].sent == [{"type": "hello", "caps": ["batch"]}]
+        assert script.pipes[0].sent == [{"type": "hello", "caps": ["batch", "upload"]}]
     assert status_of(client) == "closed"
     assert script.pipes[0].closed == (1000, "")
 
@@ -328,7 +328,7 @@ async def test_a_socket_that_breaks_its_contract_is_logged_and_replaced(
     side: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Pipe):
-        async def send(self, text: str) -> None:
+        async def send(self, message: str | bytes) -> None:
             raise ZeroDivisionError
 
         async def close(self, code: int = 1000, reason: str = "") -> None:

@@ -43,6 +43,7 @@ def peer() -> Peer:
 def test_a_request_says_that_it_is_a_stream(peer: Peer) -> None:
     stream = peer.core.subscribe("a/s", ["r1"])
     (text,) = peer.core.outgoing()
+    assert isinstance(text, str)
     assert text.startswith('{"rpc":"a/s","id":"')
     assert text.endswith('","args":["r1"],"stream":true}')
     assert (stream.status, stream.version, stream.answered) == ("loading", 0, False)

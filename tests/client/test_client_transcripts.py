@@ -60,7 +60,7 @@ class Tab:
         expected = request | {"id": call.id, "args": args}
         if "epoch" not in request:
             expected.pop("seq", None)  # ours sends no number of a log that has no name
-        assert json.loads(call.text) == expected
+        assert json.loads(call.frame) == expected
         self.streams[request["id"]] = stream, call
 
     def hear(self, frame: Any) -> None:

@@ -98,7 +98,7 @@ async def test_calls_and_streams_against_a_server_of_the_protocol() -> None:
             assert rows.value == [Row("t1")]
         await client.call(remote("demo/echo"))
         assert demo.controls == [
-            {"type": "hello", "caps": ["batch"]},
+            {"type": "hello", "caps": ["batch", "upload"]},
             {"type": "unsubscribe", "topic": "rows"},
         ]
 
@@ -123,6 +123,40 @@ async def test_frames_of_one_turn_leave_in_one_piece_and_in_order() -> None:
         await socket.close()
         with pytest.raises(SocketClosed):
             await socket.send_all(iter(["{}"]))
+
+
+async def test_behind_bytes_a_piece_ends_and_they_are_sent_as_binary_messages() -> None:
+    got: list[str | bytes] = []
+
+    async def keep(connection: ServerConnection) -> None:
+        got.extend([message async for message in connection])
+
+    async with serve(keep, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        socket: Any = await websocket_connector(f"ws://127.0.0.1:{port}/", config=QUICK)()
+        pieces: list[bytes] = []
+        write = socket._connection.transport.write
+
+        def counted(data: bytes) -> None:
+            pieces.append(data)
+            write(data)
+
+        socket._connection.transport.write = counted
+        messages: list[str | bytes] = ["a", "b", b"1", "c", b"2", b"3"]
+        await socket.send_all(iter(messages))
+        await socket.send(b"4")
+        assert len(pieces) == 3 + 1
+        await socket.close()
+    assert got == [*messages, b"4"]
+
+
+async def test_the_kernel_queues_little_that_nothing_could_overtake() -> None:
+    async with serving(Demo()) as (_, url):
+        socket: Any = await websocket_connector(url, config=QUICK)()
+        raw = socket._connection.transport.get_extra_info("socket")
+        option = getattr(sockets, "TCP_NOTSENT_LOWAT", None)  # not on every system
+        assert option is None or raw.getsockopt(sockets.IPPROTO_TCP, option) == 65_536
+        await socket.close()
 
 
 async def test_far_more_than_the_network_takes_at_once_arrives_in_order() -> None:

@@ -174,5 +174,19 @@ def test_a_gate_is_for_streams(decorator: Any) -> None:
 def test_without_parentheses_it_says_how(decorator: Any) -> None:
     async def fn(ctx: Any, data: bytes) -> None: ...
 
-    with pytest.raises(TypeError, match="positional argument"):
+    with pytest.raises(DeclarationError, match=r"write @live\.(binary|upload)\(\) with parentheses"):
         decorator(fn)
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+def test_a_decorator_that_decorates_nothing_is_refused_when_the_server_is_made(decorator: Any) -> None:
+    with pytest.raises(DeclarationError, match=r"demo\.fn is live\.(binary|upload)\(\) without a function"):
+        make(fn=decorator())
+
+
+@pytest.mark.parametrize("decorator", DECORATORS)
+def test_there_is_always_a_largest_size(decorator: Any) -> None:
+    async def fn(ctx: Any, data: bytes) -> None: ...
+
+    with pytest.raises(DeclarationError, match="max_size is a positive number, not None"):
+        decorator(max_size=None)(fn)

@@ -53,6 +53,8 @@ from liverpc.inspector.protocol import (
     StreamInfo,
     StreamStats,
     Unwatch,
+    UploadInfo,
+    UploadTotals,
     Watch,
     Welcome,
 )
@@ -94,12 +96,57 @@ class World:
         self.paths = [PathInfo(i, p) for i, p in enumerate(("chat/send", "board/move", "report/build"), 1)]
         self.path_stats = {each.id: PathStats(each.id, 0, 0, 0.0, 0.0) for each in self.paths}
         self.pending: list[PendingCall] = [PendingCall(self.connections[1].id, "c-long", "report/build", "u_11", now)]
+        self.uploads = [self._upload(number) for number in (1, 2, 3)]
+        self.received = 0
         self.rings: dict[str, deque[Event]] = {each.topic: deque(maxlen=20) for each in self.streams}
         self.calls: deque[Event] = deque(maxlen=500)
         self.chaos: list[ChaosRule] = []
         self.chaos_ends = 0.0
         self.detached = False
         self.number = 0
+
+    def _upload(self, number: int) -> UploadInfo:
+        owner, now = self.connections[number % len(self.connections)], time.monotonic()
+        who = owner.id, f"{number:08x}", "files/store", owner.user, owner.address
+        return UploadInfo(*who, now, None if number % 3 == 0 else 4_000_000 * number, 0, 0, 0, "receiving")
+
+    def upload(self) -> list[Event]:
+        """Bytes arrive; who has sent all is answered, and the next begins."""
+        answers: list[Event] = []
+        for index, old in enumerate(self.uploads):
+            more = self.random.randint(0, 400_000)
+            self.received += more
+            waiting = self.random.choice([0, 0, 65_536, 4_500_000])
+            received = old.received + more
+            self.uploads[index] = msgspec.structs.replace(
+                old,
+                received=received,
+                taken=max(received - waiting, 0),
+                buffered=min(waiting, received),
+                state="held" if waiting > 4_000_000 else "receiving",
+            )
+            if received >= (old.size or 8_000_000):
+                ok = self.random.random() > 0.4
+                answers.append(
+                    CallEvent(
+                        at=time.monotonic(),
+                        path=old.path,
+                        connection=old.connection,
+                        ms=(time.monotonic() - old.started_at) * 1000,
+                        ok=ok,
+                        call=old.id,
+                        user=old.user,
+                        code="" if ok else self.random.choice(["CANCELLED", "FLOW_BACKPRESSURE"]),
+                        args={"name": "holiday.mp4"},
+                        result={"bytes": received} if ok else "the client gave the upload up",
+                        carries="upload",
+                        received=received,
+                    )
+                )
+                self.number += 1
+                self.uploads[index] = self._upload(int(old.id, 16) + 3)
+        self.calls.extend(answers)
+        return answers
 
     def publish(self, stream: StreamInfo) -> Event:
         stats, self.number = self.stats[stream.id], self.number + 1
@@ -185,7 +232,14 @@ class World:
             path_stats=list(self.path_stats.values()),
             pending=self.pending,
             pending_total=len(self.pending),
-            counters={"published": sum(each.published for each in self.stats.values())},
+            uploads=self.uploads,
+            upload_totals=UploadTotals(3, 1000, sum(each.buffered for each in self.uploads), 64 << 20),
+            counters={
+                "published": sum(each.published for each in self.stats.values()),
+                "upload_bytes": self.received,
+                "uploads_started": self.number,
+                "upload_holds": 17,
+            },
             chaos=self.rules(),
             busy=0.004,
         )
@@ -305,7 +359,7 @@ class FakeServer:
             await self._send(socket, world.state(rev, full=True))
             while True:
                 await asyncio.sleep(self._interval)
-                events: list[Event] = []
+                events: list[Event] = world.upload()
                 for _ in range(self._rate):
                     weight = world.random.choices(world.streams, weights=[9, 1, 2, 3, 2, 20, 1, 12, 1])[0]
                     events.append(world.publish(weight))
@@ -351,7 +405,8 @@ class FakeServer:
 
 def _wants(watch: Watch, event: Event) -> bool:
     match = watch.match
-    if match.kind and event.__struct_config__.tag not in match.kind:
+    kinds = {event.__struct_config__.tag, event.carries if isinstance(event, CallEvent) else None}
+    if match.kind and not kinds & set(match.kind):
         return False
     if isinstance(event, PublishEvent):
         return not match.topic or any(fnmatch.fnmatchcase(event.topic, each) for each in match.topic)

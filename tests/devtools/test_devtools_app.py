@@ -20,6 +20,7 @@ from liverpc.inspector.protocol import (
     PendingCall,
     ServerFrame,
     State,
+    UploadInfo,
 )
 from liverpc_devtools.table import Table
 from tests.devtools.attach_frames import call, figures, full, pub
@@ -70,6 +71,7 @@ async def test_digits_change_the_screen(bench: OpenBench) -> None:
         assert "no calls yet" in await it.text()
         assert "[4 Connections]" in await it.press("4")
         assert "10.0.0.1" in await it.text()
+        assert "[7 Uploads]" in await it.press("7")
         assert "[2 Streams]" in await it.press("2")
 
 
@@ -328,7 +330,7 @@ async def test_a_fault_is_seen_on_every_screen(bench: OpenBench) -> None:
     async with bench(size=(140, 30)) as it:
         assert "CHAOS" not in await it.text()
         it.model.apply(ChaosChanged(active=[rule()], text="armed"))
-        for screen in "2", "3", "4":
+        for screen in "2", "3", "4", "7":
             text = await it.press(screen)
             bar = next(line for line in text.splitlines() if "CHAOS" in line)
             for part in ("ARMED by al@laptop", "drop 20%", "topic board:*", "0:41 left", "hits 1,204/5,000 of 6,021"):
@@ -517,12 +519,17 @@ async def test_no_control_character_of_others_reaches_the_screen(bench: OpenBenc
         event = ConnectionEvent(at=1.0, connection=evil, what=evil, user=evil, address=evil, reason=evil)
         info = ConnectionInfo(evil, evil, evil, 1.0)
         frames: list[ServerFrame] = [
-            full(topics=(evil,), connections=[info], pending=[PendingCall(evil, evil, evil, evil, 1.0)]),
+            full(
+                topics=(evil,),
+                connections=[info],
+                pending=[PendingCall(evil, evil, evil, evil, 1.0, evil)],
+                uploads=[UploadInfo(evil, evil, evil, evil, evil, 1.0, 5, 1, 1, 0, evil)],
+            ),
             Events(items=[pub(evil), event, call(ok=False, user=evil, result=evil, published=[evil])]),
             ChaosChanged(active=[rule(topic=evil, by=evil, seed=evil)], text=evil),
         ]
         await fed(it, *frames)
-        for key in "2", "3", "4":
+        for key in "2", "3", "4", "7":
             text = await it.press(key)
             assert "\x1b" not in text
             assert "\x9b" not in text

@@ -74,6 +74,9 @@ async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> 
     assert len(record["connections"]) == 8
     assert record["calls"][0]["kind"] == "rpc"
     assert record["counters"]["published"] >= 1
+    assert [each["path"] for each in record["uploads"]] == ["files/store"] * 3
+    assert {"user", "id", "size", "received", "taken", "buffered", "state"} <= set(record["uploads"][0])
+    assert record["upload_totals"]["running"] == 3
     assert record["chaos"] == []
 
 
@@ -102,6 +105,15 @@ async def test_a_tail_of_failed_calls_asks_for_no_more(server: FakeServer) -> No
     assert (result.records[1]["ok"], result.records[1]["path"]) == (False, "chat/send")
     (watch,) = server.sent(Watch)
     assert (watch.match.kind, watch.match.path, watch.match.ok) == (["rpc"], ["chat/*"], False)
+
+
+async def test_a_tail_of_uploads_tells_how_they_end(server: FakeServer) -> None:
+    result = await run("tail", server.url, "--kind", "upload", "--count", "2")
+    for each in result.records[1:]:
+        assert (each["kind"], each["carries"], each["args"]) == ("rpc", "upload", {"name": "holiday.mp4"})
+        assert each["received"] > 0
+    (watch,) = server.sent(Watch)
+    assert watch.match.kind == ["upload"]
 
 
 async def test_a_loss_is_a_record(server: FakeServer) -> None:

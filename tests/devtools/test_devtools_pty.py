@@ -103,6 +103,8 @@ async def test_a_session_on_a_real_terminal() -> None:
         await terminal.shows("report/build")
         terminal.type("4")
         await terminal.shows("10.0.0.1")
+        terminal.type("7")
+        await terminal.shows("files/store")
         terminal.type("2/chat")
         await terminal.shows('filter "chat" 2 shown')
         terminal.type("\r")

@@ -11,9 +11,28 @@ import pytest
 
 from liverpc.config import Limits
 from liverpc.errors import ErrorCode
+from liverpc.wire.binary import (
+    BINARY_CALL,
+    UPLOAD_CHUNK,
+    UPLOAD_CONTROL,
+    UploadCancel,
+    binary_call,
+    decode_binary_call,
+    decode_upload,
+    upload_cancel,
+    upload_chunk,
+    upload_header,
+)
 from liverpc.wire.close import Advice, CloseCode, advice
-from liverpc.wire.codec import decode_batch, decode_reply, decode_server_frame
-from liverpc.wire.frames import CONTROL_MAX_BYTES, RPC_TOPIC, SUBSCRIBE_BATCH_MAX, EventBatch, EventFrame
+from liverpc.wire.codec import decode_args, decode_batch, decode_reply, decode_server_frame
+from liverpc.wire.frames import (
+    CONTROL_MAX_BYTES,
+    RPC_TOPIC,
+    SUBSCRIBE_BATCH_MAX,
+    UPLOAD_TOPIC,
+    EventBatch,
+    EventFrame,
+)
 from liverpc.wire.names import MAX_TOPIC_LENGTH
 from tests.wire.client_frames import decode_client_frame
 from tests.wire.differences import DIFFERENCES
@@ -38,12 +57,18 @@ def rows(number: int) -> list[list[str]]:
     return [cells for i, cells in enumerate(table) if i not in heads]
 
 
-def test_every_block_is_json_of_a_known_sender() -> None:
+def messages() -> list[bytes]:
+    """The binary ones."""
+    return [bytes.fromhex(block) for language, _, block in BLOCKS if language == "hex"]
+
+
+def test_every_block_is_binary_or_json_of_a_known_sender() -> None:
     assert BLOCKS
     for language, sender, block in BLOCKS:
-        assert (language, sender) in [("json", ""), ("json", "client"), ("json", "server")]
-        for line in block.splitlines():
-            json.loads(line)
+        assert (language, sender) in [("json", ""), ("json", "client"), ("json", "server"), ("hex", "")]
+        if language == "json":
+            for line in block.splitlines():
+                json.loads(line)
 
 
 @pytest.mark.parametrize("line", examples("client"))
@@ -61,12 +86,35 @@ def test_a_client_understands_a_servers_example(line: str) -> None:
     assert frame is not None or json.loads(line)["type"] in unread
     if isinstance(frame, EventBatch):
         assert len(decode_batch(frame)) == len(frame.events)
-    if isinstance(frame, EventFrame) and frame.topic == RPC_TOPIC:
+    if isinstance(frame, EventFrame) and frame.topic in (RPC_TOPIC, UPLOAD_TOPIC):
         assert decode_reply(frame) is not None
 
 
+@pytest.mark.parametrize("message", messages(), ids=bytes.hex)
+def test_the_server_understands_a_binary_example(message: bytes) -> None:
+    """And a client sends the same bytes."""
+    if message[0] == BINARY_CALL:
+        call = decode_binary_call(message)
+        assert isinstance(call.rpc, str)
+        assert isinstance(call.id, str)
+        assert binary_call(call.rpc, call.id, decode_args(call.args), call.data) == message
+        return
+    upload = decode_upload(message)
+    if isinstance(upload, UploadCancel):
+        assert upload_cancel(upload.stream) == message
+        return
+    assert upload.frame is not None
+    assert isinstance(upload.frame.rpc, str)
+    header = upload_header(upload.frame.rpc, decode_args(upload.frame.args), upload.size)
+    assert upload_chunk(upload.stream, upload.seq, upload.data, last=upload.last, header=header) == message
+
+
+def test_there_is_an_example_of_each_binary_message() -> None:
+    assert {message[0] for message in messages()} == {BINARY_CALL, UPLOAD_CHUNK, UPLOAD_CONTROL}
+
+
 def test_sections_keep_the_numbers_that_the_code_cites() -> None:
-    assert re.findall(r"^## (\d) (.*)$", TEXT, re.MULTILINE) == [
+    assert re.findall(r"^## (\d+) (.*)$", TEXT, re.MULTILINE) == [
         ("1", "Connection"),
         ("2", "Telling frames apart"),
         ("3", "Names"),
@@ -76,6 +124,8 @@ def test_sections_keep_the_numbers_that_the_code_cites() -> None:
         ("7", "Errors"),
         ("8", "Limits"),
         ("9", "Interoperability"),
+        ("10", "Plain HTTP"),
+        ("11", "Bytes"),
     ]
 
 

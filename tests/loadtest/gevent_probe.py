@@ -5,9 +5,11 @@ Each action prints what happened as lines of JSON.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -92,6 +94,96 @@ def stubborn(url: str) -> None:
     began = time.perf_counter()
     client.close()
     say(closed=client.core.status, soon=time.perf_counter() - began < 3)
+
+
+def uploads(url: str) -> None:
+    """Bytes in both ways, and what happens beside and instead."""
+    client = LiveClient(url, config=ClientConfig(max_attempts=1))
+    client.open()
+    say(binary=client.binary("desk/weigh", b"x" * 70_000, 2))
+    sources: list[Any] = [b"", b"abc", [b"a" * 100_000, memoryview(b"b" * 200_000), b""], iter([b"x" * 3_000_000])]
+    for source in sources:
+        say(bytes=client.upload("desk/store", source, "any"))
+    # More than the server takes ahead of the function, which waits for a call on the same connection.
+    waiting = gevent.spawn(client.upload, "desk/hold", (b"y" * 65_536 for _ in range(100)), size=6_553_600)
+    while not client.call("desk/held"):
+        gevent.sleep(0.01)
+    say(waits=not waiting.ready())
+    client.call("desk/release")
+    say(bytes=waiting.get())
+    try:
+        client.upload("desk/refuse", itertools.repeat(b"z" * 1000))  # its end is not waited for
+    except RpcError as error:
+        say(code=error.code)
+    try:
+        client.upload("desk/store", broken_source(), "broken")
+    except RuntimeError as error:
+        say(raised=str(error))
+    killed = gevent.spawn(client.upload, "desk/store", slow_source(), "killed")
+    while not client.call("desk/seen", "killed"):
+        gevent.sleep(0.01)
+    killed.kill()
+    given_up = client.begin_upload("desk/store", "given up", size=5)
+    given_up.send(b"half")
+    given_up.cancel()
+    given_up.cancel()
+    say(done=given_up.upload.done, sends=given_up.send(b"x", last=True))
+    try:
+        given_up.result()
+    except RpcError as error:
+        say(code=error.code)
+    for reset in (False, True):
+        cut = LiveClient(url, config=ClientConfig(max_attempts=1))
+        cut.open()
+        sending = cut.begin_upload("desk/store", f"cut {reset}")
+        sending.send(b"half")
+        while not client.call("desk/seen", f"cut {reset}"):
+            gevent.sleep(0.01)
+        cut.abort(reset=reset)
+        cut.abort()
+        try:
+            sending.result()
+        except RpcError as error:
+            say(code=error.code)
+    while len(ended := client.call("desk/ended")) < 4:
+        gevent.sleep(0.01)
+    say(ended=ended)
+    client.close()
+
+
+def broken_source() -> Iterator[bytes]:
+    yield b"half"
+    gevent.sleep(0.05)
+    raise RuntimeError("no more")
+
+
+def slow_source() -> Iterator[bytes]:
+    while True:
+        yield b"half"
+        gevent.sleep(0.01)
+
+
+def stuck(url: str) -> None:
+    """Leaving a server that does not read any more."""
+    client = LiveClient(url)
+    client.open()
+    sending = client.begin_upload("desk/store")
+    sender = gevent.spawn(lambda: [sending.send(b"x" * 65_536) for _ in range(1000)])
+    while sending.upload.sent == 0:
+        gevent.sleep(0.01)
+    while True:  # until the network takes nothing more
+        sent = sending.upload.sent
+        gevent.sleep(0.2)
+        if sending.upload.sent == sent:
+            break
+    began = time.perf_counter()
+    client.close()
+    sender.join()
+    soon = time.perf_counter() - began < 3
+    try:
+        sending.result()
+    except RpcError as error:
+        say(soon=soon, code=error.code)
 
 
 def raw(url: str) -> None:

@@ -51,6 +51,25 @@ def locust(
     )
 
 
+@contextmanager
+def begun(host: str, environ: Mapping[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A run, once its first figures were printed, and what it prints until its end, which is waited for."""
+    command = [str(LOCUST), "-f", str(ROOT / "loadtest"), "--headless", "--host", host, *arguments]
+    with subprocess.Popen(
+        command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None
+        output: list[str] = []
+        try:
+            while not running.stdout.readline().startswith("RPC"):
+                assert running.poll() is None
+            yield running, output
+            output += running.stdout
+        except BaseException:
+            running.kill()
+            raise
+
+
 def cells(output: str) -> dict[str, list[str]]:
     """The verdict table: its columns by metric."""
     lines = [line.split("  ") for line in output.splitlines()]

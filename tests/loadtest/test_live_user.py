@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import ConnectRequest, Context, LiveServer, Reject, live, public
+from liverpc import ConnectRequest, Context, LiveError, LiveServer, Reject, UploadContext, live, public
 from liverpc.contrib.locust.frames import CLOSE, PING, PONG, TEXT
 from tests.loadtest.load_kit import ROOT, locust
 
@@ -141,6 +141,89 @@ async def test_a_call_times_out_on_a_silent_connection() -> None:
         assert await probed("times_out", listening.url) == [{"code": "TIMEOUT"}]
 
 
+class Bytes:
+    """A server whose functions take bytes."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+        self.seen: set[str] = set()
+        self.ended: dict[str, str] = {}
+
+        @live.binary()
+        async def weigh(ctx: Context[Any], data: bytes, times: int) -> int:
+            return len(data) * times
+
+        @live.upload()
+        async def store(ctx: UploadContext[Any], name: str = "") -> int:
+            size = 0
+            try:
+                async for chunk in ctx.upload:
+                    size += len(chunk)
+                    self.seen.add(name)
+            except LiveError as error:
+                self.ended[name] = error.code
+                raise
+            return size
+
+        @live.upload()
+        async def hold(ctx: UploadContext[Any]) -> int:
+            size = len(await anext(ctx.upload))
+            self.seen.add("hold")
+            await self.released.wait()
+            return size + sum([len(chunk) async for chunk in ctx.upload])
+
+        @live.upload()
+        async def refuse(ctx: UploadContext[Any]) -> None:
+            raise LiveError("CONFLICT", "not this one")
+
+        @live
+        def held(ctx: Context[Any]) -> bool:
+            return "hold" in self.seen
+
+        @live
+        def release(ctx: Context[Any]) -> None:
+            self.released.set()
+
+        @live
+        def seen(ctx: Context[Any], name: str) -> bool:
+            return name in self.seen
+
+        @live
+        def ended(ctx: Context[Any]) -> dict[str, str]:
+            return self.ended
+
+        functions = (weigh, store, hold, refuse, held, release, seen, ended)
+        names = {each.__name__: each for each in functions}
+        self.server = LiveServer({"desk": SimpleNamespace(**names, _guard=public())})
+
+
+async def test_bytes_go_both_ways_beside_calls_and_end_early_as_they_should() -> None:
+    async with Bytes().server.serve("127.0.0.1", 0) as listening:
+        assert await probed("uploads", listening.url) == [
+            {"binary": 140_000},
+            {"bytes": 0},
+            {"bytes": 3},
+            {"bytes": 300_000},
+            {"bytes": 3_000_000},
+            {"waits": True},
+            {"bytes": 6_553_600},
+            {"code": "CONFLICT"},
+            {"raised": "no more"},
+            {"done": True, "sends": False},
+            {"code": "CANCELLED"},
+            {"code": "CONNECTION_CLOSED"},
+            {"code": "CONNECTION_CLOSED"},
+            {
+                "ended": {
+                    "broken": "CANCELLED",
+                    "killed": "CANCELLED",
+                    "cut False": "DISCONNECTED",
+                    "cut True": "DISCONNECTED",
+                }
+            },
+        ]
+
+
 # -- against servers that say what the real one does not
 
 
@@ -159,6 +242,14 @@ async def read_frame(reader: StreamReader) -> tuple[int, bytes]:
     return first & 15, bytes(byte ^ key[i % 4] for i, byte in enumerate(data))
 
 
+async def handshake(reader: StreamReader) -> bytes:
+    """What makes a client believe that this is a WebSocket server."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
+    assert key is not None
+    return base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+
 async def raw(
     answer: bytes, frames: bytes, action: str = "raw"
 ) -> tuple[list[dict[str, Any]], list[tuple[int, bytes]]]:
@@ -171,11 +262,7 @@ async def raw(
 
     async def serve(reader: StreamReader, writer: StreamWriter) -> None:
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            key = re.search(rb"Sec-WebSocket-Key: (\S+)", head)
-            assert key is not None
-            digest = hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
-            writer.write(answer.replace(b"{accept}", base64.b64encode(digest)) + frames)
+            writer.write(answer.replace(b"{accept}", await handshake(reader)) + frames)
             while True:
                 got.append(await read_frame(reader))
         except asyncio.IncompleteReadError:
@@ -223,6 +310,22 @@ async def test_a_server_that_does_not_say_goodbye_is_left_all_the_same() -> None
     assert got[-1] == (CLOSE, (1000).to_bytes(2, "big"))
 
 
+async def test_a_server_that_stops_reading_in_the_middle_of_an_upload_is_left_all_the_same() -> None:
+    left = asyncio.Event()
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(AGREED.replace(b"{accept}", await handshake(reader)))
+        writer.write(server_frame(TEXT, b'{"type":"upload-limits","frameBytes":65536,"windowBytes":99999999}'))
+        await left.wait()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await probed("stuck", f"ws://127.0.0.1:{port}/ws")
+        left.set()
+    assert said == [{"soon": True, "code": "CONNECTION_CLOSED"}]
+
+
 @pytest.mark.parametrize(
     ("answer", "refused", "text"),
     [
@@ -259,6 +362,32 @@ def test_the_user_of_the_manual_runs(host: str, environ: dict[str, str], tmp_pat
     assert "Traceback" not in done.stderr
 
 
+def test_uploads_and_binary_calls_of_a_user_are_recorded(host: str, environ: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "locustfile.py"
+    file.write_text(
+        "from contextlib import suppress\n"
+        "from locust import constant, task\n"
+        "from liverpc import RpcError\n"
+        "from liverpc.contrib.locust import LiveUser\n"
+        "class Uploader(LiveUser):\n"
+        "    wait_time = constant(3600)\n"
+        "    @task\n"
+        "    def once(self):\n"
+        "        assert self.upload('files/store', [b'a', b'b'], 'x')['bytes'] == 2\n"
+        "        assert self.binary('files/avatar', b'GIF8')['kind'] == 'gif'\n"
+        "        with suppress(RpcError):\n"
+        "            self.upload('files/none', b'')\n"
+    )
+    done = locust(
+        *("--headless", "--only-summary", "-t", "3s", "--host", host), environ=environ, cwd=tmp_path, file=file
+    )
+    assert "Traceback" not in done.stderr
+    lines = [line.split() for line in done.stderr.splitlines()]
+    for series in (["UP", "files/store"], ["RPC", "files/avatar"]):
+        assert next(line[2] for line in lines if line[:2] == series) == "1"
+    assert "UP files/none: NOT_FOUND" in done.stderr
+
+
 def test_a_user_that_is_refused_stops_and_is_counted(host: str, environ: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "locustfile.py"
     file.write_text(
@@ -272,7 +401,7 @@ def test_a_user_that_is_refused_stops_and_is_counted(host: str, environ: dict[st
         "        self.call('chat/send', 'general', 'never')\n"
     )
     done = locust(
-        *("--headless", "--only-summary", "-t", "1s", "--host", host), environ=environ, cwd=tmp_path, file=file
+        *("--headless", "--only-summary", "-t", "3s", "--host", host), environ=environ, cwd=tmp_path, file=file
     )
     assert done.returncode == 1
     assert "WS connect: close_4403" in done.stderr

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +14,7 @@ import pytest
 from liverpc import Context, LiveServer, live, public
 from loadtest._chaos import predicted
 from loadtest._cli import Chaos
-from tests.loadtest.load_kit import LOCUST, ROOT, cells, first_url, locust, process
+from tests.loadtest.load_kit import ROOT, begun, cells, first_url, locust, process
 
 pytestmark = pytest.mark.realtime
 
@@ -28,7 +25,7 @@ HEADLESS = ("--headless", "--only-summary")
 def test_exactly_the_scenarios_are_listed_from_any_directory(cwd: Path) -> None:
     done = locust("--list", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["Available", "Users:", "ConnectUser", "FanoutUser", "RpcUser"]
+    assert done.stdout.split() == ["Available", "Users:", "ConnectUser", "FanoutUser", "RpcUser", "UploadUser"]
 
 
 def test_connect_opens_connections_on_schedule(host: str, environ: dict[str, str]) -> None:
@@ -90,7 +87,7 @@ def test_a_fault_is_found_and_everybody_agrees_on_it(host: str, environ: dict[st
     assert len(faults) == 5
     assert all(row[-1] == "ok" for row in faults)
     # It went with the run: the next one loses nothing.
-    again = locust(*HEADLESS, "--scenario", "fanout", "-u", "2", "-t", "1s", "--host", host, environ=environ)
+    again = locust(*HEADLESS, "--scenario", "fanout", "-u", "2", "-t", "3s", "--host", host, environ=environ)
     assert again.returncode == 0, again.stdout
 
 
@@ -102,7 +99,7 @@ def test_a_fault_is_found_and_everybody_agrees_on_it(host: str, environ: dict[st
             "cannot connect to ws://127.0.0.1:1/ws: connection refused",
         ),
         (["--scenario", "fanout"], "--host is missing"),
-        (["--host", "HOST"], "choose one with --scenario connect|rpc|fanout"),
+        (["--host", "HOST"], "choose one with --scenario connect|rpc|fanout|upload"),
         (["--scenario", "rpc", "--chaos", "drop=1", "--host", "HOST"], "the scenario rpc makes none"),
         (["--scenario", "fanout", "--processes", "2", "--host", "HOST"], "run in one process so far"),
         (["--scenario", "fanout", "--chaos", "drop=1,topic=x", "--host", "HOST"], "spares the topic of the test"),
@@ -149,23 +146,6 @@ async def test_a_server_that_is_not_the_demo_is_named(
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@contextmanager
-def begun(host: str, environ: dict[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A run, once its first figures were printed, and what it prints until its end, which is waited for."""
-    command = [str(LOCUST), "-f", str(ROOT / "loadtest"), "--headless", "--host", host, *arguments]
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        assert running.stdout is not None
-        output: list[str] = []
-        try:
-            while not running.stdout.readline().startswith("RPC"):
-                assert running.poll() is None
-            yield running, output
-            output += running.stdout
-        except BaseException:
-            running.kill()
-            raise
 
 
 def test_an_interrupted_run_has_a_verdict(host: str, environ: dict[str, str]) -> None:

@@ -74,6 +74,26 @@ async def test_small_pieces_give_the_same_answers(fast: bool, step: int) -> None
         assert peer.after_head == ANSWERS
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 300_000])
+async def test_large_frames_in_pieces_come_whole_and_between_others(fast: bool, size: int) -> None:
+    data = b"".join((frame(BINARY, b"\xff" * size), frame(TEXT, "ü".encode() * (size // 2)), frame(TEXT, b"small")))
+    async with without_sockets(EchoApplication(), fast=fast) as listener:
+        for step in (4_093, 65_537, 2 * size):
+            peer = Peer(listener)
+            peer.feed(data[:3], step=1)
+            peer.feed(data[3:], step=step)
+            assert peer.texts == [b'{"binary":%d}' % size, "ü".encode() * (size // 2), b"small"]
+
+
+async def test_a_message_of_exactly_the_limit_comes_and_a_larger_one_closes(fast: bool) -> None:
+    async with without_sockets(EchoApplication(Limits(message_bytes=100_000)), fast=fast) as listener:
+        peer = Peer(listener)
+        peer.feed(frame(BINARY, bytes(100_000)), step=65_536)
+        assert peer.texts == [b'{"binary":100000}']
+        peer.feed(frame(BINARY, bytes(100_001))[:14])  # its announcement is enough
+        assert peer.close_code == 1009
+
+
 async def test_frames_behind_the_head_wait_for_the_decision_at_any_split(fast: bool) -> None:
     application = EchoApplication()
 

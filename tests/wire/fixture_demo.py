@@ -6,12 +6,13 @@ A function ``add_todo`` answers on ``demo/addTodo``, because the server is made 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from liverpc import Context, Delta, LiveError, Page, live, public
+from liverpc import Context, Delta, LiveError, Page, UploadContext, live, public
 from tests.wire.fixture_world import REPLAYED, Caller, Row, State
 
 _guard = public()
@@ -127,6 +128,37 @@ def bad_publish(ctx: Context[Caller]) -> None:
 @live
 def subscriber_count(ctx: Context[Caller], topic: str) -> int:
     return ctx.user.world.server.subscribers(topic)
+
+
+# -- bytes
+
+
+@live.binary(max_size=65_536)
+async def upload(ctx: Context[Caller], data: bytes, name: str | None = None) -> Row:
+    return {"bytes": len(data), "name": name, "first": data[0] if data else None}
+
+
+@live.upload(max_size=2 << 20)
+async def upload_file(ctx: UploadContext[Caller], name: str | None = None) -> Row:
+    """Read to the end; ``last_upload`` tells what became of it."""
+    told: Row = {"state": "running", "bytes": 0, "name": name}
+    state(ctx).uploads[name] = told
+    size, digest = 0, hashlib.sha256()
+    try:
+        async for chunk in ctx.upload:
+            size += len(chunk)
+            digest.update(chunk)
+    except LiveError as error:
+        told |= {"state": "aborted", "bytes": size, "code": error.code}
+        raise
+    told |= {"state": "done", "bytes": size}
+    return {"bytes": size, "sha256": digest.hexdigest(), "name": name}
+
+
+@live
+async def last_upload(ctx: Context[Caller], name: str | None = None) -> Row | None:
+    """A coroutine, so that it begins after the uploads that came before it."""
+    return state(ctx).uploads.get(name)
 
 
 # -- todos: rows that are created, updated and deleted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from websockets.typing import Origin
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.transports.memory import MemorySocket, MemoryTransport
+from liverpc.wire.binary import binary_call, upload_chunk, upload_header
 from tests.wire.fixture_app import make_server
 from tests.wire.fixture_world import REPLAYED
 
@@ -85,6 +87,51 @@ async def test_texts_of_accidents_stay_on_the_server(path: str, fixture_transpor
     reply = await caller.ask(path, stream=path.endswith("Loader"))
     assert reply["ok"] is False
     assert not any(word in json.dumps(reply) for word in ("hunter2", "secret", "internal guard text"))
+
+
+@pytest.mark.parametrize(
+    ("data", "args", "result"),
+    [
+        (b"", [], {"bytes": 0, "name": None, "first": None}),
+        (b"\x07\x01", ["a"], {"bytes": 2, "name": "a", "first": 7}),
+        (bytes(65_536), [], {"bytes": 65_536, "name": None, "first": 0}),
+        (bytes(65_537), [], "PAYLOAD_TOO_LARGE"),
+    ],
+    ids=["nothing", "two bytes", "as much as it takes", "more"],
+)
+async def test_binary_calls_are_measured(
+    data: bytes, args: list[Any], result: Any, fixture_transport: MemoryTransport
+) -> None:
+    caller = await sign_in(fixture_transport)
+    await caller.socket.send(binary_call("demo/upload", "k", args, data))
+    reply = (await caller.hear())["data"]
+    assert reply.get("data", reply.get("code")) == result
+
+
+@pytest.mark.parametrize("name", ["a", None])
+async def test_uploads_are_digested_and_remembered(name: str | None, fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    assert (await caller.ask("demo/lastUpload", name))["data"] is None
+    header = upload_header("demo/uploadFile", [name] if name else [], None)
+    await caller.socket.send(upload_chunk(1, 0, b"he", last=False, header=header))
+    assert (await caller.ask("demo/lastUpload", name))["data"] == {"state": "running", "bytes": 0, "name": name}
+    await caller.socket.send(upload_chunk(1, 1, b"llo", last=True))
+    assert (await caller.ask("demo/lastUpload", name))["data"] == {"state": "done", "bytes": 5, "name": name}
+    [(_, event, answer)] = caller.events
+    digest = hashlib.sha256(b"hello").hexdigest()
+    assert (event, answer["data"]) == ("00000001", {"bytes": 5, "sha256": digest, "name": name})
+
+
+async def test_uploads_have_at_most_two_mebibytes(fixture_transport: MemoryTransport) -> None:
+    caller = await sign_in(fixture_transport)
+    for stream, size in ((1, 2 << 20), (2, (2 << 20) + 1)):
+        header = upload_header("demo/uploadFile", ["a"], size)
+        await caller.socket.send(upload_chunk(stream, 0, b"", last=size == 2 << 20, header=header))
+    await caller.ask("demo/slow", 1)
+    assert sorted((event, answer.get("code")) for _, event, answer in caller.events) == [
+        ("00000001", None),
+        ("00000002", "PAYLOAD_TOO_LARGE"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,8 @@ from tests.wire.replaying import MemoryPipe, WebSocketPipe, differing, early_rep
 from tests.wire.waiting import WAITING
 
 COVERED = [name for name in names() if name not in WAITING]
-IN_MEMORY = [name for name in COVERED if name != "raw-malformed"]  # in memory there are no binary frames
-
-
 # Where a server without on_topic, which the recorded one had, says something else.
-WITHHELD = [name for name in IN_MEMORY if expected(load(name)) != expected(load(name), with_on_topic=False)]
+WITHHELD = [name for name in COVERED if expected(load(name)) != expected(load(name), with_on_topic=False)]
 
 
 async def over_sockets(steps: list[Step], *, fast_path: bool) -> list[str]:
@@ -44,7 +41,7 @@ async def test_sockets_answer_as_recorded(name: str, fast_path: bool) -> None:
     assert await over_sockets(expected(load(name)), fast_path=fast_path) == []
 
 
-@pytest.mark.parametrize("name", IN_MEMORY)
+@pytest.mark.parametrize("name", COVERED)
 async def test_memory_answers_as_recorded(name: str) -> None:
     assert await in_memory(expected(load(name))) == []
 
@@ -62,7 +59,7 @@ def test_every_transcript_is_replayed_or_waits_for_a_feature() -> None:
 # -- the comparison can fail
 
 
-@pytest.mark.parametrize("name", IN_MEMORY)
+@pytest.mark.parametrize("name", COVERED)
 async def test_an_altered_message_is_noticed(name: str) -> None:
     steps = expected(load(name))
     position = max(i for i, step in enumerate(steps) if isinstance(step, Expect))
@@ -76,7 +73,7 @@ async def test_an_altered_message_is_noticed(name: str) -> None:
 async def test_every_difference_is_real(difference: Difference) -> None:
     """Some covered transcript needs it: there, the server does not do what was recorded."""
     hook = difference.with_on_topic
-    needing = {name: expected(load(name), with_on_topic=hook, but=difference) for name in IN_MEMORY}
+    needing = {name: expected(load(name), with_on_topic=hook, but=difference) for name in COVERED}
     needing = {name: steps for name, steps in needing.items() if steps != expected(load(name), with_on_topic=hook)}
     assert needing
     for name, steps in needing.items():

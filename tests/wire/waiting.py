@@ -5,6 +5,4 @@ WAITING = {
     "rate-limit": "rate limits",
     "room": "rooms",
     "stream-derived": "derived streams",
-    "upload-cancel": "uploads",
-    "upload-disconnect": "uploads",
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from liverpc.contrib.locust.ledger import Ledger
     from liverpc.contrib.locust.recorder import Recorder, recorder_of
     from liverpc.contrib.locust.schedule import due_times
+    from liverpc.contrib.locust.uploading import LiveUpload
     from liverpc.contrib.locust.users import ConnectOptions, LiveUser
 
 _HOME = {
@@ -29,6 +30,7 @@ _HOME = {
     "Histogram": "histogram",
     "Ledger": "ledger",
     "LiveClient": "client",
+    "LiveUpload": "uploading",
     "LiveUser": "users",
     "Recorder": "recorder",
     "due_times": "schedule",
@@ -43,6 +45,7 @@ __all__ = [
     "Histogram",
     "Ledger",
     "LiveClient",
+    "LiveUpload",
     "LiveUser",
     "Recorder",
     "due_times",

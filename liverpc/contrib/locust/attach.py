@@ -11,6 +11,7 @@ import msgspec
 from gevent.event import AsyncResult
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
+from liverpc.config import Level
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
 from liverpc.errors import AttachError
 from liverpc.inspector.protocol import (
@@ -23,8 +24,10 @@ from liverpc.inspector.protocol import (
     Ok,
     Resync,
     ServerFrame,
+    ServerInfo,
     State,
     StreamStats,
+    UploadTotals,
     Welcome,
     closed_early,
     refusal,
@@ -42,10 +45,19 @@ class Counts(msgspec.Struct, frozen=True):
 
     streams: dict[str, StreamStats]  #: by topic; those with subscribers
     rules: dict[int, ChaosRule]  #: faults in force
+    connections: int  #: open ones
+    uploads: UploadTotals | None  #: running ones; None: the token is scoped, or the server is older
+    counters: dict[str, int]  #: ``telemetry.Counters``; empty with a scoped token
 
 
 class Attachment:
-    """A devtools session. Faults armed here end when it does, or when this process no longer runs."""
+    """A devtools session. Faults armed here end when it does, or when this process no longer runs.
+
+    Attributes:
+        server: Who is looked at.
+    """
+
+    server: ServerInfo
 
     def __init__(self, socket: GeventSocket, session: AttachSession) -> None:
         self._socket = socket
@@ -57,12 +69,13 @@ class Attachment:
         self._greenlets: list[Any] = []
 
     @classmethod
-    def open(cls, url: str, token: str) -> Attachment:
-        """Attach for watching and for injecting faults.
+    def open(cls, url: str, token: str, *, want: Level = "chaos") -> Attachment:
+        """Attach for watching and, at level ``chaos``, for injecting faults.
 
         Args:
             url: As of :func:`~liverpc.inspector.protocol.attach_url`.
             token: Empty: none is sent.
+            want: The level; ``metrics`` is enough for :meth:`counts`.
 
         Raises:
             AttachError: The token was refused or does not open enough, there are no devtools, or there is
@@ -77,18 +90,19 @@ class Attachment:
             raise AttachError("absent", f"no devtools at {url}: {closed.reason}") from None
         except OSError as error:
             raise AttachError("unreachable", f"cannot attach to {url}: {error.strerror or error}") from None
-        session = AttachSession(client="locust", want="chaos", monotonic=time.monotonic)
+        session = AttachSession(client="locust", want=want, monotonic=time.monotonic)
         attachment = cls(socket, session)
         try:
             welcome = attachment._greet(url)
         except BaseException:
             socket.abort()
             raise
-        if welcome.granted not in ("chaos", "admin"):
+        if want == "chaos" and welcome.granted != "chaos":
             socket.close()
             socket.abort()
             why = "; ".join(welcome.denied) or f"the token opens {welcome.granted} only"
             raise AttachError("refused", f"{url} does not let this token inject faults: {why}")
+        attachment.server = welcome.server
         attachment._greenlets = [gevent.spawn(attachment._read), gevent.spawn(attachment._beat)]
         return attachment
 
@@ -104,7 +118,14 @@ class Attachment:
         state: list[State] = self._wait(waiter)
         names = {info.id: info.topic for part in state for info in part.streams}
         stats = {names[each.id]: each for part in state for each in part.stream_stats if each.id in names}
-        return Counts(stats, {rule.id: rule for rule in state[-1].chaos})
+        last = state[-1]
+        return Counts(
+            stats,
+            {rule.id: rule for rule in last.chaos},
+            connections=sum(len(part.connections) for part in state),
+            uploads=last.upload_totals,
+            counters=last.counters,
+        )
 
     def arm(self, *, rate: float, seed: str, topic: str, ttl: float) -> int:
         """Drop publishes on matching topics for ``ttl`` seconds at most; returns the rule's number.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ import gevent
 import msgspec
 from gevent.event import Event
 
-from liverpc._types import Rpc, Stream
+from liverpc._types import Binary, Reachable, Rpc, Stream, Upload
 from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore
 from liverpc.client.listeners import guarded
@@ -21,6 +21,7 @@ from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
 from liverpc.contrib.locust.target import live_url
+from liverpc.contrib.locust.uploading import LiveUpload
 from liverpc.wire.close import CloseCode, of_status
 from liverpc.wire.frames import EventFrame
 
@@ -73,6 +74,7 @@ class LiveClient:
         self._socket: GeventSocket | None = None
         self._opened = Event()
         self._runner: Any = None
+        self._pump: Any = None  # sends the bytes of uploads, and everything else meanwhile
         self._timer: Any = None
         self._timer_due = 0.0
 
@@ -97,17 +99,31 @@ class LiveClient:
     def close(self) -> None:
         """Say goodbye, wait a second at most for the answer, and leave nothing behind. Harmless when closed."""
         self.core.close()
-        runner, self._runner = self._runner, None
         try:
-            if runner is not None and self._socket is not None:
-                self._socket.close()
-                runner.join(timeout=_CLOSE_SECONDS)
+            if self._runner is not None and self._socket is not None:
+                # All of it may take long: a server that does not read takes no goodbye either.
+                gevent.with_timeout(_CLOSE_SECONDS, self._part, self._socket, self._runner, timeout_value=None)
         finally:
-            if runner is not None:
-                runner.kill()
-            if self._timer is not None:
-                self._timer.kill()
-                self._timer = None
+            self._end()
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Hang up without a goodbye, as a client that dies, and leave nothing behind. Harmless when closed.
+
+        ``reset``: with a TCP reset, and what the network did not take yet is thrown away.
+        """
+        self.core.close()
+        if self._socket is not None:
+            self._socket.abort(reset=reset)
+        self._end()
+
+    def _part(self, socket: GeventSocket, runner: Any) -> None:
+        socket.close()
+        runner.join()
+
+    def _end(self) -> None:
+        runner, self._runner = self._runner, None
+        timer, self._timer = self._timer, None
+        gevent.killall([each for each in (runner, timer) if each is not None])
 
     # -- use
 
@@ -122,12 +138,7 @@ class LiveClient:
             TypeError: The arguments do not fit, or have no JSON form.
         """
         answered = Event()
-        call = self.begin(fn, *args, on_done=lambda _: answered.set(), **kwargs)
-        try:
-            answered.wait()
-        finally:
-            self.core.cancel(call)
-        return call.result(Any if isinstance(fn, str) else fn.result_type)
+        return self._answer(self.begin(fn, *args, on_done=lambda _: answered.set(), **kwargs), fn, answered)
 
     def begin(
         self, fn: Rpc[..., Any] | str, /, *args: Any, on_done: Callable[[Call], object] | None = None, **kwargs: Any
@@ -137,6 +148,55 @@ class LiveClient:
         call = self.core.call(path, wire_args, on_done=on_done)
         self._settle()
         return call
+
+    def binary(self, fn: Binary[..., Any] | str, data: bytes, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with bytes, and wait for what it returns; raises as :meth:`call`."""
+        path, wire_args = _bound(fn, args, kwargs)
+        answered = Event()
+        call = self.core.binary(path, wire_args, data, on_done=lambda _: answered.set())
+        return self._answer(call, fn, answered)
+
+    def upload(
+        self,
+        fn: Upload[..., Any] | str,
+        source: bytes | Iterable[bytes | memoryview],
+        /,
+        *args: Any,
+        size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Upload bytes, and wait for the answer. Calls of other greenlets go on meanwhile.
+
+        An upload that is abandoned, because its source raised or its greenlet was killed, is cancelled.
+
+        Args:
+            fn: The function's declaration or path.
+            source: The bytes, or pieces of them, taken as fast as the server takes them; not to the end when the
+                answer comes earlier.
+            args: The function's arguments.
+            size: How many bytes it will be, if known; of ``bytes`` it is.
+            kwargs: More arguments.
+
+        Raises:
+            RpcError: The server's error, or ``DISCONNECTED``, ``CONNECTION_CLOSED``, ``INVALID_RESULT``.
+            TypeError: The arguments do not fit, or have no JSON form.
+        """
+        if isinstance(source, bytes):
+            size, source = len(source), (source,)
+        upload = self.begin_upload(fn, *args, size=size, **kwargs)
+        try:
+            if all(upload.send(piece) for piece in source):
+                upload.send(b"", last=True)
+            return upload.result()
+        finally:
+            upload.cancel()
+
+    def begin_upload(
+        self, fn: Upload[..., Any] | str, /, *args: Any, size: int | None = None, **kwargs: Any
+    ) -> LiveUpload:
+        """An upload whose bytes its user sends piece by piece; arguments and errors are those of :meth:`upload`."""
+        path, wire_args = _bound(fn, args, kwargs)
+        return LiveUpload(self.core.uploads, path, wire_args, size, _result_type(fn), self._send_soon)
 
     def subscribe(
         self,
@@ -158,10 +218,9 @@ class LiveClient:
             RpcError: The server refused it, or did not answer in time.
         """
         path, wire_args = _bound(fn, args, kwargs)
-        result_type = Any if isinstance(fn, str) else fn.result_type
         answered = Event()
         subscription = self.core.subscribe(
-            path, wire_args, result_type=result_type, on_change=lambda _: answered.set(), on_event=on_event
+            path, wire_args, result_type=_result_type(fn), on_change=lambda _: answered.set(), on_event=on_event
         )
         self._settle()
         try:
@@ -183,6 +242,14 @@ class LiveClient:
         self._settle()
 
     # -- inside
+
+    def _answer(self, call: Call, fn: Reachable | str, answered: Event) -> Any:
+        try:
+            self._settle()
+            answered.wait()
+        finally:
+            self.core.cancel(call)
+        return call.result(_result_type(fn))
 
     def _run(self) -> None:
         try:
@@ -221,8 +288,7 @@ class LiveClient:
                     self.core.receive(message)
                 self._set_timer()
                 if self.core.has_outgoing:
-                    # Whoever receives must not wait for the network.
-                    gevent.spawn(self._settle)
+                    self._send_soon()  # whoever receives must not wait for the network
                 messages = socket.recv()
         except SocketClosed as closed:
             return closed.code, closed.reason
@@ -251,10 +317,26 @@ class LiveClient:
 
     def _settle(self) -> None:
         """Follow up on a change of the core: send, set the timer."""
-        if self._socket is not None and self.core.has_outgoing:
-            with suppress(SocketClosed):  # receiving tells
-                self._socket.send(self.core.outgoing())
+        if self._pump is None:  # else it sends this, too, and does not keep whoever calls until uploads pause
+            self._send()
         self._set_timer()
+
+    def _send_soon(self) -> None:
+        """Let what waits be sent, without waiting for the network."""
+        if self._pump is None and self.core.has_outgoing:
+            self._pump = gevent.spawn(self._send_all)
+        self._set_timer()
+
+    def _send_all(self) -> None:
+        try:
+            self._send()
+        finally:
+            self._pump = None
+
+    def _send(self) -> None:
+        with suppress(SocketClosed):  # receiving tells
+            while self._socket is not None and self.core.has_outgoing:
+                self._socket.send(self.core.outgoing())
 
     def _set_timer(self) -> None:
         due = self.core.next_deadline()
@@ -271,7 +353,11 @@ class LiveClient:
         self._settle()
 
 
-def _bound(fn: Rpc[..., Any] | Stream[..., Any] | str, args: Any, kwargs: Any) -> tuple[str, list[Any]]:
+def _result_type(fn: Reachable | str) -> Any:
+    return Any if isinstance(fn, str) else fn.result_type
+
+
+def _bound(fn: Reachable | str, args: Any, kwargs: Any) -> tuple[str, list[Any]]:
     if isinstance(fn, str):
         if kwargs:
             raise TypeError(f"{fn} is known by its path only, so its parameters have no names here")

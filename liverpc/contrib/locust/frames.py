@@ -6,6 +6,11 @@ import codecs
 
 from liverpc.wire.close import CloseCode
 
+try:  # in C where there is a wheel for the platform
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
+
 __all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "ClosedBy", "FrameReader", "client_frame"]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -21,9 +26,7 @@ def client_frame(opcode: int, payload: bytes, key: bytes) -> bytes:
         head = bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2, "big")
     else:
         head = bytes((0x80 | opcode, 0xFF)) + size.to_bytes(8, "big")
-    # One exclusive or of two large numbers is far faster than a loop over bytes.
-    mask = int.from_bytes((key * (size // 4 + 1))[:size], "big")
-    return head + key + (int.from_bytes(payload, "big") ^ mask).to_bytes(size, "big")
+    return b"".join((head, key, apply_mask(payload, key)))
 
 
 class ClosedBy(Exception):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import struct
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +19,7 @@ from gevent import ssl as gssl
 from gevent.lock import BoundedSemaphore
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
-from liverpc.contrib.locust.frames import CLOSE, PONG, TEXT, ClosedBy, FrameReader, client_frame
+from liverpc.contrib.locust.frames import BINARY, CLOSE, PONG, TEXT, ClosedBy, FrameReader, client_frame
 from liverpc.wire.close import CloseCode
 
 __all__ = ["GeventSocket", "open_socket"]
@@ -26,6 +28,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK = 65536
 _HEAD_MAX = 16384
 _REFUSAL_MAX = 200  # bytes of a refusal's body that are kept
+_NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection and throws away what was not sent
 
 
 class GeventSocket:
@@ -73,17 +76,20 @@ class GeventSocket:
                 raise SocketClosed(CloseCode.LOST, "the server hung up without a goodbye")
             messages = reader.feed(data)
 
-    def send(self, texts: Iterable[str]) -> None:
-        """Send text messages; waits while the network is busy.
+    def send(self, messages: Iterable[str | bytes]) -> None:
+        """Send messages, of text or of bytes; waits while the network is busy.
 
-        The texts are taken from the iterable when their turn has come.
+        They are taken from the iterable when their turn has come.
 
         Raises:
-            SocketClosed: The connection is closed; whether the texts arrived is unknown.
+            SocketClosed: The connection is closed; whether the messages arrived is unknown.
         """
         with self._lock:
-            for text in texts:
-                self._write(TEXT, text.encode())
+            for message in messages:
+                if isinstance(message, str):
+                    self._write(TEXT, message.encode())
+                else:
+                    self._write(BINARY, message)
         if self._reader.ping is not None:
             self._pong()
 
@@ -95,8 +101,11 @@ class GeventSocket:
         except SocketClosed:
             pass  # so be it
 
-    def abort(self) -> None:
-        """Hang up at once."""
+    def abort(self, *, reset: bool = False) -> None:
+        """Hang up at once; ``reset``: as a machine does that lost its power, with a TCP reset."""
+        if reset:
+            with suppress(OSError):  # it is closed
+                self._sock.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_LINGER, _NO_LINGER)
         self._sock.close()
 
     def _pong(self) -> None:

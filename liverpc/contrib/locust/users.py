@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from gevent import GreenletExit
 from locust import User
 
-from liverpc._types import Rpc, Stream
+from liverpc._types import Binary, Rpc, Stream, Upload
 from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.contrib.locust.client import Attempt, LiveClient
@@ -36,7 +36,7 @@ class ConnectOptions(msgspec.Struct, frozen=True, kw_only=True):
 class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy could follow
     """A user with one connection, opened when the user starts and closed when it stops.
 
-    Everything appears in Locust's statistics: ``WS connect`` with its steps, ``RPC <path>`` and
+    Everything appears in Locust's statistics: ``WS connect`` with its steps, ``RPC <path>``, ``UP <path>`` and
     ``SUB <path>``; failures under their codes. A lost connection comes back by itself, after the pauses of
     ``ClientConfig``, and a user whose first connection fails keeps trying in the same way; a user whom the
     server refuses for good stops.
@@ -121,6 +121,21 @@ class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy c
             TypeError: The arguments do not fit, or have no JSON form.
         """
         return self._recorded("RPC", fn, lambda: self.client.call(fn, *args, **kwargs))
+
+    def binary(self, fn: Binary[..., Any] | str, data: bytes, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function with bytes, and record how long it took; raises as :meth:`call`."""
+        return self._recorded("RPC", fn, lambda: self.client.binary(fn, data, *args, **kwargs))
+
+    def upload(
+        self, fn: Upload[..., Any] | str, source: bytes | Iterable[bytes | memoryview], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Upload bytes, and record how long it took until the answer; takes what :meth:`LiveClient.upload` takes.
+
+        Raises:
+            RpcError: It failed, which is recorded under the error's code.
+            TypeError: The arguments do not fit, or have no JSON form.
+        """
+        return self._recorded("UP", fn, lambda: self.client.upload(fn, source, *args, **kwargs))
 
     def stream(self, fn: Stream[..., Any] | str, /, *args: Any, **kwargs: Any) -> Subscription:
         """Listen to a stream, and record how long its first answer took.

@@ -42,6 +42,8 @@ from liverpc.inspector.protocol.frames import (
     StreamInfo,
     StreamStats,
     Unwatch,
+    UploadInfo,
+    UploadTotals,
     Watch,
     Welcome,
 )
@@ -105,6 +107,8 @@ __all__ = [
     "StreamInfo",
     "StreamStats",
     "Unwatch",
+    "UploadInfo",
+    "UploadTotals",
     "Watch",
     "Welcome",
     "attach_url",

@@ -17,6 +17,7 @@ from liverpc.config import Level
 ATTACH_PATH = "/__liverpc/attach"
 SUBPROTOCOL = "liverpc.attach.v1"
 VERSION = 1
+CARRIERS = ("binary", "upload")  #: kinds of calls with data besides the arguments
 
 
 class _Row(msgspec.Struct, array_like=True, frozen=True):
@@ -100,6 +101,32 @@ class PendingCall(_Row, frozen=True):
     path: str
     user: str
     started_at: float
+    carries: str = ""  #: as in :class:`CallEvent`
+
+
+class UploadInfo(_Row, frozen=True):
+    """An upload that runs now. How it ended is told by a :class:`CallEvent` of the same connection and ``id``."""
+
+    connection: str
+    id: str  #: eight hexadecimal digits; no other unanswered upload of the connection has them
+    path: str
+    user: str  #: empty for anonymous, and for observers at level ``metrics``
+    address: str
+    started_at: float
+    size: int | None  #: what the client announced, unchecked
+    received: int  #: bytes
+    taken: int  #: bytes the handler has
+    buffered: int  #: bytes that wait for it; none any more when the upload ended early
+    state: str  #: ``waiting`` for its handler, ``receiving``, ``held`` (reading stopped), ``complete``, ``ended early``
+
+
+class UploadTotals(_Row, frozen=True):
+    """All running uploads of a server, and how much there may be at most."""
+
+    running: int
+    most: int
+    buffered: int  #: bytes
+    most_buffered: int
 
 
 # -- what happened ----------------------------------------------------------------------------------------
@@ -133,6 +160,8 @@ class CallEvent(msgspec.Struct, tag="rpc", tag_field="kind", omit_defaults=True,
     args: Any = msgspec.UNSET  #: redacted, by parameter name; of surplus ones only the number, under ``…``
     result: Any = msgspec.UNSET  #: redacted; the message of an error
     published: list[str] = []  #: topics
+    carries: str = ""  #: ``binary`` or ``upload``, for calls with data besides the arguments
+    received: int = 0  #: bytes of that data, which is itself never recorded
 
 
 class ConnectionEvent(msgspec.Struct, tag="conn", tag_field="kind", omit_defaults=True, frozen=True):
@@ -193,7 +222,7 @@ class Match(msgspec.Struct, omit_defaults=True, frozen=True):
     Globs know ``*`` only, and have at most 256 characters; a list has at most 16.
     """
 
-    kind: list[str] = []  #: ``pub``, ``rpc``, ``conn``
+    kind: list[str] = []  #: ``pub``, ``rpc``, ``conn``; of the calls ``binary`` or ``upload`` only those
     topic: list[str] = []  #: globs; only publishes have topics
     path: list[str] = []  #: globs; only calls have paths
     ok: bool | None = None  #: False: failed calls only
@@ -313,6 +342,8 @@ class State(_Frame, tag="state", frozen=True):
     path_stats: list[PathStats] = []
     pending: list[PendingCall] = []  #: always complete, oldest first, at most 200
     pending_total: int = 0
+    uploads: list[UploadInfo] = []  #: always complete, oldest first, at most 200
+    upload_totals: UploadTotals | None = None  #: None for scoped tokens, who see no running upload either
     counters: dict[str, int] = {}  #: always complete; monotonic
     chaos: list[ChaosRule] = []  #: always complete
     busy: float = 0.0  #: share of the loop's time the devtools took lately, 0..1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from liverpc import Context, live, public
+from liverpc import Context, UploadContext, live, public
 from tests.benchmarks.peers.serving import ROWS, event
 
 _guard = public()
@@ -32,6 +32,15 @@ async def burst(ctx: Context[None], turns: int, per_turn: int, size: int) -> Non
         for number in range(per_turn):
             ctx.publish("bench", "created", event(turn * per_turn + number, size))
         await asyncio.sleep(0)
+
+
+@live.upload()
+async def sink(ctx: UploadContext[None]) -> int:
+    """The number of bytes that came."""
+    received = 0
+    async for chunk in ctx.upload:
+        received += len(chunk)
+    return received
 
 
 @live.stream("cards", merge="crud", key="id")

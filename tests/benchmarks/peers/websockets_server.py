@@ -1,4 +1,4 @@
-"""The package ``websockets`` as its documentation shows it: ``websockets_server echo|broadcast|rows``."""
+"""The package ``websockets`` as its documentation shows it: ``websockets_server echo|broadcast|rows|sink``."""
 
 from __future__ import annotations
 
@@ -39,8 +39,19 @@ async def fan_out(socket: ServerConnection) -> None:
         listeners.discard(socket)
 
 
+async def sink(socket: ServerConnection) -> None:
+    """Count what comes, and say how much it was after each text."""
+    received = 0
+    async for message in socket:
+        if isinstance(message, str):
+            await socket.send(str(received))
+            received = 0
+        else:
+            received += len(message)
+
+
 async def main(kind: str) -> None:
-    handler = {"echo": echo, "broadcast": fan_out, "rows": answer_rows}[kind]
+    handler = {"echo": echo, "broadcast": fan_out, "rows": answer_rows, "sink": sink}[kind]
     async with serve(handler, "127.0.0.1", 0, compression=None, backlog=2048) as server:
         await announce(next(iter(server.sockets)).getsockname()[1])
 

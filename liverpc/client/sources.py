@@ -1,0 +1,171 @@
+"""Where the bytes of an upload come from: memory, files, iterators."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+__all__ = ["AsyncFile", "BinaryFile", "Data", "Source", "check_source", "open_source"]
+
+_BLOCK_BYTES = 1 << 20  # read from a file at once
+_ITEMS_PER_TURN = 64  # taken from an iterator before everybody else gets a turn of the loop
+
+V = TypeVar("V")
+
+
+class BinaryFile(Protocol):
+    """A file opened in binary mode, and what reads like one."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class AsyncFile(Protocol):
+    """The same for event loops: its ``read`` is a coroutine function."""
+
+    async def read(self, size: int, /) -> bytes: ...
+
+
+Data: TypeAlias = bytes | bytearray | memoryview
+Source: TypeAlias = (
+    Data | os.PathLike[str] | os.PathLike[bytes] | BinaryFile | AsyncFile | Iterable[Data] | AsyncIterable[Data]
+)
+Blocks: TypeAlias = AsyncIterator[Any]  # each of them Data, or a mistake of the source
+
+
+def check_source(source: object) -> None:
+    """Make sure that something can be uploaded, as far as that shows.
+
+    Raises:
+        TypeError: It cannot; the text tells the cure.
+    """
+    if isinstance(source, str):
+        raise TypeError("upload() takes no str: Path(...) uploads the file, and .encode() makes bytes of text")
+    if isinstance(source, io.TextIOBase):
+        raise TypeError('upload() takes files in binary mode: open(..., "rb")')
+    known = isinstance(source, bytes | bytearray | memoryview | os.PathLike | AsyncIterable | Iterable)
+    if not known and not callable(getattr(source, "read", None)):
+        raise TypeError(f"upload() takes bytes, a Path, a file, or an iterator of bytes, not a {type(source).__name__}")
+
+
+@asynccontextmanager
+async def open_source(source: Any, *, in_thread: bool = False) -> AsyncIterator[tuple[int | None, Blocks]]:
+    """The number of bytes to come, if it can be known, and the bytes, block by block. Closes what it has opened.
+
+    Args:
+        source: What :func:`check_source` lets pass.
+        in_thread: Iterators may block: ask them on a thread, as is always done with files.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        async with aclosing(_once(source)) as blocks:
+            yield memoryview(source).nbytes, blocks
+    elif isinstance(source, os.PathLike):
+        thread = _Thread()
+        try:
+            await thread.run(thread.open, source)
+            async with aclosing(thread.read(thread.file)) as blocks:
+                yield await thread.run(_size_of, thread.file), blocks
+        finally:
+            thread.stop()
+    elif hasattr(source, "read"):
+        if inspect.iscoroutinefunction(source.read):
+            async with aclosing(_read(lambda: source.read(_BLOCK_BYTES))) as blocks:
+                yield None, blocks
+            return
+        thread = _Thread()
+        try:
+            async with aclosing(thread.read(source)) as blocks:
+                yield await thread.run(_size_of, source), blocks
+        finally:
+            thread.stop()
+    elif isinstance(source, AsyncIterable):
+        iterator = aiter(source)
+        try:
+            yield None, iterator
+        finally:
+            if (aclose := getattr(iterator, "aclose", None)) is not None:
+                await aclose()
+    elif in_thread:
+        thread = _Thread()
+        try:
+            async with aclosing(thread.iterate(source)) as blocks:
+                yield None, blocks
+        finally:
+            thread.stop()
+    else:
+        async with aclosing(_iterate(source)) as blocks:
+            yield None, blocks
+
+
+class _Thread:
+    """One thread for one source: what it does last, it does when everything before is over.
+
+    So a source can be closed without waiting for a read that may take for ever.
+    """
+
+    def __init__(self) -> None:
+        self.file: Any = None  # that it has opened
+        self._iterator: Iterator[Any] = iter(())
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="liverpc upload")
+
+    async def run(self, work: Callable[..., V], *args: Any) -> V:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+    def open(self, path: os.PathLike[str] | os.PathLike[bytes]) -> None:
+        self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by stop()
+
+    def read(self, file: BinaryFile) -> AsyncGenerator[Any]:
+        return _read(lambda: self.run(file.read, _BLOCK_BYTES))
+
+    async def iterate(self, source: Iterable[Any]) -> AsyncGenerator[Any]:
+        end = object()
+        self._iterator = await self.run(iter, source)
+        while (item := await self.run(next, self._iterator, end)) is not end:
+            yield item
+
+    def stop(self) -> None:
+        """Close what was opened, and let the thread end."""
+        self._executor.submit(self._close)
+        self._executor.shutdown(wait=False)
+
+    def _close(self) -> None:
+        for each in (self.file, self._iterator):
+            if (close := getattr(each, "close", None)) is not None:
+                close()
+
+
+async def _once(data: Data) -> AsyncGenerator[Data]:
+    yield data
+
+
+async def _read(read: Callable[[], Any]) -> AsyncGenerator[Any]:
+    while (block := await read()) != b"":
+        yield block
+
+
+async def _iterate(source: Iterable[Any]) -> AsyncGenerator[Any]:
+    iterator = iter(source)
+    try:
+        for number, item in enumerate(iterator, 1):
+            yield item
+            if number % _ITEMS_PER_TURN == 0:
+                await asyncio.sleep(0)
+    finally:
+        if (close := getattr(iterator, "close", None)) is not None:
+            close()
+
+
+def _size_of(file: Any) -> int | None:
+    """The bytes from here to the end of a file; None: it does not know."""
+    try:
+        here: int = file.tell()
+        end: int = file.seek(0, os.SEEK_END)
+        file.seek(here)
+    except (AttributeError, OSError, ValueError):  # a pipe, or something that only reads like a file
+        return None
+    return end - here

@@ -1,0 +1,324 @@
+"""What a client uploads, without I/O: chunks, their size and pace, and their ends (docs/protocol.md section 11)."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from liverpc.client.calls import outcome_of
+from liverpc.client.convert import read_result
+from liverpc.client.listeners import guarded
+from liverpc.errors import ErrorCode, RpcError
+from liverpc.wire.binary import CHUNK_HEAD, upload_cancel, upload_chunk, upload_header
+from liverpc.wire.frames import Reply, UploadCredit, UploadLimits
+
+__all__ = ["Upload", "Uploads"]
+
+_LANE_BYTES = 262_144  # of all uploads that wait for the socket, each a fair share
+_SHARE_MIN = 4_096  # of one upload, however many there are
+_UNANNOUNCED = 12_288  # bytes of a message to a server that does not say what it takes
+_ANNOUNCE_SECONDS = 1.0  # for a server to say it, before the first chunk on a connection is sent anyway
+_DATA_MIN = 1_024  # bytes of data in a chunk, for which messages grow when a header leaves less
+_NUMBERS = 0xFFFF_FFFF
+
+OnChange = Callable[["Upload"], object]
+
+
+class Upload:
+    """One upload of a client; made by :meth:`Uploads.start`.
+
+    Attributes:
+        stream: Its number on the wire.
+        path: What is called.
+        size: Bytes it will have in all, as announced; None: unknown.
+        sent: Bytes of data the socket was given. Only grows.
+        outcome: The answer or the error it ended with; None before. It ends once.
+    """
+
+    __slots__ = (
+        "_on_change",
+        "complete",
+        "credit",
+        "header",
+        "outcome",
+        "path",
+        "sent",
+        "seq",
+        "size",
+        "stream",
+        "unsent",
+    )
+
+    def __init__(self, stream: int, path: str, header: bytes, size: int | None, on_change: OnChange | None) -> None:
+        self.stream = stream
+        self.path = path
+        self.size = size
+        self.sent = 0
+        self.outcome: Reply | RpcError | None = None
+        self.header = header
+        self.seq = 0  # of the next chunk; 0: it has not begun
+        self.unsent = bytearray()
+        self.complete = False  # nothing comes behind what is unsent
+        self.credit = 0  # bytes the server let it send in all; the window is not in it
+        self._on_change = on_change
+
+    @property
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def result(self, result_type: Any = Any) -> Any:
+        """What the server returned, converted; another object each time.
+
+        Raises:
+            RpcError: The upload failed, or the result does not fit (``INVALID_RESULT``).
+            RuntimeError: It is not done.
+        """
+        if isinstance(self.outcome, RpcError):
+            raise self.outcome
+        if self.outcome is None:
+            raise RuntimeError(f"the upload to {self.path} is not done")
+        return read_result(self.path, self.outcome.data, result_type)
+
+    def changed(self) -> None:
+        """For :class:`Uploads`: tell who wants to know."""
+        if self._on_change is not None:
+            guarded(self._on_change, self)
+
+    def end(self, outcome: Reply | RpcError) -> None:
+        """For :class:`Uploads`: it is over."""
+        self.outcome = outcome
+        self.unsent = bytearray()
+        self.changed()
+        self._on_change = None
+
+
+class Uploads:
+    """All unfinished uploads of a client.
+
+    Uploads that wait for a connection begin when there is one; those that have begun end with it. The first chunk
+    on a connection waits for the server to say what it takes, at most a second: servers that say nothing get
+    messages of 12 288 bytes until an answer says more, as fast as the socket takes them.
+
+    Data waits here until the socket asks for it, 256 KiB of all uploads together, so that other frames pass it:
+    none is ever behind more than one chunk.
+
+    Attributes:
+        refused: Uploads that failed because too many requests waited for a connection already.
+        announced: The largest message the server takes, where it has said so.
+
+    Args:
+        frame_bytes: Of one message at most, whatever the server takes.
+        now: The clock of the deadlines.
+        admit: Why there can be no further upload; None: there can.
+    """
+
+    def __init__(
+        self, frame_bytes: int, now: Callable[[], float], admit: Callable[[], tuple[ErrorCode, str] | None]
+    ) -> None:
+        self.refused = 0
+        self.announced: int | None = None
+        self._frame_bytes = frame_bytes
+        self._now = now
+        self._admit = admit
+        self._window: int | None = None  # bytes of each upload before the first credit; None: the server does not count
+        self._ready = False  # chunks may be sent
+        self._ready_at = math.inf  # when they may, even if the server says nothing
+        self._number = 0  # of the last upload
+        self._running: dict[int, Upload] = {}
+        self._unanswered: set[int] = set()  # numbers that the server knows; some belong to uploads given up
+        self._lane: deque[Upload] = deque()  # those that have something to send, in turns; ended ones are skipped
+        self._cancels: deque[bytes] = deque()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether :meth:`take` may have a message."""
+        return bool(self._cancels) or (self._ready and bool(self._lane))
+
+    # -- for those who upload
+
+    def start(
+        self, path: str, args: list[Any], *, size: int | None = None, on_change: OnChange | None = None
+    ) -> Upload:
+        """An upload. It begins with the first data; without a connection it waits for one.
+
+        Args:
+            path: For example ``files/put``.
+            args: Anything with a JSON form.
+            size: Bytes to come in all, if known.
+            on_change: Called when there may be more room, and when the upload is done; perhaps before this returns.
+
+        Raises:
+            TypeError: An argument has no JSON form.
+        """
+        header, error = b"", None
+        try:
+            header = upload_header(path, args, size)
+        except ValueError as too_long:
+            error = RpcError(ErrorCode.PAYLOAD_TOO_LARGE, f"{path}: {too_long}")
+        upload = Upload(self._next_number(), path, header, size, on_change)
+        if error is None and (reason := self._admit()) is not None:
+            error = RpcError(*reason)
+            self.refused += error.code == ErrorCode.DISCONNECTED
+        if error is None:
+            self._running[upload.stream] = upload
+        else:
+            upload.end(error)
+        return upload
+
+    def room(self, upload: Upload) -> int:
+        """How many bytes :meth:`put` takes now. 0: wait for ``on_change``, or it is done."""
+        if upload.done or upload.complete or not self._ready:
+            return 0
+        room = max(_LANE_BYTES // len(self._running), _SHARE_MIN)
+        if self._window is not None:
+            room = min(room, max(self._window, upload.credit) - upload.sent)
+        return max(room - len(upload.unsent), 0)
+
+    def put(self, upload: Upload, data: bytes | bytearray | memoryview, *, last: bool = False) -> None:
+        """Send the next bytes, which are copied. Does nothing when it is done.
+
+        Args:
+            upload: Which one.
+            data: At most :meth:`room` bytes, perhaps none.
+            last: Nothing comes behind them. An upload that has not had this goes on.
+
+        Raises:
+            ValueError: There is no room for so much, or the last bytes were put already.
+        """
+        if upload.done:
+            return
+        with memoryview(data) as view:
+            if upload.complete:
+                raise ValueError(f"{upload.path}: the last bytes of this upload were put already")
+            if view.nbytes > (room := self.room(upload)):
+                raise ValueError(f"{upload.path}: there is room for {room} bytes, not for {view.nbytes}")
+            waited = bool(upload.unsent)
+            upload.unsent += view
+        upload.complete = last
+        if not waited and (upload.unsent or last):
+            self._lane.append(upload)
+
+    def cancel(self, upload: Upload) -> None:
+        """Give an upload up: it ends with ``CANCELLED`` now, and its handler as soon as it hears of it."""
+        self.fail(upload, RpcError(ErrorCode.CANCELLED, f"the upload to {upload.path} was cancelled"))
+
+    def fail(self, upload: Upload, error: RpcError) -> None:
+        """The same, with another error. Harmless when it is done."""
+        if upload.done:
+            return
+        del self._running[upload.stream]
+        if upload.seq:
+            self._cancels.append(upload_cancel(upload.stream))
+        upload.end(error)
+
+    # -- for the core
+
+    def connection_opened(self) -> None:
+        self._ready_at = self._now() + _ANNOUNCE_SECONDS
+
+    def connection_lost(self, error: Callable[[Upload], RpcError], *, all_of_them: bool) -> None:
+        """Nothing can be sent any more. Uploads that have begun, or all, end with ``error``."""
+        self._ready, self._ready_at = False, math.inf
+        self._window = self.announced = None
+        self._cancels.clear()
+        self._unanswered.clear()
+        for upload in list(self._running.values()):
+            if upload.stream in self._running and (upload.seq or all_of_them):  # callbacks may end others
+                del self._running[upload.stream]
+                upload.end(error(upload))
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`expire` has something to do."""
+        return self._ready_at if self._running and self._ready_at != math.inf else None
+
+    def expire(self) -> None:
+        """Do not wait any longer for what the server takes."""
+        if self._now() >= self._ready_at:
+            self._begin()
+
+    def take_limits(self, limits: UploadLimits) -> None:
+        """The server has said what it takes."""
+        if limits.frame_bytes > 0 and limits.window_bytes > 0:
+            self.announced = limits.frame_bytes
+            self._window = limits.window_bytes
+            self._begin()
+
+    def take_credit(self, credit: UploadCredit) -> None:
+        """The handler of an upload has taken some of it."""
+        upload = self._running.get(_number(credit.stream))
+        if upload is not None and upload.seq and credit.bytes > upload.credit:
+            upload.credit = credit.bytes
+            upload.changed()
+
+    def take_answer(self, name: str, reply: Reply | None) -> None:
+        """An upload has ended, perhaps before its last chunk. What is not known (any more) is ignored."""
+        if self.announced is None and reply is not None and type(reply.frame_bytes) is int and reply.frame_bytes > 0:
+            self.announced = reply.frame_bytes
+        number = _number(name)
+        if number in self._unanswered:
+            self._unanswered.discard(number)
+            upload = self._running.pop(number, None)
+            if upload is not None:
+                upload.end(outcome_of(upload.path, reply))
+
+    def take(self) -> bytes:
+        """The next message for the socket; empty: there is none. Uploads take turns."""
+        while not self._cancels:
+            if not (self._ready and self._lane):
+                return b""
+            upload = self._lane.popleft()
+            if upload.done:
+                continue
+            takes = self._takes(upload)
+            if takes > 0:
+                return self._chunk(upload, takes)
+            why = f"{upload.path}: its arguments leave no room for data in the largest message the server takes"
+            self.fail(upload, RpcError(ErrorCode.PAYLOAD_TOO_LARGE, why))
+        return self._cancels.popleft()
+
+    # -- inside
+
+    def _begin(self) -> None:
+        self._ready, self._ready_at = True, math.inf
+        for upload in list(self._running.values()):
+            upload.changed()
+
+    def _takes(self, upload: Upload) -> int:
+        """Bytes of data in each of its chunks."""
+        head = CHUNK_HEAD + len(upload.header)
+        return min(max(self._frame_bytes - head, _DATA_MIN), (self.announced or _UNANNOUNCED) - head)
+
+    def _chunk(self, upload: Upload, takes: int) -> bytes:
+        with memoryview(upload.unsent) as unsent, unsent[:takes] as data:
+            size = len(data)
+            last = upload.complete and size == len(unsent)
+            header = b"" if upload.seq else upload.header
+            message = upload_chunk(upload.stream, upload.seq, data, last=last, header=header)
+        del upload.unsent[:size]
+        self._unanswered.add(upload.stream)
+        upload.seq += 1
+        upload.sent += size
+        if upload.unsent:
+            self._lane.append(upload)
+        upload.changed()
+        return message
+
+    def _next_number(self) -> int:
+        while True:
+            self._number = self._number % _NUMBERS + 1
+            if self._number not in self._running and self._number not in self._unanswered:
+                return self._number
+
+
+def _number(name: str) -> int:
+    """The number of the upload with this id; 0, which no upload has, for anything else."""
+    try:
+        number = int(name, 16)
+    except ValueError:
+        return 0
+    return number if name == f"{number:08x}" else 0

@@ -1,0 +1,318 @@
+"""The scenario ``upload``: what users send, what must come back, and what the server must not keep."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import resource
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gevent
+import msgspec
+from locust import task
+
+from liverpc import remote
+from liverpc.config import ClientConfig
+from liverpc.contrib.locust.attach import Counts
+from liverpc.contrib.locust.client import LiveClient
+from liverpc.contrib.locust.schedule import due_times
+from liverpc.contrib.locust.uploading import LiveUpload
+from liverpc.contrib.locust.users import LiveUser
+from liverpc.errors import AttachError, ErrorCode, RpcError
+from loadtest._gate import Row, equals, shown
+from loadtest._plan import Data, Plan, plans
+from loadtest._run import Run, run_of
+from loadtest._scenarios import FOREVER, Operations, drain
+
+__all__ = ["Upload", "UploadUser"]
+
+_ANSWER_SECONDS = 5.0  # for what is under way at the end; it is lost if nothing comes of it
+_CLEAN_SECONDS = 8.0  # for the server to be rid of it all: longer than ``upload_grace_seconds``
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 0.1  # until whoever waits for its turn sees that the run ends
+_REST_SECONDS = 0.1  # after a failure: a server that refuses everything is not asked a thousand times per second
+
+
+class _Stored(msgspec.Struct):
+    bytes: int
+    sha256: str
+
+
+_STORE = remote("files/store", returns=_Stored)
+
+
+class _Look(msgspec.Struct, frozen=True):
+    """What a server is like at a moment."""
+
+    counters: dict[str, int]  #: since it started
+    has: dict[str, int]  #: how much of what now
+
+    def more_than(self, before: _Look) -> dict[str, int]:
+        """What it has more than it had."""
+        return {what: more for what, number in self.has.items() if (more := number - before.has.get(what, 0)) > 0}
+
+
+class Upload:
+    """Users upload all the time, and calls are made meanwhile: on their connections, and on one beside them."""
+
+    name = "upload"
+    waits_for_all = True
+    publishes = False
+    looks_inside = True
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.data = Data(run.options.seed)
+        self.clients: list[LiveClient] = []
+        self.running: set[LiveUpload] = set()
+        self.ends: Counter[str] = Counter()  # how uploads ended, in words
+        self.errors: Counter[str] = Counter()  # the codes of those that failed
+        self.wrong = 0  # answers that do not say what was sent
+        self.late = 0  # given up, and not ended by it at once
+        self.arrived = 0  # uploads of which the server has seen something
+        self.ended_early = 0  # those of them that did not come to an answer of their function
+        self.bytes = 0
+        self._due = 0.0  # when the next bytes may be sent
+        self._bystander = LiveClient(run.url)
+        self._beside = Operations(run, "load/echo", name="load/echo bystander")
+        self._among = Operations(run, "load/echo", name="load/echo uploading")
+        self._before: _Look  # the run
+        self._buffered = 0
+        self._memory = 0
+
+    # -- for users
+
+    def pace(self, size: int) -> None:
+        """Wait until so many more bytes may be sent, or the run ends; what was not sent in time is not made up for."""
+        now = time.perf_counter()
+        due = self._due = max(self._due, now) + size / self._run.options.bandwidth
+        while due > (now := time.perf_counter()) and not self._run.stopping:
+            gevent.sleep(min(due - now, _STOP_SECONDS))
+
+    def answered(self, stored: _Stored, sent: int, digest: str) -> None:
+        """The server says what it got."""
+        right = (stored.bytes, stored.sha256) == (sent, digest)
+        self.wrong += not right
+        self.ends["stored"] += 1
+
+    def gave_up(self, sending: LiveUpload, why: str) -> None:
+        """Cancel it; ``why`` says under which name it counts."""
+        sending.cancel()
+        outcome = sending.upload.outcome
+        self.late += not isinstance(outcome, RpcError) or outcome.code != ErrorCode.CANCELLED
+        self.ends[why] += 1
+        self.ended_early += sending.upload.sent > 0
+
+    def killed(self, sending: LiveUpload) -> None:
+        """Its connection is about to be cut."""
+        self.ends["killed"] += 1
+        self.ended_early += sending.upload.sent > 0
+
+    def failed(self, error: RpcError) -> None:
+        """It ended as it should not."""
+        self.ends["failed"] += 1
+        self.errors[error.code] += 1
+
+    # -- the run
+
+    def begin(self) -> None:
+        self._bystander.open()
+        try:
+            with gevent.Timeout(_ANSWER_SECONDS):
+                self._bystander.upload(_STORE, b"x", "load test")
+        except RpcError as error:
+            raise RpcError(error.code, f"the server does not answer {_STORE.path}: {error}") from None
+        except gevent.Timeout:
+            raise RpcError(ErrorCode.TIMEOUT, f"the server does not answer {_STORE.path}") from None
+        self._before = self._look()
+        self._due = time.perf_counter()
+        self._run.spawn(self._call)
+        self._run.spawn(self._watch)
+
+    def _call(self) -> None:
+        run, options = self._run, self._run.options
+        run.begun.wait()
+        value = "x" * options.size
+        for number, due in enumerate(due_times(options.rate, run.start, options.random_arrivals)):
+            run.wait_until(due)
+            if run.stopping:
+                return
+            if number % 2:
+                self._among.send(self.clients[number // 2 % len(self.clients)], due, value)
+            else:
+                self._beside.send(self._bystander, due, value)
+
+    def _watch(self) -> None:
+        with suppress(AttachError):  # counting says so
+            while not self._run.stopping:
+                self._look()
+                gevent.sleep(_LOOK_SECONDS)
+
+    def _look(self) -> _Look:
+        """What the server is like now.
+
+        Raises:
+            AttachError: It does not say, or says nothing of uploads.
+        """
+        attachment: Any = self._run.attachment
+        counts: Counts = attachment.counts()
+        if counts.uploads is None:
+            raise AttachError("refused", "the devtools say nothing of uploads: the token is for some topics only")
+        has = {"uploads": counts.uploads.running, "bytes": counts.uploads.buffered, "connections": counts.connections}
+        self._buffered = max(self._buffered, counts.uploads.buffered)
+        process = Path(f"/proc/{self._run.server_pid}")
+        with suppress(OSError):  # it is none of this machine, or no longer there
+            pages = int((process / "statm").read_text().split()[1])
+            self._memory = max(self._memory, pages * resource.getpagesize())
+            has["file descriptors"] = sum(1 for _ in (process / "fd").iterdir())
+        return _Look(counts.counters, has)
+
+    def finish(self) -> list[Row]:
+        ended = time.perf_counter()
+        drain(lambda: not self.running and not self._beside.pending and not self._among.pending, _ANSWER_SECONDS)
+        lost = len(self.running)
+        if not self.ends["stored"] and not lost and not self.ends["failed"]:
+            self._run.broken("no upload came to its end: use smaller ones or a longer run")
+        rate = self.bytes / max(ended - self._run.start, 1e-9) / 1e6
+        wanted = "max" if self._run.options.bandwidth == math.inf else f"{self._run.options.bandwidth / 1e6:g}"
+        self._run.details["upload_errors"] = dict(self.errors)
+        rows = [
+            shown("connections", self._run.users),
+            shown("MB/s, wanted and done", f"{wanted}, {rate:.1f}"),
+            *(
+                shown(f"uploads: {end}", self.ends[end])
+                for end in ("stored", "cancelled", "killed", "given up at the end")
+            ),
+            equals(
+                "uploads: failed", self.ends["failed"], 0, ", ".join(f"{n} {code}" for code, n in self.errors.items())
+            ),
+            equals("uploads: lost", lost, 0, f"nothing came of them within {_ANSWER_SECONDS:g} s"),
+            equals("uploads: stored wrong", self.wrong, 0, "another size or checksum than was sent"),
+            equals("uploads: cancelled, and not at once", self.late, 0),
+            *self._beside.rows("calls, bystander", 0.5),
+            *self._among.rows("calls, uploading", 0.5),
+        ]
+        try:
+            rows += self._inside()
+        except AttachError as error:
+            rows.append(equals("server: can be looked at", f"no: {error}", "yes"))
+        self._bystander.close()
+        return rows
+
+    def _inside(self) -> list[Row]:
+        """Whether the server counted the same, and what it still has."""
+        until = time.perf_counter() + _CLEAN_SECONDS
+        while (left := (now := self._look()).more_than(self._before)) and time.perf_counter() < until:
+            gevent.sleep(0.1)
+        begun, ended = (
+            now.counters[name] - self._before.counters[name] for name in ("uploads_started", "uploads_aborted")
+        )
+        others = "or others are at it, too"
+        return [
+            equals("server: uploads begun", begun, self.arrived, others),
+            equals("server: uploads ended early", ended, self.ended_early, others),
+            *(equals(f"server: {what} left over", left.get(what, 0), 0, others) for what in now.has),
+            shown("server: most bytes waiting at once", self._buffered),
+            *([shown("server: most memory", f"{self._memory / 1e6:.0f} MB")] if self._memory else []),
+        ]
+
+
+class UploadUser(LiveUser):
+    """Uploads one file after the other."""
+
+    wait_time = FOREVER
+    scenario: ClassVar[type] = Upload
+
+    def on_start(self) -> None:
+        super().on_start()
+        run = run_of(self.environment)
+        self.number = run.next_user()
+        run.scenario.clients.append(self.client)
+        run.ready()
+
+    @task  # type: ignore[untyped-decorator]
+    def uploads(self) -> None:
+        run = run_of(self.environment)
+        run.begun.wait()
+        lanes = [gevent.spawn(self._uploads, run, lane) for lane in range(run.options.uploads_per_user)]
+        try:
+            gevent.joinall(lanes, raise_error=True)
+        finally:
+            gevent.killall(lanes)
+
+    def _uploads(self, run: Run, lane: int) -> None:
+        scenario: Upload = run.scenario
+        for plan in plans(run.options, self.number, lane):
+            if run.stopping:
+                return
+            try:
+                if plan.fate == "killed":
+                    self._upload_elsewhere(run, plan)
+                else:
+                    self._upload(run, plan, self.client)
+            except RpcError as error:
+                scenario.failed(error)
+                gevent.sleep(_REST_SECONDS)
+
+    def _upload_elsewhere(self, run: Run, plan: Plan) -> None:
+        options = self.connect_options()
+        client = LiveClient(
+            options.url,
+            headers=options.headers,
+            tls=options.tls,
+            config=ClientConfig(max_attempts=1),
+            on_attempt=self.on_attempt,
+        )
+        try:
+            client.open()
+            self._upload(run, plan, client)
+        finally:
+            client.abort(reset=plan.reset)
+
+    def _upload(self, run: Run, plan: Plan, client: LiveClient) -> None:
+        """One upload to its planned end.
+
+        Raises:
+            RpcError: It had another one.
+        """
+        scenario: Upload = run.scenario
+        size, name = plan.size.bytes, plan.size.name
+        digest = hashlib.sha256()
+        began = time.perf_counter()
+        sending = client.begin_upload(_STORE, f"load test {name}", size=size)
+        upload = sending.upload
+        scenario.running.add(sending)
+        try:
+            put, goal = 0, size if plan.fate == "whole" else plan.midway
+            for piece in scenario.data.pieces(plan.start, goal):
+                scenario.pace(len(piece))
+                if run.stopping and not upload.done:
+                    scenario.gave_up(sending, "given up at the end")
+                    return
+                digest.update(piece)
+                put += len(piece)
+                if not sending.send(piece, last=put == size):
+                    break  # its answer came early, which is no good one
+            whole = time.perf_counter()
+            if goal < size:
+                drain(lambda: upload.sent > 0 or upload.done)
+            if goal == size or upload.done:
+                scenario.answered(sending.result(), put, digest.hexdigest())
+                self.recorder.add("UP", f"{name} total", time.perf_counter() - began, size)
+                self.recorder.add("UP", f"{name} ack", time.perf_counter() - whole, part=True)
+            elif plan.fate == "killed":
+                client.call("load/echo", 1)  # once it is answered, the server has seen the upload
+                scenario.killed(sending)
+            else:
+                scenario.gave_up(sending, "cancelled")
+        except RpcError as error:
+            self.recorder.fail("UP", f"{name} total", time.perf_counter() - began, error.code)
+            raise
+        finally:
+            scenario.running.discard(sending)
+            scenario.bytes += upload.sent
+            scenario.arrived += upload.sent > 0
