@@ -156,7 +156,7 @@ class Counters:
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
     uploads_started: int = 0
     uploads_refused: int = 0  #: for want of room: too many, or too many bytes waiting
-    uploads_aborted: int = 0  #: ended before their last chunk or their answer: given up, too large, refused midway, lost
+    uploads_aborted: int = 0  #: ended early: given up, too large, refused midway, lost
     upload_bytes: int = 0  #: received
     upload_holds: int = 0  #: times reading from a connection stopped, for a handler had not taken what was there
     upload_stalls: int = 0  #: uploads ended because their handler took nothing meanwhile

@@ -337,8 +337,8 @@ class Live:
                 Default: only ``limits.uploads_per_connection`` holds.
             max_concurrent: Running uploads to this function on this server, likewise. Default: only
                 ``limits.uploads`` holds.
-            reauth_every: Run the guard again before the function gets more than so many bytes, and after each so
-                many; when it refuses, the upload ends with its code. Default: it runs once, before the function.
+            reauth_every: Run the guard again whenever the function has taken so many bytes more, before it gets the
+                next ones; when it refuses, the upload ends with its code. Default: it runs once, before the function.
             path: As for functions.
 
         Raises:

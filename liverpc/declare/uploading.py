@@ -14,6 +14,8 @@ from liverpc.errors import LiveError
 __all__ = ["IncomingUpload", "UploadBuffer", "UploadContext", "begin"]
 
 _TURN_BYTES = 262_144  # taken without waiting, before everybody else gets a turn of the loop
+_APART = 64  # chunks that wait as they came; behind them small ones are joined
+_JOINED_BYTES = 4_096  # of joined ones at most: each chunk costs about 50 bytes more than it has
 
 
 class UploadBuffer:
@@ -62,7 +64,11 @@ class UploadBuffer:
     def put(self, data: bytes, *, last: bool) -> None:
         """Bytes have arrived."""
         if data:
-            self._chunks.append(data)
+            chunks = self._chunks
+            if len(chunks) >= _APART and len(chunks[-1]) + len(data) <= _JOINED_BYTES:
+                chunks[-1] += data
+            else:
+                chunks.append(data)
             self.buffered += len(data)
             self.received += len(data)
         self.complete = last

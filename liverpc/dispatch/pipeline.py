@@ -114,7 +114,9 @@ class Pipeline:
 
     def entry(self, frame: CallFrame, kind: Kind) -> Entry | LiveError:
         """What answers on a path to messages of this kind, or why nothing does."""
-        entry = self._entries.get(frame.rpc) if frame.rpc is not UNSET else None
+        if frame.rpc is UNSET:
+            return LiveError(ErrorCode.INVALID_REQUEST, "the header names no path: rpc is a string such as files/store")
+        entry = self._entries.get(frame.rpc)
         if entry is None:
             return _nothing_there(frame)
         return entry if entry.kind == kind else _wrong_kind(entry)

@@ -31,21 +31,17 @@ log = logging.getLogger("liverpc.calls")
 
 
 class _Answer:
-    """Where the answer to an upload goes; the first one counts (``declare.replies.Slot``)."""
+    """Where the answer to an upload goes (``declare.replies.Slot``)."""
 
-    __slots__ = ("_connection", "_given", "_largest", "_name")
+    __slots__ = ("_connection", "_largest", "_name")
 
     def __init__(self, connection: Connection, name: str, largest: int) -> None:
         self._connection = connection
         self._name = name
         self._largest = largest
-        self._given = False
 
     def put(self, call: str | None, members: bytes, follower: Follower | None) -> None:
         connection = self._connection
-        if self._given:
-            return
-        self._given = True
         cap = None if connection.knows_frame_bytes else self._largest
         connection.knows_frame_bytes = True
         connection.send(upload_reply(self._name, members, cap))
@@ -201,7 +197,6 @@ class _Recheck:
     def __call__(self) -> Awaitable[None] | None:
         if self._upload.buffer.taken < self._next:
             return None
-        self._next = self._upload.buffer.taken + self._every
         return self._check()
 
     async def _check(self) -> None:
@@ -211,3 +206,4 @@ class _Recheck:
         except LiveError as error:
             self._uploads.abort(self._upload, error)
             raise
+        self._next = self._upload.buffer.taken + self._every  # not before: the handler may cancel the guard

@@ -32,7 +32,8 @@ class RunningUpload:
         held: Reading from its connection is stopped for it.
         granted: Bytes the client knows it may send; of those clients that pace uploads.
         counted: Bytes in the buffer when they were last counted.
-        stall: The end of the handler's patience, while held.
+        taken_at: Loop time at which its handler took something last, or it was held.
+        stall: The end of the server's patience, while held.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class RunningUpload:
         "stall",
         "started_at",
         "stream",
+        "taken_at",
     )
 
     def __init__(
@@ -78,6 +80,7 @@ class RunningUpload:
         self.held = False
         self.granted = granted
         self.counted = 0
+        self.taken_at = started_at
         self.stall: asyncio.TimerHandle | None = None
         self._answer = answer
         self._next = 0

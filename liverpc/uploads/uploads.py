@@ -207,8 +207,10 @@ class Uploads:
 
     def _taken(self, upload: RunningUpload) -> None:
         self._count(upload)
-        if upload.held and self._may_resume(upload):
-            self._release(upload)
+        if upload.held:
+            upload.taken_at = self._now()
+            if self._may_resume(upload):
+                self._release(upload)
         if upload.connection.paces_uploads and not upload.buffer.complete and not upload.settled:
             self._grant(upload)
 
@@ -229,6 +231,7 @@ class Uploads:
         upload.held = True
         self._held[upload] = None
         upload.connection.calls.hold()
+        upload.taken_at = self._now()
         self._watch(upload)
 
     def _release(self, upload: RunningUpload) -> None:
@@ -243,12 +246,9 @@ class Uploads:
             upload.connection.calls.release()
 
     def _watch(self, upload: RunningUpload) -> None:
-        seconds = self._limits.upload_stall_seconds
-        upload.stall = asyncio.get_running_loop().call_later(seconds, self._look, upload, upload.buffer.taken)
-
-    def _look(self, upload: RunningUpload, taken: int) -> None:
-        if upload.buffer.taken > taken:
-            self._watch(upload)
+        left = upload.taken_at + self._limits.upload_stall_seconds - self._now()
+        if left > 0:
+            upload.stall = asyncio.get_running_loop().call_later(left, self._watch, upload)
             return
         self._counters.upload_stalls += 1
         text = f"{upload.path} has taken nothing for {self._limits.upload_stall_seconds:g} s, and its buffer is full"

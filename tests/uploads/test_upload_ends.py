@@ -152,13 +152,13 @@ async def test_one_that_has_arrived_can_be_given_up(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("end", ["given up", "cut", "out of turn", "too large"])
-@pytest.mark.parametrize("waits", ["in the guard", "in a middleware", "for its first turn"])
+@pytest.mark.parametrize("waits", ["in the guard", "in a middleware", "for its first turn", "for both"])
 async def test_a_function_whose_upload_has_ended_never_begins(end: str, waits: str, watch: Watch, caplog: Any) -> None:
     ran: list[str] = []
 
     async def guard(ctx: Context[Any]) -> None:
         ran.append("guard")
-        if waits == "in the guard":
+        if waits in ("in the guard", "for both"):
             await asyncio.sleep(1e6)
 
     async def middleware(ctx: Context[Any], following: Any) -> Any:
@@ -170,7 +170,7 @@ async def test_a_function_whose_upload_has_ended_never_begins(end: str, waits: s
     async with serving(guard=guard, middlewares=middlewares, **watch.functions()) as world:
         sender = world.connect()
         sender.begin(1, "m/deaf", data=b"a")
-        if waits != "for its first turn":
+        if waits.startswith("in "):
             await turns()
             assert world.states == ["waiting"]
         match end:

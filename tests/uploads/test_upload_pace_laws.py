@@ -58,50 +58,36 @@ def bounded(server: LiveServer) -> None:
         assert upload.buffer.buffered <= ROOM + LARGEST
 
 
-async def send(server: LiveServer, sender: Sender, stream: int, upload: Any, *, paces: bool) -> None:
+async def send(server: LiveServer, sender: Sender, stream: int, upload: Any) -> None:
     _, first, pause, chunks = upload
-    sent = 0
     for number, data in enumerate(chunks):
-        while paces and stream not in dict(sender.outcomes):
-            if sent + len(data) <= max([ROOM, *sender.credit(stream)]):
-                break
-            await asyncio.sleep(0.05)
         last = number == len(chunks) - 1
         if number:
             sender.more(stream, number, data, last=last)
         else:
             sender.begin(stream, "m/read", first, pause, data=data, last=last)
-        sent += len(data)
         bounded(server)
         await asyncio.sleep(0)
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-@given(plan=st.lists(uploads, min_size=1, max_size=8), paces=st.booleans())
-def test_bytes_are_bounded_and_everybody_gets_on(
-    world: tuple[LiveServer, asyncio.Runner], plan: list[Any], paces: bool
-) -> None:
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plan=st.lists(uploads, min_size=1, max_size=8))
+def test_bytes_are_bounded_and_everybody_gets_on(world: tuple[LiveServer, asyncio.Runner], plan: list[Any]) -> None:
     server, runner = world
-    holds = server.counters.upload_holds
 
     async def play() -> None:
         senders = [Sender(server) for _ in range(3)]
-        for sender in senders:
-            if paces:
-                sender.say(type="hello", caps=["upload"])
-        sending = [
-            send(server, senders[upload[0]], stream, upload, paces=paces) for stream, upload in enumerate(plan, 1)
-        ]
+        sending = [send(server, senders[upload[0]], stream, upload) for stream, upload in enumerate(plan, 1)]
         await asyncio.gather(*sending)
         for sender in senders:
             sender.say(rpc="m/echo", id="behind")
-        for _ in range(100):
+        for _ in range(40):
             await asyncio.sleep(5)
             bounded(server)
         assert server.uploads.running == []
         assert server.uploads.buffered == 0
-        alone = all([first + pause * len(chunks) < 9 for _, first, pause, chunks in plan])
+        alone = all(first + pause * len(chunks) < 9 for _, first, pause, chunks in plan)
         for number, sender in enumerate(senders):
             assert not sender.held
             assert sender.replies == [("behind", None)]
@@ -110,12 +96,7 @@ def test_bytes_are_bounded_and_everybody_gets_on(
             refusals = {"OVERLOADED", "TOO_MANY_UPLOADS"} | (set() if alone else {"FLOW_BACKPRESSURE"})
             for stream, outcome in sender.outcomes:
                 assert outcome == mine[stream] or outcome in refusals
-            for stream in mine:
-                assert (credit := sender.credit(stream)) == sorted(set(credit))
-                assert paces or not credit
             sender.leave()
-        if paces and len(plan) * ROOM <= ALL:
-            assert server.counters.upload_holds == holds
         await asyncio.sleep(30)
 
     runner.run(play())
