@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from liverpc.config import Limits
-from liverpc.declare.bytes import BINARY_MAX, BinaryFunction
+from liverpc.declare.bytes import BINARY_MAX, BinaryFunction, UploadFunction
 from liverpc.declare.guards import Guard
 from liverpc.declare.registry import Entry
 from liverpc.errors import ConfigError
@@ -62,9 +62,14 @@ def check_proxies(proxies: object) -> None:
 
 
 def look_at_sizes(entries: Iterable[Entry], limits: Limits) -> None:
-    """Warn of functions that say they take more bytes than a message may have: clients would be disconnected."""
+    """Warn of functions that say they take more than the server lets come to them."""
     for entry in entries:
         function = entry.declaration
+        if isinstance(function, UploadFunction):
+            for name, setting in (("max_per_connection", "uploads_per_connection"), ("max_concurrent", "uploads")):
+                own, most = getattr(function.limits, name), getattr(limits, setting)
+                if own is not None and own > most:
+                    log.warning("%s has %s=%d, but limits.%s=%d holds", entry.path, name, own, setting, most)
         if isinstance(function, BinaryFunction) and limits.message_bytes < function.max_size != BINARY_MAX:
             log.warning(
                 "%s has max_size=%d, but limits.message_bytes=%d closes the connection of who sends more: raise that "

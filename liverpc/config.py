@@ -85,6 +85,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     upload_buffer_bytes: int = 4 << 20  #: of one upload that its handler has not taken yet; above: reading stops
     uploads_buffer_bytes: int = 64 << 20  #: of all uploads; above: reading stops, and new ones get OVERLOADED
     upload_stall_seconds: float = 10.0  #: reading stopped and its handler takes nothing: FLOW_BACKPRESSURE
+    upload_idle_seconds: float = 120.0  #: nothing comes of an upload, and its handler waits for it: TIMEOUT
     upload_grace_seconds: float = 5.0  #: for a handler to end by itself when its upload ended early
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429

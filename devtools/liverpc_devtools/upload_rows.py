@@ -48,10 +48,10 @@ class Upload:
     @property
     def share(self) -> float | None:
         """What has arrived of the announced size, 0 to 1; None when none was. Clients announce what they like."""
-        size, received = self.info.size, self.info.received
+        size, received = self.info.size, max(self.info.received, 0)
         if size is None:
             return None
-        return 1.0 if received >= size else max(received, 0) / size
+        return 1.0 if received >= size else received / size
 
     @property
     def percent(self) -> str:

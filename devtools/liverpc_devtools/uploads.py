@@ -199,7 +199,7 @@ def _buffered(row: Upload) -> Piece:
     waiting = row.info.buffered
     if row.ended_at is not None:
         return "", "dim"
-    return size(waiting), "warn" if row.info.state == "held" else "text" if waiting else "dim"
+    return size(waiting), "warn" if row.info.state in ("held", "full") else "text" if waiting else "dim"
 
 
 def _state(row: Upload) -> Piece:
@@ -208,7 +208,7 @@ def _state(row: Upload) -> Piece:
         return text, "ok" if row.answer.ok else "error"
     if row.ended_at is not None:
         return text, "dim"
-    return text, {"held": "warn", "ended early": "error", "waiting": "dim"}.get(row.info.state, "accent")
+    return text, {"held": "warn", "full": "warn", "ended early": "error", "waiting": "dim"}.get(row.info.state, "accent")
 
 
 def _headline(row: Upload) -> list[Line]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import stat
+import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,8 +22,6 @@ __all__ = ["HEADERS_VARIABLE", "upload"]
 HEADERS_VARIABLE = "LIVERPC_UPLOAD_HEADERS"
 
 _REDRAW_SECONDS = 0.2
-_READ_BYTES = 65_536
-_GOODBYE_SECONDS = 0.1  # for the message that cancels to leave before the connection ends
 _COLUMNS = 80  # of a terminal that does not know
 
 
@@ -46,16 +43,15 @@ def upload(options: argparse.Namespace) -> int:
     try:
         file = open(0 if stdin else options.file, "rb", buffering=0, closefd=not stdin)  # noqa: SIM115 - below
     except OSError as error:
-        raise ConfigError(f"{options.file} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{_clean(options.file)} cannot be read: {error.strerror}") from None
     with file:
         line = None if options.quiet or not sys.stderr.isatty() else _ProgressLine()
         try:
             result = asyncio.run(_upload(url, headers, function, file, args, line))
         except RpcError as error:
-            said = "".join(each if each.isprintable() else "?" for each in str(error))  # it may be the server's
-            print(f"liverpc: the upload failed: {said}", file=sys.stderr)
+            print(f"liverpc: the upload failed: {_clean(str(error))}", file=sys.stderr)  # it may be the server's
             return 1
-    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+    sys.stdout.write(_json(result) + "\n")
     return 0
 
 
@@ -69,12 +65,11 @@ async def _upload(
 ) -> Any:
     # One attempt: who waits at a terminal had better learn at once that nobody is there.
     async with connect(url, headers=headers, config=ClientConfig(max_attempts=1)) as client:
-        handle = client.upload(function, _as_it_comes(file) if _may_wait(file) else file, *args)
+        handle = client.upload(function, file, *args)
         try:
             return await _watched(handle, line)
         except asyncio.CancelledError:
-            handle.cancel()
-            await asyncio.sleep(_GOODBYE_SECONDS)
+            handle.cancel()  # closing the client would tell the server less
             raise
 
 
@@ -95,28 +90,6 @@ async def _redraw(handle: UploadHandle[Any], line: _ProgressLine) -> None:
     while True:
         await asyncio.sleep(_REDRAW_SECONDS)
         line.show(handle.progress)
-
-
-def _may_wait(file: BinaryIO) -> bool:
-    """Whether nothing may come for long: then a thread that reads it would keep the program from ending."""
-    mode = os.fstat(file.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or file.isatty()
-
-
-async def _as_it_comes(file: BinaryIO) -> AsyncIterator[bytes]:
-    """What a pipe, a socket or a terminal has, as soon as it has something."""
-    loop = asyncio.get_running_loop()
-    number = file.fileno()
-    while True:
-        readable = asyncio.Event()
-        loop.add_reader(number, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(number)
-        if not (data := os.read(number, _READ_BYTES)):
-            return
-        yield data
 
 
 class _ProgressLine:
@@ -152,6 +125,23 @@ def _size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def _clean(text: str) -> str:
+    """Text of others for a terminal, which would obey what is in it."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _json(result: Any) -> str:
+    """The same as JSON, where nothing needs to be lost: what a terminal would obey, or cannot show, is escaped."""
+    text = msgspec.json.encode(result).decode()
+    if text.isprintable() and (text.isascii() or sys.stdout.encoding.lower().startswith("utf")):
+        return text
+    return "".join(each if each.isprintable() and each.isascii() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    return re.sub("....", r"\\u\g<0>", character.encode("utf-16-be").hex())
+
+
 def _argument(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
@@ -166,7 +156,7 @@ def _headers(file: str | None) -> dict[str, str]:
     try:
         text = os.environ.get(HEADERS_VARIABLE, "") if file is None else Path(file).read_text("latin-1")
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{_clean(str(file))} cannot be read: {error.strerror}") from None
     headers: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         name, colon, value = line.partition(":")

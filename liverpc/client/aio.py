@@ -70,7 +70,10 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close for good. Unfinished calls and open streams get ``CONNECTION_CLOSED``. Harmless when closed."""
+        """Close for good. Unfinished calls, uploads and open streams get ``CONNECTION_CLOSED``. Harmless when closed.
+
+        What was fired before, answered, or cancelled of uploads is still sent, if the network takes it within a second.
+        """
         await self._connection.close()
 
     @property

@@ -32,6 +32,7 @@ __all__ = ["Connection"]
 
 log = logging.getLogger("liverpc.client")
 
+_LAST_SECONDS = 1.0  # for what was fired, answered or cancelled just before the end
 _CLOSE_SECONDS = 5.0  # for saying goodbye to a server that may not listen any more
 
 
@@ -125,6 +126,7 @@ class Connection(Requests):
     async def close(self) -> None:
         """End everything. Afterwards no task and no timer of this connection is left."""
         self.core.close()
+        self._wake.set()  # the writer ends
         self._settle()
         task = self._task
         if task is not None and not task.done():
@@ -256,16 +258,23 @@ class Connection(Requests):
         self.core.connection_opened()
         self._settle()
         writer = self._loop.create_task(self._write(socket), name="liverpc client writer")
+        patience = _CLOSE_SECONDS
         try:
             # Told before the goodbye, which a dead server draws out.
             self._lost(*await self._read(socket))
+        except asyncio.CancelledError:
+            if self.core.status == "closed":
+                patience = 0.0  # of who cancels that, too
+                await asyncio.wait([writer], timeout=_LAST_SECONDS)
+                patience = _CLOSE_SECONDS
+            raise
         finally:
             writer.cancel()
             try:
                 await asyncio.wait([writer])
             finally:
                 # After a sleep nobody is there to hear it, and the next attempt is due at once.
-                await self._goodbye(socket, 0.0 if self._awake.is_set() else _CLOSE_SECONDS)
+                await self._goodbye(socket, 0.0 if self._awake.is_set() else patience)
 
     async def _read(self, socket: Socket) -> tuple[int, str]:
         """Hand messages to the core; returns how the connection ended."""
@@ -301,6 +310,8 @@ class Connection(Requests):
                 else:
                     for message in self.core.outgoing():
                         await socket.send(message)
+                if self.core.status == "closed":
+                    return
                 await self._wake.wait()
         except SocketClosed:
             pass  # the reader gets the same

@@ -116,7 +116,8 @@ class ClientCore(Link):
         """The messages to send now, in order, each handed out once; those of uploads whenever nothing else waits.
 
         What ended before the iterator reaches it is left out: a shell that waits for the socket between two
-        frames never sends a call that failed meanwhile.
+        frames never sends a call that failed meanwhile. After :meth:`close`, what nobody waits for is left: what was
+        fired or answered before, and what gives uploads up. A shell sends it before it says goodbye.
         """
         return self._outbox.take()
 
@@ -361,27 +362,28 @@ class ClientCore(Link):
         waiting = {call.id for call in opening}
         if self.offline is not None:
             waiting |= self.offline.suspend(name for name in self._outbox.requests() if name not in waiting)
+        self._outbox.clear()
         self._forget_connection()
         for call in self._calls.all():
             if call.id not in waiting:
                 self._calls.answer(call, RpcError(ErrorCode.DISCONNECTED, f"the connection was lost: {told}"))
         self.uploads.connection_lost(
-            lambda upload: RpcError(ErrorCode.DISCONNECTED, f"{upload.path}: the connection was lost: {told}"),
-            all_of_them=False,
+            lambda upload: RpcError(ErrorCode.DISCONNECTED, f"{upload.path}: the connection was lost: {told}")
         )
         self.streams.suspend()
 
-    def _end(self) -> None:
+    def _end(self, *, lost: bool) -> None:
+        if lost:
+            self._outbox.clear()
         self._forget_connection()
         stores = self.streams.drop()
         for call in self._calls.all():
             self._calls.answer(call, self.closed_error())
-        self.uploads.connection_lost(lambda _: self.closed_error(), all_of_them=True)
+        self.uploads.close(lambda _: self.closed_error(), lost=lost)
         for store in stores:
             store.fail(self.closed_error())
 
     def _forget_connection(self) -> None:
-        self._outbox.clear()
         self.inbox.connection_lost()
         self.streams.forget_connection()
         self._calls.end_turn()

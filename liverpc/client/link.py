@@ -67,7 +67,7 @@ class Link(ABC):
         """End the client: unfinished calls, streams and whatever is asked later get ``CONNECTION_CLOSED``."""
         if self.status != "closed":
             self.failure = None
-            self._close("the client was closed")
+            self._close("the client was closed", lost=False)
 
     def closed_error(self) -> RpcError:
         """What everything gets once the status is ``closed``; a new one for each, for exceptions collect traces."""
@@ -91,23 +91,23 @@ class Link(ABC):
                 failure = msgspec.structs.replace(failure, failure_class=FailureClass.EXHAUSTED, reason=reason)
         self.failure = failure
         if what is Advice.TERMINAL:
-            self._close(f"the connection is closed for good: {failure}")
+            self._close(f"the connection is closed for good: {failure}", lost=True)
             return
         self.retry_delay = self._backoff.delay(what)
         if was_open:
             self.status = "reconnecting"
             self._suspend(str(failure))
 
-    def _close(self, why: str) -> None:
+    def _close(self, why: str, *, lost: bool) -> None:
         self.status = "closed"
         self.retry_delay = None
         self._why_closed = why
-        self._end()
+        self._end(lost=lost)
 
     @abstractmethod
     def _suspend(self, told: str) -> None:
         """The connection is lost, and there will be another."""
 
     @abstractmethod
-    def _end(self) -> None:
-        """There will be no other."""
+    def _end(self, *, lost: bool) -> None:
+        """There will be no other; ``lost``: and nothing can be sent on the last one any more."""

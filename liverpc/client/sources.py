@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import logging
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 __all__ = ["AsyncFile", "BinaryFile", "Data", "Source", "check_source", "open_source"]
 
+log = logging.getLogger("liverpc.client")
+
 _BLOCK_BYTES = 1 << 20  # read from a file at once
-_ITEMS_PER_TURN = 64  # taken from an iterator before everybody else gets a turn of the loop
 
 V = TypeVar("V")
 
@@ -102,19 +107,25 @@ async def open_source(source: Any, *, in_thread: bool = False) -> AsyncIterator[
             yield None, blocks
 
 
-class _Thread:
+class _Thread(Executor):
     """One thread for one source: what it does last, it does when everything before is over.
 
-    So a source can be closed without waiting for a read that may take for ever.
+    So a source can be closed without waiting for a read that may take for ever; nor does that keep the program.
     """
 
     def __init__(self) -> None:
         self.file: Any = None  # that it has opened
         self._iterator: Iterator[Any] = iter(())
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="liverpc upload")
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._main, name="liverpc upload", daemon=True).start()
+
+    def submit(self, work: Callable[..., V], /, *args: Any, **kwargs: Any) -> Future[V]:
+        done: Future[V] = Future()
+        self._jobs.put(partial(_do, done, partial(work, *args, **kwargs)))
+        return done
 
     async def run(self, work: Callable[..., V], *args: Any) -> V:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+        return await asyncio.get_running_loop().run_in_executor(self, work, *args)
 
     def open(self, path: os.PathLike[str] | os.PathLike[bytes]) -> None:
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by stop()
@@ -130,13 +141,28 @@ class _Thread:
 
     def stop(self) -> None:
         """Close what was opened, and let the thread end."""
-        self._executor.submit(self._close)
-        self._executor.shutdown(wait=False)
+        self._jobs.put(None)
 
-    def _close(self) -> None:
+    def _main(self) -> None:
+        while job := self._jobs.get():
+            job()
+            del job  # and the block that was read, while the next one is not asked for
         for each in (self.file, self._iterator):
             if (close := getattr(each, "close", None)) is not None:
-                close()
+                try:
+                    close()
+                except Exception:
+                    log.warning("the source of an upload failed when it was closed", exc_info=True)
+
+
+def _do(done: Future[V], work: Callable[[], V]) -> None:
+    if done.set_running_or_notify_cancel():
+        try:
+            done.set_result(work())
+        except StopIteration:  # which a future cannot hold
+            done.set_exception(RuntimeError("the source raised StopIteration"))
+        except BaseException as error:
+            done.set_exception(error)
 
 
 async def _once(data: Data) -> AsyncGenerator[Data]:
@@ -151,10 +177,8 @@ async def _read(read: Callable[[], Any]) -> AsyncGenerator[Any]:
 async def _iterate(source: Iterable[Any]) -> AsyncGenerator[Any]:
     iterator = iter(source)
     try:
-        for number, item in enumerate(iterator, 1):
+        for item in iterator:
             yield item
-            if number % _ITEMS_PER_TURN == 0:
-                await asyncio.sleep(0)
     finally:
         if (close := getattr(iterator, "close", None)) is not None:
             close()
@@ -168,4 +192,4 @@ def _size_of(file: Any) -> int | None:
         file.seek(here)
     except (AttributeError, OSError, ValueError):  # a pipe, or something that only reads like a file
         return None
-    return end - here
+    return max(end - here, 0)

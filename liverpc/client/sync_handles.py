@@ -179,7 +179,7 @@ class UploadHandle(Generic[R]):
             async with asyncio.timeout(timeout):
                 return await self._inner
 
-        return self._portal.run(wait)
+        return self._inner._outcome() if self._inner.done else self._portal.run(wait)
 
     @property
     def done(self) -> bool:

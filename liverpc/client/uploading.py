@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic
 
 import msgspec
@@ -20,6 +21,8 @@ from liverpc.wire.codec import encode
 __all__ = ["Progress", "UploadHandle", "UploadTasks"]
 
 log = logging.getLogger("liverpc.client")
+
+_BLOCKS_PER_TURN = 64  # taken from a source that never waits before everybody else gets a turn of the loop
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -44,10 +47,12 @@ class UploadTasks:
         self.settle = settle
         self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, handle: UploadHandle[Any], path: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(handle._run(), name=f"liverpc upload {path}")
+    def start(
+        self, reading: Coroutine[Any, Any, None], path: str, stopped: Callable[[asyncio.Task[None]], object]
+    ) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(reading, name=f"liverpc upload {path}")
         self._running.add(task)
-        task.add_done_callback(handle._stopped)
+        task.add_done_callback(stopped)
         task.add_done_callback(self._running.discard)
         return task
 
@@ -98,17 +103,14 @@ class UploadHandle(Generic[R]):
     ) -> None:
         check_source(source)
         try:
-            self._args: list[Any] = [msgspec.Raw(encode(arg)) for arg in args]
+            encoded: list[Any] = [msgspec.Raw(encode(arg)) for arg in args]
         except (ValueError, RecursionError) as error:
             raise TypeError(f"it has no JSON form: {error}") from None
         self._loop = asyncio.get_running_loop()
         self._tasks = tasks
         self._uploads = tasks.core.uploads
         self._path = path
-        self._source = source
         self._result_type = result_type
-        self._in_thread = in_thread
-        self._before = before
         self._upload: Upload | None = None  # until it is known how much there is to send
         self._told = 0  # bytes sent, of which the program knows
         self._changed = asyncio.Event()
@@ -122,7 +124,8 @@ class UploadHandle(Generic[R]):
         self._cancelled: Listeners[RpcError] = Listeners()
         self._failed: Listeners[RpcError] = Listeners()
         self._timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout)
-        self._task = tasks.start(self, path)
+        # The task alone has the source, and what it holds does not outlive it.
+        self._task = tasks.start(self._run(encoded, source, in_thread, before), path, self._stopped)
 
     # -- use
 
@@ -135,6 +138,10 @@ class UploadHandle(Generic[R]):
                 upload had begun; ``PAYLOAD_TOO_LARGE``, ``TIMEOUT``, ``CONNECTION_CLOSED``, ``INVALID_RESULT``.
         """
         yield from asyncio.shield(self._ended).__await__()
+        return self._outcome()
+
+    def _outcome(self) -> R:
+        """What it ended with; raises as :meth:`__await__`."""
         if self._error is not None:
             raise self._error
         result: R = self._result
@@ -178,25 +185,30 @@ class UploadHandle(Generic[R]):
 
     # -- the task
 
-    async def _run(self) -> None:
+    async def _run(
+        self, args: list[Any], source: Source, in_thread: bool, before: Callable[[], Awaitable[object]] | None
+    ) -> None:
+        await asyncio.sleep(0)  # even where tasks start at once
+        if before is not None:
+            try:
+                await before()
+            except RpcError as error:  # there is no connection
+                self._fail(error)
+                return
         try:
-            await asyncio.sleep(0)  # even where tasks start at once
-            if self._before is not None:
-                await self._before()
-            async with open_source(self._source, in_thread=self._in_thread) as (size, blocks):
-                upload = self._upload = self._uploads.start(
-                    self._path, self._args, size=size, on_change=self._on_change
-                )
+            async with open_source(source, in_thread=in_thread) as (size, blocks):
+                upload = self._upload = self._uploads.start(self._path, args, size=size, on_change=self._on_change)
                 self._tasks.settle()
+                turns = itertools.count(1)
                 async for block in blocks:
                     await self._send(upload, block)
+                    if next(turns) % _BLOCKS_PER_TURN == 0:
+                        await asyncio.sleep(0)
                 self._uploads.put(upload, b"", last=True)
                 self._tasks.settle()
         except Exception as error:
             if self.done:
                 log.warning("the source of an upload to %s failed when it was closed", self._path, exc_info=True)
-            elif self._upload is None and isinstance(error, RpcError):
-                self._fail(error)  # there is no connection
             else:
                 failure = RpcError(
                     ErrorCode.SOURCE_ERROR, f"the source of the upload to {self._path} failed: {error!r}"

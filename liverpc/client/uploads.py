@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from liverpc.client.calls import outcome_of
@@ -89,7 +90,7 @@ class Upload:
     def end(self, outcome: Reply | RpcError) -> None:
         """For :class:`Uploads`: it is over."""
         self.outcome = outcome
-        self.unsent = bytearray()
+        self.header, self.unsent = b"", bytearray()
         self.changed()
         self._on_change = None
 
@@ -128,7 +129,7 @@ class Uploads:
         self._number = 0  # of the last upload
         self._running: dict[int, Upload] = {}
         self._unanswered: set[int] = set()  # numbers that the server knows; some belong to uploads given up
-        self._lane: deque[Upload] = deque()  # those that have something to send, in turns; ended ones are skipped
+        self._lane: deque[Upload] = deque()  # those that have something to send, and may, in turns
         self._cancels: deque[bytes] = deque()
 
     def __len__(self) -> int:
@@ -174,9 +175,7 @@ class Uploads:
         """How many bytes :meth:`put` takes now. 0: wait for ``on_change``, or it is done."""
         if upload.done or upload.complete or not self._ready:
             return 0
-        room = max(_LANE_BYTES // len(self._running), _SHARE_MIN)
-        if self._window is not None:
-            room = min(room, max(self._window, upload.credit) - upload.sent)
+        room = min(max(_LANE_BYTES // len(self._running), _SHARE_MIN), self._allowed(upload))
         return max(room - len(upload.unsent), 0)
 
     def put(self, upload: Upload, data: bytes | bytearray | memoryview, *, last: bool = False) -> None:
@@ -197,11 +196,10 @@ class Uploads:
                 raise ValueError(f"{upload.path}: the last bytes of this upload were put already")
             if view.nbytes > (room := self.room(upload)):
                 raise ValueError(f"{upload.path}: there is room for {room} bytes, not for {view.nbytes}")
-            waited = bool(upload.unsent)
             upload.unsent += view
         upload.complete = last
-        if not waited and (upload.unsent or last):
-            self._lane.append(upload)
+        if upload.unsent or last:
+            self._queue(upload)
 
     def cancel(self, upload: Upload) -> None:
         """Give an upload up: it ends with ``CANCELLED`` now, and its handler as soon as it hears of it."""
@@ -211,26 +209,25 @@ class Uploads:
         """The same, with another error. Harmless when it is done."""
         if upload.done:
             return
-        del self._running[upload.stream]
-        if upload.seq:
+        if upload.stream in self._unanswered:
             self._cancels.append(upload_cancel(upload.stream))
-        upload.end(error)
+        self._end(upload, error)
 
     # -- for the core
 
     def connection_opened(self) -> None:
         self._ready_at = self._now() + _ANNOUNCE_SECONDS
 
-    def connection_lost(self, error: Callable[[Upload], RpcError], *, all_of_them: bool) -> None:
-        """Nothing can be sent any more. Uploads that have begun, or all, end with ``error``."""
-        self._ready, self._ready_at = False, math.inf
-        self._window = self.announced = None
+    def connection_lost(self, error: Callable[[Upload], RpcError]) -> None:
+        """Nothing can be sent any more. Uploads that have begun end with ``error``, the others wait."""
         self._cancels.clear()
-        self._unanswered.clear()
-        for upload in list(self._running.values()):
-            if upload.stream in self._running and (upload.seq or all_of_them):  # callbacks may end others
-                del self._running[upload.stream]
-                upload.end(error(upload))
+        self._leave((upload for upload in self._running.values() if upload.seq), error)
+
+    def close(self, error: Callable[[Upload], RpcError], *, lost: bool) -> None:
+        """All end with ``error``. Unless the connection is lost, others that were given up before can still be."""
+        if lost:
+            self._cancels.clear()
+        self._leave(self._running.values(), error)
 
     def next_deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
@@ -253,7 +250,7 @@ class Uploads:
         upload = self._running.get(_number(credit.stream))
         if upload is not None and upload.seq and credit.bytes > upload.credit:
             upload.credit = credit.bytes
-            upload.changed()
+            self._more(upload)
 
     def take_answer(self, name: str, reply: Reply | None) -> None:
         """An upload has ended, perhaps before its last chunk. What is not known (any more) is ignored."""
@@ -262,9 +259,9 @@ class Uploads:
         number = _number(name)
         if number in self._unanswered:
             self._unanswered.discard(number)
-            upload = self._running.pop(number, None)
+            upload = self._running.get(number)
             if upload is not None:
-                upload.end(outcome_of(upload.path, reply))
+                self._end(upload, outcome_of(upload.path, reply))
 
     def take(self) -> bytes:
         """The next message for the socket; empty: there is none. Uploads take turns."""
@@ -272,11 +269,11 @@ class Uploads:
             if not (self._ready and self._lane):
                 return b""
             upload = self._lane.popleft()
-            if upload.done:
-                continue
-            takes = self._takes(upload)
+            takes, allowed = self._takes(upload), self._allowed(upload)
             if takes > 0:
-                return self._chunk(upload, takes)
+                if allowed > 0 or not upload.unsent:
+                    return self._chunk(upload, min(takes, allowed))
+                continue  # put before the server said how much it takes; it comes back when there may be more
             why = f"{upload.path}: its arguments leave no room for data in the largest message the server takes"
             self.fail(upload, RpcError(ErrorCode.PAYLOAD_TOO_LARGE, why))
         return self._cancels.popleft()
@@ -285,8 +282,37 @@ class Uploads:
 
     def _begin(self) -> None:
         self._ready, self._ready_at = True, math.inf
-        for upload in list(self._running.values()):
-            upload.changed()
+        for upload in tuple(self._running.values()):
+            self._more(upload)
+
+    def _more(self, upload: Upload) -> None:
+        """The server may take more of it now."""
+        if upload.unsent:
+            self._queue(upload)
+        upload.changed()
+
+    def _queue(self, upload: Upload) -> None:
+        if upload not in self._lane:
+            self._lane.append(upload)
+
+    def _leave(self, uploads: Iterable[Upload], error: Callable[[Upload], RpcError]) -> None:
+        """Forget what the server said and knows, and end these."""
+        self._ready, self._ready_at = False, math.inf
+        self._window = self.announced = None
+        self._unanswered.clear()
+        for upload in tuple(uploads):
+            if not upload.done:  # callbacks may end others
+                self._end(upload, error(upload))
+
+    def _end(self, upload: Upload, outcome: Reply | RpcError) -> None:
+        del self._running[upload.stream]
+        with suppress(ValueError):
+            self._lane.remove(upload)
+        upload.end(outcome)
+
+    def _allowed(self, upload: Upload) -> int:
+        """Bytes that the server lets it send now: all that ever wait, if it does not count."""
+        return _LANE_BYTES if self._window is None else max(self._window, upload.credit) - upload.sent
 
     def _takes(self, upload: Upload) -> int:
         """Bytes of data in each of its chunks."""

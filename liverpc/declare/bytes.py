@@ -12,7 +12,7 @@ from liverpc.declare.context import Context
 from liverpc.declare.decorators import Coro, declared
 from liverpc.declare.functions import Declaration, X
 from liverpc.declare.uploading import UploadContext
-from liverpc.errors import DeclarationError
+from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.signature import where
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "UploadDecorator",
     "UploadFunction",
     "needs_parentheses",
+    "too_large",
 ]
 
 BINARY_MAX = 10_485_760  # bytes, when a function does not say
@@ -84,6 +85,11 @@ def _check_sizes(declaration: Declaration[Any, Any, Any], options: dict[str, Any
             continue
         if type(value) is not int or value <= 0:
             raise DeclarationError(f"{where(declaration.handler)}: {name} is a positive number, not {value!r}")
+
+
+def too_large(path: str, most: int) -> LiveError:
+    """The error for more bytes than the function of a path takes."""
+    return LiveError(ErrorCode.PAYLOAD_TOO_LARGE, f"{path} takes at most {most} bytes")
 
 
 def needs_parentheses(name: str, misplaced: tuple[Any, ...]) -> None:

@@ -126,9 +126,9 @@ class Context(msgspec.Struct, Generic[User], eq=False):
     def throttle(self, topic: Any, event: str, data: Any, interval: float, /) -> None:
         """Publish at most once in ``interval`` seconds: the first value at once, then the last of each interval.
 
-        The last value is always sent. Values are told apart by topic, event and their field ``key``, so that
-        one cursor does not displace another. Beyond ``limits.paced_keys`` of them, values are published at
-        once.
+        The last value is always sent. Values are told apart by topic, event and their field ``key``, or ``id``
+        when they have no ``key``, so that one cursor does not displace another. What waits comes behind what is
+        published meanwhile. Beyond ``limits.paced_keys`` of them, values are published at once.
 
         Args:
             topic: As for :meth:`publish`.

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import UNSET
 
 from liverpc.declare.access import holds
+from liverpc.declare.bytes import too_large
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
@@ -39,7 +40,7 @@ from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_fra
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
-__all__ = ["Pipeline"]
+__all__ = ["DEEP", "Pipeline"]
 
 UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
 INVALID_PATH = "__invalid__"
@@ -50,8 +51,8 @@ _HOW = {
     "rpc": "is a function; call it",
     "stream": "is a stream; subscribe to it",
     "channel": "is a stream; subscribe to it",
-    "binary": "takes bytes; call it with some",
-    "upload": "takes uploads; upload to it",
+    "binary": "is for binary calls: one message with all of the data",
+    "upload": "is for uploads: data in chunks",
 }
 DEEP = "the arguments nest too deep; flatten them"
 _TOO_MANY = LiveError(
@@ -120,10 +121,6 @@ class Pipeline:
         if entry is None:
             return _nothing_there(frame)
         return entry if entry.kind == kind else _wrong_kind(entry)
-
-    async def execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
-        """All steps up to the result, for who answers himself."""
-        return await self._execute_all(entry, ctx, args)
 
     def encoded(self, result: Any) -> bytes:
         """A result as JSON.
@@ -264,8 +261,7 @@ class Pipeline:
             if not isinstance(frame, BinaryCall):
                 raise _wrong_kind(entry)
             if len(frame.data) > declaration.max_size:
-                text = f"{entry.path} takes at most {declaration.max_size} bytes"
-                raise LiveError(ErrorCode.PAYLOAD_TOO_LARGE, text)
+                raise too_large(entry.path, declaration.max_size)
             if json_depth_exceeds(bytes(frame.args), self._depth - 1):
                 raise LiveError(ErrorCode.INVALID_REQUEST, DEEP)
             ctx.data = frame.data
@@ -315,7 +311,7 @@ class Pipeline:
         """From the guard to the result."""
         declaration: Any = entry.declaration
         if not self._short:
-            return partial(self._execute_all, entry)
+            return partial(self.execute, entry)
         if entry.is_stream:
             return partial(self._streams.open, entry)
         if entry.kind != "rpc" or not declaration.is_async or declaration.access is not None:
@@ -350,8 +346,8 @@ class Pipeline:
             return await asyncio.to_thread(_in_thread, declaration.handler, ctx, *arguments)
         return declaration.handler(ctx, *arguments)
 
-    async def _execute_all(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
-        """With middleware and ``before_execute`` in their places."""
+    async def execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
+        """All steps up to the result, with middleware and ``before_execute`` in their places."""
         opening: Opening | None = None
         over = False
 

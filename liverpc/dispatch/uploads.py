@@ -15,6 +15,7 @@ from liverpc.declare.guards import Guard
 from liverpc.declare.registry import Entry
 from liverpc.declare.replies import Follower, answer
 from liverpc.declare.uploading import IncomingUpload, UploadContext
+from liverpc.dispatch.outcome import Outcomes
 from liverpc.dispatch.pipeline import DEEP, Pipeline
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -159,11 +160,12 @@ class UploadCalls:
         if failure is not None and passes(failure):  # the server ends, and cancels what still runs
             self._uploads.abort(upload, LiveError(ErrorCode.DISCONNECTED, "the server has ended"))
         if (ended := upload.buffer.error) is not None:
-            if not patience.expired():
+            if patience.expired() and upload.buffer.begun:  # otherwise a guard or the like, with nothing to clean up
+                where = (ctx.path, ctx.upload.id, ctx.connection.id)
+                log.warning("%s did not end with its upload %s (connection %s) and was cancelled", *where)
+            if not (patience.expired() and isinstance(failure, TimeoutError)):
                 self._look_at(ctx, failure)
-            elif upload.buffer.begun:  # otherwise it was a guard or the like, which had nothing to clean up
-                log.warning("%s did not end with its upload and was cancelled", ctx.path)
-            outcomes.finished(entry, ctx, args, ended.code, ended.message)
+            outcomes.finished(entry, ctx, args, ended.code, ended.message, ended.issues)
             return
         self._uploads.settled(upload)
         if failure is None:
@@ -174,6 +176,8 @@ class UploadCalls:
 
     def _look_at(self, ctx: UploadContext[Any], failure: BaseException | None) -> None:
         """What a handler made of the early end of its upload: nobody is told any more, but it may be a mistake."""
+        if isinstance(failure, BaseExceptionGroup):  # of a TaskGroup in which the upload was read
+            failure = failure.split((LiveError, asyncio.CancelledError))[1]
         if failure is not None and not isinstance(failure, LiveError | asyncio.CancelledError):
             log.error("%s failed when its upload ended early", ctx.path, exc_info=failure)
             ctx.services.report(ctx.path, failure, ctx)
@@ -204,6 +208,9 @@ class _Recheck:
             if (waiting := self._guard.check(self._ctx)) is not None:
                 await waiting
         except LiveError as error:
-            self._uploads.abort(self._upload, error)
-            raise
+            told, _ = Outcomes.told(self._upload.path, error)
+            self._uploads.abort(self._upload, told)
+            if self._upload.buffer.error is None:  # it is answered, and some task of its handler reads on
+                raise
+            # The reader gets what ended the upload, which may have been something else meanwhile.
         self._next = self._upload.buffer.taken + self._every  # not before: the handler may cancel the guard

@@ -212,14 +212,13 @@ class Pacing:
 
 
 def _key_field(data: Any) -> bytes:
-    """What ``data`` has as ``key``, in JSON, so that ``1`` is not ``"1"``; nothing when it has none."""
-    key = data.get("key") if isinstance(data, Mapping) else getattr(data, "key", None)
-    if key is None:
-        return b""
-    try:
-        return encode(key)
-    except TypeError:  # a method of that name
-        return b""
+    """What ``data`` has as ``key``, else as ``id``, in JSON, so that ``1`` is not ``"1"``; nothing without."""
+    for name in ("key", "id"):
+        key = data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+        with suppress(TypeError):  # a method of that name
+            if key is not None:
+                return encode(key)
+    return b""
 
 
 def _seconds(name: str, value: object) -> float:

@@ -83,8 +83,12 @@ class _Connection(Connection):
             fn.result_type,
             timeout=options.timeout,
             in_thread=in_thread,
-            before=self.open,
+            before=self._open_for_upload,
         )
+
+    async def _open_for_upload(self) -> None:
+        if self.core.status != "closed":  # then the upload ends with why
+            await self.open()
 
     async def batch(
         self,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from liverpc.declare.bytes import UploadCaps
+from liverpc.declare.bytes import UploadCaps, too_large
 from liverpc.declare.uploading import UploadBuffer
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
@@ -14,7 +14,7 @@ from liverpc.wire.binary import UploadChunk, upload_name
 
 __all__ = ["RunningUpload", "State"]
 
-State = Literal["waiting", "receiving", "held", "complete", "ended early"]
+State = Literal["waiting", "receiving", "full", "held", "complete", "ended early"]
 
 
 class RunningUpload:
@@ -32,8 +32,10 @@ class RunningUpload:
         held: Reading from its connection is stopped for it.
         granted: Bytes the client knows it may send; of those clients that pace uploads.
         counted: Bytes in the buffer when they were last counted.
-        taken_at: Loop time at which its handler took something last, or it was held.
-        stall: The end of the server's patience, while held.
+        heard_at: Loop time at which a chunk came last.
+        taken_at: Likewise, at which its handler took something last, or it was held.
+        stall: The end of the server's patience with its handler, while held.
+        idle: The end of its patience with the client.
     """
 
     __slots__ = (
@@ -44,8 +46,10 @@ class RunningUpload:
         "connection",
         "counted",
         "granted",
+        "heard_at",
         "held",
         "id",
+        "idle",
         "limits",
         "path",
         "settled",
@@ -80,7 +84,8 @@ class RunningUpload:
         self.held = False
         self.granted = granted
         self.counted = 0
-        self.taken_at = started_at
+        self.heard_at = self.taken_at = started_at
+        self.idle: asyncio.TimerHandle | None = None
         self.stall: asyncio.TimerHandle | None = None
         self._answer = answer
         self._next = 0
@@ -88,23 +93,28 @@ class RunningUpload:
 
     @property
     def state(self) -> State:
-        """``waiting`` before its handler begins, then ``receiving`` or ``held``, ``complete`` when all bytes are
+        """``waiting`` before its handler begins, then ``receiving``; ``full`` while the client may not send more, and
+        ``held`` while it is not read from, for the handler has to take some first; ``complete`` when all bytes are
         there; ``ended early`` while its handler still runs.
         """
         if self.buffer.error is not None:
             return "ended early"
-        if self.held:
-            return "held"
         if self.buffer.complete:
             return "complete"
+        if self.held:
+            return "held"
+        if self.connection.paces_uploads and self.buffer.received >= self.granted:
+            return "full"
         return "receiving" if self.buffer.begun else "waiting"
 
     def fault(self, chunk: UploadChunk) -> LiveError | None:
         """What is wrong with the next chunk; None: nothing, and it counts as received."""
-        if chunk.seq != self._next or self.buffer.complete:
+        if self.buffer.complete:
+            return LiveError(ErrorCode.INVALID_REQUEST, f"chunk {chunk.seq} came behind the last one")
+        if chunk.seq != self._next:
             return LiveError(ErrorCode.INVALID_REQUEST, f"chunk {chunk.seq} came instead of {self._next}")
         if self.buffer.received + len(chunk.data) > self.limits.max_size:
-            return too_large(self.path, self.limits)
+            return too_large(self.path, self.limits.max_size)
         self._next += 1
         return None
 
@@ -120,8 +130,3 @@ class RunningUpload:
             seconds = grace if self.buffer.begun else 0.0
             self._patience.reschedule(asyncio.get_running_loop().time() + seconds)
         self._answer(error)
-
-
-def too_large(path: str, limits: UploadCaps) -> LiveError:
-    """The error for more bytes than a function takes."""
-    return LiveError(ErrorCode.PAYLOAD_TOO_LARGE, f"{path} takes at most {limits.max_size} bytes")

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 from liverpc.config import Limits
-from liverpc.declare.bytes import UploadCaps
+from liverpc.declare.bytes import UploadCaps, too_large
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.telemetry import Counters
-from liverpc.uploads.running import RunningUpload, too_large
+from liverpc.uploads.running import RunningUpload
 from liverpc.wire.binary import UploadChunk
 from liverpc.wire.codec import encode
 
@@ -90,7 +90,7 @@ class Uploads:
             self._counters.uploads_refused += 1
             raise error
         if max(first.size or 0, len(first.data)) > own.max_size:
-            raise too_large(path, own)
+            raise too_large(path, own.max_size)
         upload = RunningUpload(
             connection,
             first,
@@ -105,6 +105,7 @@ class Uploads:
         self._open.setdefault(connection, {})[upload.stream] = upload
         self._running[upload] = None
         self._put(upload, first)
+        self._listen(upload)
         return upload
 
     def chunk(self, connection: Connection, chunk: UploadChunk) -> None:
@@ -115,6 +116,7 @@ class Uploads:
 
     def _put(self, upload: RunningUpload, chunk: UploadChunk) -> None:
         self._counters.upload_bytes += len(chunk.data)
+        upload.heard_at = self._now()
         error = upload.fault(chunk)
         if error is not None:
             self.abort(upload, error)
@@ -146,6 +148,7 @@ class Uploads:
                 text = f"{whose} has {count} running uploads, and may have {most}; wait for one to end"
                 return LiveError(ErrorCode.TOO_MANY_UPLOADS, text)
         if self.buffered >= limits.uploads_buffer_bytes:
+            self._hold_all()
             return LiveError(ErrorCode.OVERLOADED, "too many bytes of other uploads wait; try again")
         return None
 
@@ -182,6 +185,8 @@ class Uploads:
         del uploads[upload.stream]
         if not uploads:
             del self._open[upload.connection]
+        if upload.idle is not None:
+            upload.idle.cancel()
         self._release(upload)
 
     def ended(self, upload: RunningUpload) -> None:
@@ -207,10 +212,9 @@ class Uploads:
 
     def _taken(self, upload: RunningUpload) -> None:
         self._count(upload)
-        if upload.held:
-            upload.taken_at = self._now()
-            if self._may_resume(upload):
-                self._release(upload)
+        upload.taken_at = self._now()
+        if upload.held and self._may_resume(upload):
+            self._release(upload)
         if upload.connection.paces_uploads and not upload.buffer.complete and not upload.settled:
             self._grant(upload)
 
@@ -230,9 +234,17 @@ class Uploads:
         self._counters.upload_holds += 1
         upload.held = True
         self._held[upload] = None
-        upload.connection.calls.hold()
+        if not upload.buffer.complete:
+            upload.connection.calls.hold()
         upload.taken_at = self._now()
         self._watch(upload)
+
+    def _hold_all(self) -> None:
+        """Who takes nothing while others are turned away has ``upload_stall_seconds``, however little it has itself."""
+        self._crowded = True
+        for upload in self._running:
+            if upload.buffer.buffered and not (upload.settled or upload.held):
+                self._hold(upload)
 
     def _release(self, upload: RunningUpload) -> None:
         if not upload.held:
@@ -242,7 +254,8 @@ class Uploads:
         if upload.stall is not None:
             upload.stall.cancel()
             upload.stall = None
-        if not any(other.held for other in self._open.get(upload.connection, {}).values()):
+        others = self._open.get(upload.connection, {}).values()
+        if not any(other.held and not other.buffer.complete for other in others):
             upload.connection.calls.release()
 
     def _watch(self, upload: RunningUpload) -> None:
@@ -251,5 +264,19 @@ class Uploads:
             upload.stall = asyncio.get_running_loop().call_later(left, self._watch, upload)
             return
         self._counters.upload_stalls += 1
-        text = f"{upload.path} has taken nothing for {self._limits.upload_stall_seconds:g} s, and its buffer is full"
+        text = f"{upload.path} has taken nothing for {self._limits.upload_stall_seconds:g} s, and there is no more room"
         self.abort(upload, LiveError(ErrorCode.FLOW_BACKPRESSURE, text))
+
+    def _listen(self, upload: RunningUpload) -> None:
+        """End it when its handler waits and nothing comes for ``upload_idle_seconds``."""
+        if upload.settled or upload.buffer.complete:
+            return
+        since = max(upload.heard_at, upload.taken_at)
+        if upload.buffer.buffered:  # the client may be waiting for the handler
+            since = self._now()
+        left = since + self._limits.upload_idle_seconds - self._now()
+        if left > 0:
+            upload.idle = asyncio.get_running_loop().call_later(left, self._listen, upload)
+        else:
+            text = f"nothing came of the upload for {self._limits.upload_idle_seconds:g} s"
+            self.abort(upload, LiveError(ErrorCode.TIMEOUT, text))

@@ -1,4 +1,4 @@
-"""Clients that upload what costs the server more than it counts, and handlers in whose favour nothing may be forgotten."""
+"""Uploads that try to cost more than is counted, to pass a guard, to keep others out, or to leave something behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import Context, LiveError, UploadContext, live
+from liverpc import Context, UploadContext, live
 from tests.uploads.upload_kit import serving, turns
 
 
@@ -82,7 +82,7 @@ async def test_a_guard_that_is_run_again_cannot_be_skipped_by_not_waiting_for_it
         sender.give_up(1)
 
 
-async def test_what_fails_in_the_cleanup_of_a_cancelled_handler_is_logged_and_reported(
+async def test_what_fails_in_the_cleanup_of_a_cancelled_handler_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     @live.upload()
@@ -93,8 +93,6 @@ async def test_what_fails_in_the_cleanup_of_a_cancelled_handler_is_logged_and_re
             raise OSError("the disk is full")
 
     async with serving(deaf=deaf) as world:
-        told: list[BaseException] = []
-        world.server.on_error(lambda path, error, ctx: told.append(error))
         sender = world.connect()
         sender.begin(1, "m/deaf")
         await turns()
@@ -103,4 +101,29 @@ async def test_what_fails_in_the_cleanup_of_a_cancelled_handler_is_logged_and_re
             await asyncio.sleep(20)
         assert sender.outcomes == [(1, "CANCELLED")]
         assert "the disk is full" in caplog.text
-        assert [str(error) for error in told] == ["the disk is full"]
+
+
+async def test_uploads_that_wait_for_one_another_do_not_keep_everybody_out_for_ever() -> None:
+    one_at_a_time = asyncio.Semaphore(1)
+
+    @live.upload()
+    async def queue(ctx: UploadContext[Any]) -> int:
+        async with one_at_a_time:
+            return sum([len(chunk) async for chunk in ctx.upload])
+
+    async with serving(
+        limits={"upload_buffer_bytes": 100, "uploads_buffer_bytes": 400, "upload_stall_seconds": 10}, queue=queue
+    ) as world:
+        attacker, victim = world.connect(), world.connect()
+        attacker.begin(1, "m/queue")  # has the semaphore, and sends nothing
+        others = [world.connect() for _ in range(4)]
+        for other in others:
+            other.begin(1, "m/queue", data=bytes(100))  # as much as is never too much for one
+        await turns()
+        victim.begin(1, data=b"hi", last=True)
+        assert victim.outcomes == [(1, "OVERLOADED")]
+        await asyncio.sleep(11)
+        victim.begin(2, data=b"hi", last=True)
+        await turns()
+        assert victim.outcomes[1:] == [(2, ["hi"])]
+        assert [other.outcomes for other in others] == [[(1, "FLOW_BACKPRESSURE")]] * 4

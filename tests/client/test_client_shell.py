@@ -426,3 +426,40 @@ async def test_what_is_no_declaration_is_refused_with_the_cure(target: Any, text
         await client.call(target)
     with pytest.raises(TypeError, match=text):
         client.stream(target)
+
+
+async def test_what_was_fired_just_before_the_end_is_sent_and_calls_are_not() -> None:
+    pipe = Pipe()
+    async with client_of(Script(accept(pipe))) as client:
+        calling = asyncio.create_task(client.call(SEND, "called"))
+        await asyncio.sleep(0)
+        pipe.sent.clear()
+        for text in ("first", "second"):
+            assert client.fire(SEND, text)
+    assert [frame["args"] for frame in pipe.sent] == [["first"], ["second"]]
+    assert pipe.closed == (1000, "")
+    with pytest.raises(RpcError):
+        await calling
+
+
+@pytest.mark.parametrize("impatient", [False, True])
+async def test_a_network_that_takes_nothing_delays_the_end_by_a_second(impatient: bool) -> None:
+    pipe = Pipe()
+    client = await client_of(Script(accept(pipe))).__aenter__()
+    await asyncio.sleep(0)
+    pipe.sent.clear()
+    pipe.room.clear()
+    if impatient:
+        pipe.answers_close.clear()
+    client.fire(SEND, "stuck")
+    began = now()
+    if impatient:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.aclose()
+        await until(lambda: len(asyncio.all_tasks()) == 1)
+    else:
+        await client.aclose()
+    assert now() - began == pytest.approx(0.5 if impatient else 1.0)
+    assert pipe.closed == (1000, "")
+    assert pipe.sent == []

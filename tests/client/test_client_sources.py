@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import subprocess
+import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +19,6 @@ import pytest
 
 from liverpc import LiveError, LiveServer, UploadContext, live, public, remote
 from liverpc.client import RpcError, UploadHandle
-from liverpc.client.sources import open_source
 from liverpc.testing import TestClient, TestEnv
 from tests.client.client_kit import until
 
@@ -240,6 +242,27 @@ async def test_a_generator_is_closed_when_the_upload_ends_early(client: TestClie
     await until(lambda: len(closed) == len(handles))
 
 
+async def test_a_handle_does_not_keep_what_was_sent(client: TestClient) -> None:
+    class Big(bytearray):
+        """Bytes that a weak reference can point to."""
+
+    source = Big(100_000)
+    known = weakref.ref(source)
+    handle = put(client, source)
+    assert await handle == 100_000
+    del source
+    await asyncio.sleep(0)
+    assert known() is None
+
+
+async def test_a_source_that_cannot_even_be_asked_fails_as_one(client: TestClient) -> None:
+    class Refusing:
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            raise RpcError("FORBIDDEN", "not for you")
+
+    assert (await failure(put(client, Refusing()))).code == "SOURCE_ERROR"
+
+
 async def test_a_source_may_close_its_client(client: TestClient) -> None:
     async def source() -> AsyncIterator[bytes]:
         yield b"abc"
@@ -279,19 +302,73 @@ async def test_a_read_that_blocks_for_ever_blocks_nobody(client: TestClient) -> 
         await until_time(lambda: not any("liverpc upload" in thread.name for thread in threading.enumerate()))
 
 
-async def test_an_iterator_that_never_waits_leaves_turns_to_others() -> None:
-    async def count() -> int:
-        turns = 0
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-            if done:
-                return turns
+@pytest.mark.parametrize("block", [b"", b"x"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_an_iterator_that_never_waits_leaves_turns_to_others(
+    client: TestClient, block: bytes, asynchronous: bool
+) -> None:
+    taken = 0
 
-    done: list[bool] = []
-    counting = asyncio.create_task(count())
-    async with open_source([b"x"] * 1_000) as (_, blocks):
-        async for _ in blocks:
-            pass
-    done.append(True)
-    assert await counting > 10
+    def now() -> Iterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield block
+
+    async def also_now() -> AsyncIterator[bytes]:
+        for each in now():
+            yield each
+
+    handle = put(client, also_now() if asynchronous else now())
+    await until(lambda: taken)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    handle.cancel()
+    assert taken < 2_000
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+async def test_a_source_that_fails_when_it_is_closed_is_in_the_log(
+    client: TestClient, store: Store, caplog: pytest.LogCaptureFixture, in_thread: bool
+) -> None:
+    def source() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(1_000)
+        finally:
+            raise ValueError("the tape is stuck")
+
+    handle = put(client, source(), in_thread=in_thread)
+    await until_time(lambda: handle.progress.sent > 0)
+    handle.cancel()
+    assert (await failure(handle)).code == "CANCELLED"
+    await until_time(lambda: "the tape is stuck" in caplog.text)
+
+
+async def test_a_read_that_raises_what_no_future_holds_ends_the_upload(client: TestClient) -> None:
+    class Broken(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise StopIteration
+
+    error = await failure(put(client, Broken()))
+    assert error.code == "SOURCE_ERROR"
+    assert "StopIteration" in str(error)
+
+
+def test_a_read_that_blocks_for_ever_keeps_no_program_from_ending() -> None:
+    program = """
+import asyncio, os, threading
+from liverpc.client.sources import open_source
+
+async def main():
+    reader, _ = os.pipe()
+    async with open_source(os.fdopen(reader, "rb", buffering=0)) as (_, blocks):
+        try:
+            async with asyncio.timeout(0.05):
+                await anext(blocks)
+        except TimeoutError:
+            assert threading.active_count() == 2
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", program], check=True, timeout=20)

@@ -160,6 +160,16 @@ def test_closing_the_client_ends_uploads(client: sync.Client) -> None:
     assert handle.progress.total == 8 << 20 or handle.progress.sent == 0
 
 
+def test_a_result_outlives_its_client(client: sync.Client) -> None:
+    handle, failed = client.upload(PUT, b"abc"), client.upload(remote("files/nothing"), b"abc")
+    until(lambda: handle.done and failed.done)
+    client.close()
+    assert handle.result() == handle.result(timeout=0.0) == 3
+    with pytest.raises(RpcError) as caught:
+        failed.result()
+    assert caught.value.code == "NOT_FOUND"
+
+
 def test_what_is_no_source_is_refused_at_once(client: sync.Client) -> None:
     with pytest.raises(TypeError, match="Path"):
         client.upload(PUT, "file.txt")  # type: ignore[arg-type]

@@ -193,6 +193,22 @@ async def test_cancelling_ends_it_here_at_once_and_there_soon(env: TestEnv, file
     assert await client.call(files.ping) == "pong"
 
 
+@pytest.mark.parametrize("source", ["endless", "waiting"])
+async def test_closing_right_after_cancelling_does_not_hide_it_from_the_server(  # acceptance 184
+    env: TestEnv, files: Files, source: str
+) -> None:
+    async def waiting() -> AsyncIterator[bytes]:
+        yield bytes(100_001)
+        await asyncio.sleep(1_000.0)
+
+    client = await env.connect(user=1).open()
+    handle = client.upload(files.put, endless() if source == "endless" else waiting())
+    await until(lambda: env.counters.upload_bytes > 100_000)
+    handle.cancel()
+    await client.aclose()
+    assert files.seen == ["CANCELLED"]
+
+
 async def test_cancelled_before_it_begins_it_is_never_heard_of(env: TestEnv, files: Files) -> None:
     client = await env.connect(user=1).open()
     handle = client.upload(files.put, b"x")
@@ -394,6 +410,12 @@ async def test_closing_ends_what_was_about_to_begin(env: TestEnv, files: Files, 
     await client.aclose()
     assert handle.done
     assert await code_of(handle) == "CONNECTION_CLOSED"
+
+
+async def test_a_client_closed_before_it_was_opened_uploads_nothing(env: TestEnv, files: Files) -> None:
+    client = env.connect(user=1)
+    await client.aclose()
+    assert await code_of(client.upload(files.put, b"x")) == "CONNECTION_CLOSED"
 
 
 async def test_an_unopened_client_uploads_nothing(files: Files) -> None:

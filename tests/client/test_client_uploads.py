@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -415,3 +416,99 @@ def test_a_callback_of_an_upload_that_raises_disturbs_nobody(caplog: pytest.LogC
     answer(core, 1, data=1)
     assert upload.result() == 1
     assert "oops" in caplog.text
+
+
+def test_nothing_of_a_lost_connection_is_said_on_the_next_one() -> None:
+    core = ready()
+    uploads: list[Upload] = []
+
+    def cancel_the_others(upload: Upload) -> None:
+        for each in uploads if upload.done else ():
+            core.uploads.cancel(each)
+
+    uploads += [core.uploads.start("m/up", [], on_change=cancel_the_others) for _ in range(3)]
+    for upload in uploads:
+        core.uploads.put(upload, b"x")
+    assert len(chunks(core)) == 3
+    core.connection_lost(1006)
+    assert [code_of(each) for each in uploads] == ["DISCONNECTED", "CANCELLED", "CANCELLED"]
+    core.connection_opened()
+    core.receive(LIMITS % (1 << 20, 1 << 20))
+    assert [each for each in chunks(core) if not isinstance(each, str)] == []
+
+
+def test_ended_uploads_are_forgotten_though_nothing_is_sent() -> None:
+    core = make()
+
+    def empty() -> None:
+        upload = core.uploads.start("m/up", [])
+        core.uploads.put(upload, b"", last=True)
+        core.uploads.cancel(upload)
+
+    for _ in range(20):
+        empty()
+    gc.collect()
+    assert sum(isinstance(each, Upload) for each in gc.get_objects()) == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_was_put_before_the_server_counts_waits_for_its_credit(begun: bool) -> None:
+    now = Now()
+    core = opened(now)
+    upload = core.uploads.start("m/up", [])
+    now.seconds = 1.0
+    core.tick()  # the server has said nothing
+    core.uploads.put(upload, bytes(100_000))
+    if begun:
+        assert isinstance(next(core.outgoing()), bytes)
+    else:
+        core.connection_lost(1006)
+        core.connection_opened()
+    core.receive(LIMITS % (1 << 20, 20_000))
+    list(core.outgoing())
+    assert upload.sent == 20_000
+    assert not core.has_outgoing
+    assert core.uploads.room(upload) == 0
+    credit(core, 1, 50_000)
+    list(core.outgoing())
+    assert upload.sent == 50_000
+    core.receive(LIMITS % (1 << 20, 90_000))
+    list(core.outgoing())
+    assert upload.sent == 90_000
+    credit(core, 1, 1 << 20)
+    list(core.outgoing())
+    assert upload.sent == 100_000
+    core.uploads.put(upload, b"", last=True)
+    assert [each.last for each in chunks(core)] == [True]
+
+
+def test_a_closed_client_still_says_what_nobody_waits_for() -> None:
+    core = ready()
+    upload, other = (core.uploads.start("m/up", []) for _ in range(2))
+    for each in (upload, other):
+        core.uploads.put(each, b"x")
+    assert len(chunks(core)) == 2
+    core.uploads.put(other, b"y")
+    core.call("m/call", [])
+    core.binary("m/binary", [], b"x")
+    core.fire("m/fire", [])
+    core.uploads.cancel(upload)
+    core.close()
+    fired, cancel = chunks(core)
+    assert json.loads(fired)["rpc"] == "m/fire"
+    assert (cancel.stream, isinstance(cancel, UploadCancel)) == (1, True)
+    assert code_of(other) == "CONNECTION_CLOSED"
+    assert not core.has_outgoing
+
+
+def test_a_client_whose_connection_was_closed_for_good_says_nothing() -> None:
+    core = ready()
+    upload = core.uploads.start("m/up", [])
+    core.uploads.put(upload, b"x")
+    assert len(chunks(core)) == 1
+    core.fire("m/fire", [])
+    core.uploads.cancel(upload)
+    core.connection_lost(4401)
+    assert core.status == "closed"
+    assert not core.has_outgoing
+    assert list(core.outgoing()) == []

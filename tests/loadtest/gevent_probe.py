@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -145,7 +146,15 @@ def uploads(url: str) -> None:
             sending.result()
         except RpcError as error:
             say(code=error.code)
-    while len(ended := client.call("desk/ended")) < 4:
+    brief = LiveClient(url, config=ClientConfig(max_attempts=1))
+    brief.open()
+    sending = brief.begin_upload("desk/store", "brief")
+    sending.send(b"half")
+    while not client.call("desk/seen", "brief"):
+        gevent.sleep(0.01)
+    sending.cancel()
+    brief.close()
+    while len(ended := client.call("desk/ended")) < 5:
         gevent.sleep(0.01)
     say(ended=ended)
     client.close()
@@ -161,6 +170,28 @@ def slow_source() -> Iterator[bytes]:
     while True:
         yield b"half"
         gevent.sleep(0.01)
+
+
+def busy(url: str) -> None:
+    """Sending what has no end until the server goes."""
+    socket = open_socket(url, timeout=5, silence=5)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(1000)
+            gevent.sleep(0)
+
+    def read() -> None:
+        with suppress(SocketClosed):
+            while True:
+                socket.recv()
+
+    reading = gevent.spawn(read)
+    try:
+        socket.send(endless())
+    except SocketClosed:
+        say(closed=True)
+    reading.join()
 
 
 def stuck(url: str) -> None:

@@ -219,6 +219,7 @@ async def test_bytes_go_both_ways_beside_calls_and_end_early_as_they_should() ->
                     "killed": "CANCELLED",
                     "cut False": "DISCONNECTED",
                     "cut True": "DISCONNECTED",
+                    "brief": "CANCELLED",
                 }
             },
         ]
@@ -308,6 +309,26 @@ async def test_a_server_that_does_not_say_goodbye_is_left_all_the_same() -> None
     said, got = await raw(AGREED, server_frame(TEXT, b"welcome"), "stubborn")
     assert said == [{"closed": "closed", "soon": True}]
     assert got[-1] == (CLOSE, (1000).to_bytes(2, "big"))
+
+
+async def test_a_ping_is_answered_while_there_is_no_end_of_messages() -> None:
+    answered = asyncio.Event()
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(AGREED.replace(b"{accept}", await handshake(reader)))
+        await read_frame(reader)
+        writer.write(server_frame(PING, b"?"))
+        for _ in range(20_000):
+            if await read_frame(reader) == (PONG, b"?"):
+                answered.set()
+                break
+        writer.transport.abort()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await probed("busy", f"ws://127.0.0.1:{port}/ws")
+    assert answered.is_set()
+    assert said == [{"closed": True}]
 
 
 async def test_a_server_that_stops_reading_in_the_middle_of_an_upload_is_left_all_the_same() -> None:

@@ -89,7 +89,15 @@ async def test_none_is_a_value() -> None:
 
 
 # acceptance 81
-@pytest.mark.parametrize("make", [lambda key, x: {"key": key, "x": x}, lambda key, x: Cursor(key, x)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key, x: {"key": key, "x": x},
+        lambda key, x: Cursor(key, x),
+        lambda key, x: {"id": key, "x": x},
+        lambda key, x: {"id": 7, "key": key, "x": x},
+    ],
+)
 async def test_81_values_with_different_keys_do_not_displace_each_other(make: Callable[[Any, int], Any]) -> None:
     kit = Kit()
     for x in range(2):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from liverpc.config import Limits
 from liverpc.transports.asgi import AsgiApp
 from liverpc.transports.listener import Listener
 from tests.transports.transport_kit import EchoApplication
+
+
+class Hosted(Protocol):
+    """What can be visited."""
+
+    asgi: AsgiApp
 
 
 class HostedEcho(EchoApplication):
@@ -41,7 +47,7 @@ class HostedEcho(EchoApplication):
 class Visit:
     """One WebSocket as an ASGI server hands it over; ``taking`` says whether it takes messages."""
 
-    def __init__(self, application: HostedEcho, **scope: Any) -> None:
+    def __init__(self, application: Hosted, **scope: Any) -> None:
         self.scope: dict[str, Any] = {
             "type": "websocket",
             "path": "/ws",
@@ -61,7 +67,7 @@ class Visit:
         self.inbox.put_nowait({"type": "websocket.connect"})
         self.task = asyncio.create_task(self._run(application))
 
-    async def _run(self, application: HostedEcho) -> None:
+    async def _run(self, application: Hosted) -> None:
         await application.asgi(self.scope, self._receive, self._send)
 
     async def _receive(self) -> dict[str, Any]:
@@ -116,7 +122,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def opened(app: HostedEcho, **scope: Any) -> Visit:
+async def opened(app: Hosted, **scope: Any) -> Visit:
     """A visit whose connection was accepted."""
     visit = Visit(app, **scope)
     await settle()

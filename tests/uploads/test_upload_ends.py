@@ -273,6 +273,8 @@ async def test_nothing_follows_the_last_chunk(watch: Watch) -> None:
         sender.more(1, 1, b"x")
         await asyncio.sleep(2)
         assert sender.outcomes == [(1, "INVALID_REQUEST")]
+        [(_, answer)] = sender.answers
+        assert answer["error"] == "chunk 1 came behind the last one"
 
 
 async def test_a_number_in_use_is_refused_and_the_running_upload_goes_on(watch: Watch) -> None:
@@ -416,6 +418,27 @@ async def test_what_goes_wrong_in_it_afterwards_is_logged_and_not_sent(caplog: A
         sender.give_up(1)
         await turns()
         assert sender.outcomes == [(1, "CANCELLED")]
+        assert "while it cleaned up" in caplog.text
+
+
+async def test_what_goes_wrong_when_it_is_cancelled_is_logged_too(caplog: Any) -> None:
+    reported: list[BaseException] = []
+
+    @live.upload()
+    async def breaks(ctx: UploadContext[Any]) -> None:
+        try:
+            await asyncio.sleep(1e6)
+        finally:
+            raise ValueError("while it cleaned up")
+
+    async with serving(on_error=lambda path, error, ctx: reported.append(error), breaks=breaks) as world:
+        sender = world.connect()
+        sender.begin(1, "m/breaks")
+        await turns()
+        sender.give_up(1)
+        await asyncio.sleep(world.server.limits.upload_grace_seconds + 1)
+        assert sender.outcomes == [(1, "CANCELLED")]
+        assert [str(error) for error in reported] == ["while it cleaned up"]
         assert "while it cleaned up" in caplog.text
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from liverpc import Context, LiveError, UploadContext, live
+from liverpc import Context, Issue, LiveError, UploadContext, live
+from liverpc.telemetry import CallFinished
 from tests.uploads.upload_kit import serving, turns
 
 EVERY = 10
@@ -193,3 +194,42 @@ async def test_while_it_runs_only_one_task_reads() -> None:
         sender.more(1, 1, b"b")
         await asyncio.sleep(3)
         assert sender.outcomes == [(1, ["a", "b"])]
+
+
+async def test_everybody_is_told_the_same_code(door: Door, caplog: Any) -> None:
+    """Also of an error that cannot be sent as it is."""
+    door.refuses_at, door.error = 2, LiveError("NO", "\ud800")
+    async with serving(guard=door.guard, **door.functions()) as world:
+        finished: list[CallFinished] = []
+        world.server.telemetry.call_finished.append(finished.append)
+        sender = await upload(world, [10] * 10)
+        assert sender.outcomes == [(1, "INTERNAL_ERROR")]
+        assert door.ended == ["INTERNAL_ERROR"]
+        assert [event.code for event in finished] == ["INTERNAL_ERROR"]
+        assert "no JSON form" in caplog.text
+
+
+async def test_what_it_says_is_recorded_as_it_is_sent(door: Door) -> None:
+    issue = Issue(["token"], "it has expired")
+    door.refuses_at, door.error = 2, LiveError("EXPIRED", "sign in again", issues=[issue])
+    async with serving(guard=door.guard, **door.functions()) as world:
+        finished: list[CallFinished] = []
+        world.server.telemetry.call_finished.append(finished.append)
+        sender = await upload(world, [10] * 10)
+        [(_, answer)] = sender.answers
+        assert answer["issues"] == [{"path": ["token"], "message": "it has expired"}]
+        assert [list(event.issues) for event in finished] == [[issue]]
+
+
+async def test_when_it_refuses_too_late_the_first_end_counts() -> None:
+    door = Door(waits=2)
+    door.refuses_at = 2
+    async with serving(guard=door.guard, **door.functions()) as world:
+        sender = world.connect()
+        sender.begin(1, "m/guarded", data=bytes(10))
+        sender.more(1, 1, bytes(10))
+        await asyncio.sleep(3)
+        sender.give_up(1)
+        await asyncio.sleep(3)
+        assert sender.outcomes == [(1, "CANCELLED")]
+        assert (door.got, door.ended) == ([10], ["CANCELLED"])

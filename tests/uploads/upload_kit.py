@@ -142,12 +142,17 @@ async def serving(
     middlewares: Sequence[Any] = (),
     before_execute: Any = None,
     on_unhandled: Any = None,
+    on_error: Any = None,
     **functions: Any,
 ) -> AsyncIterator[World]:
     """A server of the module ``m``. When its clients have left, nothing may be left of them."""
     module = SimpleNamespace(**{"keep": keep, "echo": echo} | functions, _guard=guarded(guard) if guard else public())
     server = LiveServer(
-        {"m": module}, limits=Limits(**limits or {}), before_execute=before_execute, on_unhandled=on_unhandled
+        {"m": module},
+        limits=Limits(**limits or {}),
+        before_execute=before_execute,
+        on_unhandled=on_unhandled,
+        on_error=on_error,
     )
     for middleware in middlewares:
         server.middleware(middleware)

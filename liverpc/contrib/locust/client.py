@@ -117,6 +117,7 @@ class LiveClient:
         self._end()
 
     def _part(self, socket: GeventSocket, runner: Any) -> None:
+        self._send()  # what was cancelled just now, or is being sent
         socket.close()
         runner.join()
 

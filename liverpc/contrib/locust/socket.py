@@ -90,6 +90,8 @@ class GeventSocket:
                     self._write(TEXT, message.encode())
                 else:
                     self._write(BINARY, message)
+                if self._reader.ping is not None:  # there may be no end of messages
+                    self._write_pong()
         if self._reader.ping is not None:
             self._pong()
 
@@ -113,12 +115,15 @@ class GeventSocket:
         # holds the lock answers afterwards.
         if self._lock.acquire(blocking=False):
             try:
-                payload, self._reader.ping = self._reader.ping, None
-                self._write(PONG, payload or b"")
+                self._write_pong()
             except SocketClosed:
                 pass  # receiving tells
             finally:
                 self._lock.release()
+
+    def _write_pong(self) -> None:
+        payload, self._reader.ping = self._reader.ping, None
+        self._write(PONG, payload or b"")
 
     def _answer_goodbye(self, end: ClosedBy) -> None:
         if self._lock.acquire(blocking=False):

@@ -46,7 +46,7 @@ class LiveUpload:
         rest = memoryview(data)
         while rest or last:
             room = self._uploads.room(self.upload)
-            while room == 0 and not self.upload.done:
+            while rest and room == 0 and not self.upload.done:
                 self._wait()
                 room = self._uploads.room(self.upload)
             if self.upload.done:

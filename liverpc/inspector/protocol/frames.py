@@ -117,7 +117,7 @@ class UploadInfo(_Row, frozen=True):
     received: int  #: bytes
     taken: int  #: bytes the handler has
     buffered: int  #: bytes that wait for it; none any more when the upload ended early
-    state: str  #: ``waiting`` for its handler, ``receiving``, ``held`` (reading stopped), ``complete``, ``ended early``
+    state: str  #: ``waiting``, ``receiving``, ``full``, ``held``, ``complete`` or ``ended early``; see docs/devtools.md
 
 
 class UploadTotals(_Row, frozen=True):
