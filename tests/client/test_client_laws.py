@@ -113,6 +113,7 @@ def test_each_call_ends_exactly_once(steps: list[tuple[str, Any]]) -> None:
     once = [name for name in run.sent if name in called]
     assert len(set(once)) == len(once)
     assert run.core.next_deadline() is None
+    assert not any("rpc" in json.loads(text) for text in run.core.outgoing())
     assert not run.core.has_outgoing
     for call in run.calls:
         with contextlib.suppress(RpcError):
