@@ -107,6 +107,11 @@ class RunningCalls(Generic[K]):
         if self._holds & _CALLS and len(self.of) - self._asking <= self._most // 2:
             self._release(_CALLS)
 
+    @property
+    def holding(self) -> bool:
+        """Whether the link is not read from."""
+        return self._holds != 0
+
     def hold(self) -> None:
         """Stop reading from the link, however few calls there are, until :meth:`release`."""
         self._hold(_OTHER)

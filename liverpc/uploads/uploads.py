@@ -17,6 +17,7 @@ from liverpc.wire.codec import encode
 __all__ = ["Uploads"]
 
 _FIRST_WINDOW = 1 << 20  # bytes a client may send of an upload before its handler has taken any
+_EARLY = 0.001  # seconds; a timer may fire so much too early, and what is left may be too little to be a time at all
 _RESUME = 0.75  # of the bytes of all uploads, below which those held for want of room go on
 
 
@@ -260,7 +261,7 @@ class Uploads:
 
     def _watch(self, upload: RunningUpload) -> None:
         left = upload.taken_at + self._limits.upload_stall_seconds - self._now()
-        if left > 0:
+        if left > _EARLY:
             upload.stall = asyncio.get_running_loop().call_later(left, self._watch, upload)
             return
         self._counters.upload_stalls += 1
@@ -272,10 +273,10 @@ class Uploads:
         if upload.settled or upload.buffer.complete:
             return
         since = max(upload.heard_at, upload.taken_at)
-        if upload.buffer.buffered:  # the client may be waiting for the handler
+        if upload.buffer.buffered or upload.connection.calls.holding:  # the client may be waiting for us
             since = self._now()
         left = since + self._limits.upload_idle_seconds - self._now()
-        if left > 0:
+        if left > _EARLY:
             upload.idle = asyncio.get_running_loop().call_later(left, self._listen, upload)
         else:
             text = f"nothing came of the upload for {self._limits.upload_idle_seconds:g} s"

@@ -89,3 +89,29 @@ async def test_the_connection_of_a_whole_upload_is_read_from_while_others_are_tu
         other.begin(2, data=b"a", last=True)
         await turns()
         assert other.outcomes[1:] == [(2, ["a"])]
+
+
+async def test_nor_is_one_that_is_not_read_from() -> None:
+    @live.upload()
+    async def slow(ctx: UploadContext[Any]) -> int:
+        total = 0
+        async for chunk in ctx.upload:
+            await asyncio.sleep(9)
+            total += len(chunk)
+        return total
+
+    limits = {"upload_idle_seconds": IDLE, "upload_buffer_bytes": 10, "upload_stall_seconds": 10.0}
+    async with serving(limits=limits, slow=slow) as world:
+        sender = world.connect()
+        sender.begin(1, "m/slow")
+        sender.begin(2)
+        for seq in range(1, 11):
+            sender.more(1, seq, bytes(10))
+        sender.more(2, 1, b"late", last=True)
+        assert sender.held
+        await asyncio.sleep(2 * IDLE)
+        assert sender.outcomes == []
+        await asyncio.sleep(IDLE)
+        sender.more(1, 11, last=True)
+        await asyncio.sleep(2 * IDLE)
+        assert sorted(sender.outcomes) == [(1, 100), (2, ["late"])]
