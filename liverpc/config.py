@@ -169,6 +169,6 @@ class ClientConfig(_Settings, frozen=True, kw_only=True):
     jitter: tuple[float, float] = (0.75, 1.25)
     max_attempts: int | None = None  #: failed attempts in a row before giving up; None: never
     message_bytes: int = 16 << 20  #: largest frame accepted from the server
-    upload_frame_bytes: int = 65_535  #: largest message of an upload; smaller where the server takes less
+    upload_frame_bytes: int = 65_535  #: largest message of uploads that the server paces; less where it takes less
     silence_seconds: float = 150.0  #: without a frame or a pong from the server: reconnect
     resume_grace: float = 60.0  #: a stream's value is kept after its last handle has left; 0: not at all

@@ -143,7 +143,9 @@ def parse_sizes(text: str) -> list[Size]:
         number = name.rstrip("kMB")
         unit = _UNITS.get(name[len(number) :] or "B", 0)
         if not number.isdecimal() or not 0 < int(number) * unit <= 10**12:
-            raise argparse.ArgumentTypeError(f"{text!r} is not like 1MB=3,10MB=1: {part!r} has no size")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not like 1MB=3,10MB=1: {part!r} has no size from 1B to 1000000MB, in B, kB or MB"
+            )
         sizes.append(Size(name, int(number) * unit, _positive(weight) if equals else 1.0))
     return sizes
 
@@ -155,7 +157,7 @@ def _count(text: str) -> int:
 
 
 def _bandwidth(text: str) -> float:
-    return math.inf if text == "max" else _positive(text) * 1e6
+    return math.inf if text == "max" else _positive(text, "a positive number of megabytes per second, or max") * 1e6
 
 
 def _share(text: str) -> float:
@@ -168,13 +170,13 @@ def _share(text: str) -> float:
     return value
 
 
-def _positive(text: str) -> float:
+def _positive(text: str, what: str = "a positive number") -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return value
 
 

@@ -252,12 +252,15 @@ def run_of(environment: Any) -> Run:
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
     """Locust's hook ``init``: check what was asked for, before any user starts.
 
-    Ends the process with one sentence on stderr and exit code 1 when it cannot be done.
+    Ends the process with one sentence on stderr and exit code 1 when it cannot be done, 2 when it makes no sense.
     """
     given = environment.parsed_options
     options = msgspec.convert(given, Options, from_attributes=True)
     if not isinstance(runner, LocalRunner):
         _refuse("the load tests run in one process so far: leave out --processes, --master and --worker")
+    if options.cancelled + options.killed > 1:
+        given_shares = f"{options.cancelled:g} and {options.killed:g}"
+        _refuse(f"--cancelled and --killed are shares of all uploads, together 1 at most: not {given_shares}", 2)
     user_class = _choose(environment, options)
     if given.num_users is None:
         given.num_users = _USERS
@@ -331,6 +334,6 @@ def _try_out(url: str, *, needs_demo: bool) -> None:
         client.close()
 
 
-def _refuse(sentence: str) -> NoReturn:
+def _refuse(sentence: str, code: int = 1) -> NoReturn:
     sys.stderr.write(f"loadtest: {sentence}\n")
-    sys.exit(1)
+    sys.exit(code)

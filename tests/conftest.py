@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,14 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("realtime"):
         return {"realtime": asyncio.new_event_loop}
     return {"virtual": virtual_loop_factory}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_arrive() -> Iterator[None]:
+    """A shell starts jobs in the background deaf to SIGINT, and every process that the tests start would be so, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

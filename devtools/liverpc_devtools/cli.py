@@ -65,8 +65,10 @@ def _fail(code: int, error: Exception) -> int:
 
 def _attach(given: argparse.Namespace) -> int:
     url = _target(given).url
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on standard error
-        raise ConfigError("attach needs a terminal; tail and snapshot do not")
+    # Textual reads keys from the one and draws on the other; standard output may be anything.
+    for name, file in (("standard input", sys.stdin), ("standard error", sys.stderr)):
+        if file is None or not file.isatty():
+            raise ConfigError(f"attach needs a terminal, and {name} is none; tail and snapshot do not need one")
     try:
         from liverpc_devtools.app import DevtoolsApp, run
     except ModuleNotFoundError as error:

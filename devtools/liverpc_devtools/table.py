@@ -63,6 +63,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         columns: From left to right.
         rows: The rows there are now, in their natural order.
         key: What identifies a row; the cursor stays on it while rows come and go.
+        group: Rows of the lower group stand above the others, however they are sorted.
         facts: What the texts that the filter looks at are made of. A row is looked at again only when its
             facts changed. Default: the row itself, for rows that never change.
         sort: Index of the column sorted by at first; None: the natural order.
@@ -87,6 +88,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         rows: Callable[[], Iterable[R]],
         key: Callable[[R], Hashable],
         *,
+        group: Callable[[R], int] | None = None,
         facts: Callable[[R], object] = lambda row: row,
         glyphs: Glyphs,
         sort: int | None = None,
@@ -102,6 +104,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.reverse = sort is not None and columns[sort].falling
         self._source = rows
         self._key = key
+        self._group = group
         self._facts = facts
         self._glyphs = glyphs
         self._follow = follow
@@ -192,6 +195,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         column = None if self.sort_column is None else self.columns[self.sort_column]
         if column is not None and (value := column.sort) is not None:
             order.sort(key=lambda key: value(rows[key]), reverse=self.reverse)
+        if (group := self._group) is not None:
+            order.sort(key=lambda key: group(rows[key]))
         before, place = self._order, self._place.get(self._cursor) if self._cursor is not None else None
         self._rows = rows
         if order != before:

@@ -79,41 +79,43 @@ class Uploads:
 
     Attributes:
         totals: Of the whole server; None when this observer is told nothing of uploads.
+        untold: How many run of which we are told nothing, for there are too many.
         bytes: Received by the whole server.
     """
 
     def __init__(self, at: float) -> None:
         self.totals: UploadTotals | None = None
+        self.untold = 0
         self.bytes = Meter(at, 0)
-        self._rows: dict[UploadKey, Upload] = {}
+        self._rows: dict[tuple[str, str], list[Upload]] = {}  # of each connection and number
         self._cleared = 0.0
 
     @property
     def rows(self) -> list[Upload]:
         """Those that run, and for a minute those that ended, at most 200 of them."""
-        return list(self._rows.values())
+        return [row for rows in self._rows.values() for row in rows]
 
     def running(self, connection: str) -> list[Upload]:
         """The running ones of a connection."""
-        return [row for row in self._rows.values() if row.ended_at is None and row.info.connection == connection]
+        return [row for row in self.rows if row.ended_at is None and row.info.connection == connection]
 
     def apply(self, state: State) -> None:
         """Fold one state in."""
         at, met = state.at, set()
         for info in state.uploads:
-            key = info.connection, info.id, info.started_at
-            met.add(key)
-            row = self._rows.get(key)
+            row = next((each for each in self._of(info) if each.info.started_at == info.started_at), None)
             if row is None:
-                self._rows[key] = Upload(info, Meter(at, info.received))
+                row = Upload(info, Meter(at, info.received))
+                self._of(info).append(row)
             elif row.ended_at is None:
                 row.info = info
                 if state.full:  # what happened before we looked is no rate
                     row.received = Meter(at, info.received)
                 else:
                     row.received.add(at, info.received)
-        for key, row in self._rows.items():
-            if row.ended_at is None and key not in met:
+            met.add(row.key)
+        for row in self.rows:
+            if row.ended_at is None and row.key not in met:
                 row.ended_at = at
         received = state.counters.get("upload_bytes", 0)
         if state.full:
@@ -121,33 +123,46 @@ class Uploads:
         else:
             self.bytes.add(at, received)
         self.totals = state.upload_totals
+        self.untold = 0 if self.totals is None else self.totals.running - len(state.uploads)
         self._forget(at)
 
     def ended(self, call: CallEvent, now: float) -> None:
-        """An upload was answered; it may be told more than once."""
+        """An upload was answered; it may be told more than once.
+
+        One that was turned away at the door makes no row: it failed before we saw it, and nothing of it was received.
+        """
         if call.carries != "upload" or call.at <= max(self._cleared, now - _SECONDS_KEPT):
             return
         began = call.at - call.ms / 1000
-        row = next((each for each in self._rows.values() if _is_of(call, each, began)), None)
+        info = UploadInfo(call.connection, call.call, call.path, call.user, "", began, None, 0, 0, 0, "")
+        row = next((each for each in self._of(info) if _is_of(call, each, began)), None)
         if row is None:
-            info = UploadInfo(call.connection, call.call, call.path, call.user, "", began, None, 0, 0, 0, "")
-            row = self._rows[call.connection, call.call, began] = Upload(info, Meter(call.at, call.received))
+            if not (call.ok or call.received):
+                return
+            row = Upload(info, Meter(call.at, call.received))
+            self._of(info).append(row)
         row.ended_at, row.answer = call.at, call
         row.info = msgspec.structs.replace(row.info, received=max(call.received, row.info.received), buffered=0)
 
     def clear(self, now: float) -> None:
         """Forget those that ended."""
         self._cleared = now
-        self._rows = {key: row for key, row in self._rows.items() if row.ended_at is None}
+        self._keep_only([row for row in self.rows if row.ended_at is None])
+
+    def _of(self, info: UploadInfo) -> list[Upload]:
+        """The rows of its connection and number."""
+        return self._rows.setdefault((info.connection, info.id), [])
 
     def _forget(self, now: float) -> None:
-        ended = sorted((row.ended_at, key) for key, row in self._rows.items() if row.ended_at is not None)
-        for index, (at, key) in enumerate(ended):
-            if at <= now - _SECONDS_KEPT or index < len(ended) - _KEPT:
-                del self._rows[key]
+        ended = sorted((row.ended_at, row.key) for row in self.rows if row.ended_at is not None)
+        kept = {key for at, key in ended[-_KEPT:] if at > now - _SECONDS_KEPT}
+        self._keep_only([row for row in self.rows if row.ended_at is None or row.key in kept])
+
+    def _keep_only(self, rows: list[Upload]) -> None:
+        self._rows = {}
+        for row in rows:
+            self._of(row.info).append(row)
 
 
 def _is_of(call: CallEvent, row: Upload, began: float) -> bool:
-    if (row.info.connection, row.info.id) != (call.connection, call.call):
-        return False
     return abs(row.info.started_at - began) < _SAME if row.answer is None else row.answer.at == call.at

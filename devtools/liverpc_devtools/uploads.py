@@ -22,6 +22,7 @@ __all__ = ["UploadsView"]
 
 _GAUGE, _WIDE_GAUGE = 3, 24  # cells
 _UNTOLD = "running uploads are not shown: the server is older, or your token is limited to topics"
+_STYLES = {"held": "warn", "full": "warn", "ended early": "error", "waiting": "dim"}  # of those that run
 _FIGURES = {
     "started": "uploads_started",
     "refused": "uploads_refused",
@@ -47,6 +48,7 @@ class UploadsView(View):
             _columns(model, glyphs),
             lambda: model.uploads.rows,
             lambda row: row.key,
+            group=lambda row: row.ended_at is not None,
             facts=lambda row: (row.info.user, row.info.address, row.state),
             glyphs=glyphs,
             sort=0,
@@ -96,7 +98,7 @@ class UploadsView(View):
         figures = []
         if (totals := uploads.totals) is not None:
             figures += [
-                ("running", f"{count(totals.running)} of {count(totals.most)}"),
+                ("running", f"{count(totals.running)} of {count(totals.most)}{_untold(uploads.untold)}"),
                 ("buffered", f"{size(totals.buffered)} of {size(totals.most_buffered)}"),
             ]
         figures += [(title, count(counters[name])) for title, name in _FIGURES.items() if name in counters]
@@ -145,11 +147,11 @@ def _columns(model: Model, glyphs: Glyphs) -> list[Column[Upload]]:
     def rate(row: Upload) -> float:
         return row.rate(model.tick())
 
-    def latest(row: Upload) -> tuple[bool, float]:
-        return row.ended_at is not None, -(row.ended_at or row.info.started_at)
+    def seconds(row: Upload) -> float:
+        return row.seconds(model.tick())
 
     return [
-        Column("time", 5, cell(lambda row: age(row.seconds(model.tick()))), latest, right=True),
+        Column("time", 5, cell(lambda row: age(seconds(row))), seconds, right=True, falling=True),
         Column("user", 9, cell(lambda row: clean(row.info.user) or "anonymous"), lambda row: row.info.user, most=20),
         Column("path", 11, cell(lambda row: clean(row.info.path), "strong"), lambda row: row.info.path, most=36),
         Column(
@@ -208,7 +210,7 @@ def _state(row: Upload) -> Piece:
         return text, "ok" if row.answer.ok else "error"
     if row.ended_at is not None:
         return text, "dim"
-    return text, {"held": "warn", "full": "warn", "ended early": "error", "waiting": "dim"}.get(row.info.state, "accent")
+    return text, _STYLES.get(row.info.state, "accent")
 
 
 def _headline(row: Upload) -> list[Line]:
@@ -220,6 +222,10 @@ def _headline(row: Upload) -> list[Line]:
         [(f" conn {clean(info.connection)} ", "dim")],
         [(f" {clean(info.address)} ", "dim")] if info.address else [],
     ]
+
+
+def _untold(number: int) -> str:
+    return f", {count(number)} not shown" if number else ""
 
 
 def _bytes(amount: float) -> str:

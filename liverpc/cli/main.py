@@ -53,12 +53,15 @@ def _parser() -> argparse.ArgumentParser:
         "upload",
         help=f"send {UPLOAD_HELP}",
         description=f"Send {UPLOAD_HELP}.",
-        epilog=f"Headers can also come from {HEADERS_VARIABLE}. Exit codes: 0 done, 1 the upload failed, 2 usage.",
+        epilog=f"Headers can also come from {HEADERS_VARIABLE}. Exit codes: 0 done, 1 the upload failed, 2 usage, "
+        "130 cancelled with Ctrl-C.",
     )
     send.add_argument("url", metavar="URL", help="of the server, such as ws://127.0.0.1:8000/ws")
     send.add_argument("path", metavar="PATH", help="of the function, such as files/store")
     send.add_argument("file", metavar="FILE", help="what to send; - for standard input")
-    send.add_argument("args", metavar="ARG", nargs="*", help="further arguments: JSON, or else text as it is")
+    send.add_argument(
+        "args", metavar="ARG", nargs="*", help="further arguments: JSON, or else text; '\"123\"' is a string"
+    )
     send.add_argument(
         "--header-file",
         metavar="FILE",

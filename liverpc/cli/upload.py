@@ -14,7 +14,7 @@ import msgspec
 
 from liverpc._types import Remote, remote
 from liverpc.client import ClientConfig, Progress, RpcError, UploadHandle, connect
-from liverpc.errors import ConfigError
+from liverpc.errors import ConfigError, ErrorCode
 from liverpc.inspector.protocol.target import websocket_url
 
 __all__ = ["HEADERS_VARIABLE", "upload"]
@@ -23,14 +23,18 @@ HEADERS_VARIABLE = "LIVERPC_UPLOAD_HEADERS"
 
 _REDRAW_SECONDS = 0.2
 _COLUMNS = 80  # of a terminal that does not know
+_ARGUMENTS_HINT = """; arguments are JSON, or else text as it is: '"123"' is a string, 123 a number"""
 
 
 def upload(options: argparse.Namespace) -> int:
-    """Upload, print the result as JSON, and return the exit code: 0, or 1 with the reason on standard error.
+    """Upload and print the result as JSON.
+
+    Returns:
+        The exit code: 0; or, with the reason on standard error, 1, or 130 when the user gave it up. The server has
+        been told so.
 
     Raises:
         ConfigError: Something on the command line cannot be; nothing was sent.
-        KeyboardInterrupt: The user gave it up, and the server was told so.
     """
     url = websocket_url(options.url, "/ws")
     try:
@@ -49,8 +53,12 @@ def upload(options: argparse.Namespace) -> int:
         try:
             result = asyncio.run(_upload(url, headers, function, file, args, line))
         except RpcError as error:
-            print(f"liverpc: the upload failed: {_clean(str(error))}", file=sys.stderr)  # it may be the server's
+            hint = _ARGUMENTS_HINT if args and error.code == ErrorCode.VALIDATION else ""
+            print(f"liverpc: the upload failed: {_clean(str(error))}{hint}", file=sys.stderr)  # it may be the server's
             return 1
+        except KeyboardInterrupt:
+            print("liverpc: cancelled", file=sys.stderr)
+            return 130
     sys.stdout.write(_json(result) + "\n")
     return 0
 

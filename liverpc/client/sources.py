@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import os
+import stat
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -15,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-__all__ = ["AsyncFile", "BinaryFile", "Data", "Source", "check_source", "open_source"]
+__all__ = ["AsyncFile", "BinaryFile", "Blocks", "Data", "Source", "check_source", "open_source"]
 
 log = logging.getLogger("liverpc.client")
 
@@ -187,9 +188,14 @@ async def _iterate(source: Iterable[Any]) -> AsyncGenerator[Any]:
 def _size_of(file: Any) -> int | None:
     """The bytes from here to the end of a file; None: it does not know."""
     try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None  # a pipe, or a device: some can seek, and say that they are empty
+    except (AttributeError, OSError, ValueError):
+        pass  # none of the operating system's
+    try:
         here: int = file.tell()
         end: int = file.seek(0, os.SEEK_END)
         file.seek(here)
-    except (AttributeError, OSError, ValueError):  # a pipe, or something that only reads like a file
+    except (AttributeError, OSError, ValueError):  # something that only reads like a file
         return None
     return max(end - here, 0)

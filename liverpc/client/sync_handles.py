@@ -160,7 +160,8 @@ class UploadHandle(Generic[R]):
     """One upload, which goes on by itself; made by :meth:`Client.upload`.
 
     Callbacks are called on the client's own thread, where waiting for the client is a ``RuntimeError``. It may be
-    under way already when they are added.
+    under way already when they are added; of its end they are always told. Once the client is closed, that is
+    before the function returns which adds them.
     """
 
     def __init__(self, portal: Portal, inner: uploading.UploadHandle[R]) -> None:
@@ -200,7 +201,7 @@ class UploadHandle(Generic[R]):
         return self._stopper(lambda: self._inner.on_progress(callback))
 
     def on_complete(self, callback: Callable[[R], object]) -> Callable[[], None]:
-        """Call ``callback`` with what the function returned."""
+        """Call ``callback`` with what the function returned; soon, if it has already."""
         return self._stopper(lambda: self._inner.on_complete(callback))
 
     def on_cancel(self, callback: Callable[[RpcError], object]) -> Callable[[], None]:
@@ -208,8 +209,11 @@ class UploadHandle(Generic[R]):
         return self._stopper(lambda: self._inner.on_cancel(callback))
 
     def on_error(self, callback: Callable[[RpcError], object]) -> Callable[[], None]:
-        """Call ``callback`` with the error when it ends with one."""
+        """Call ``callback`` with the error when it ends with one; soon, if it has already."""
         return self._stopper(lambda: self._inner.on_error(callback))
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
 
     def _stopper(self, register: Callable[[], Callable[[], None]]) -> Callable[[], None]:
         stop = self._portal.do(register)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from liverpc._types import R
 from liverpc.client.core import ClientCore
-from liverpc.client.listeners import Listeners
-from liverpc.client.sources import Source, check_source, open_source
+from liverpc.client.listeners import Listeners, guarded
+from liverpc.client.sources import Blocks, Data, Source, check_source, open_source
 from liverpc.client.uploads import Upload
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.codec import encode
@@ -22,7 +21,11 @@ __all__ = ["Progress", "UploadHandle", "UploadTasks"]
 
 log = logging.getLogger("liverpc.client")
 
-_BLOCKS_PER_TURN = 64  # taken from a source that never waits before everybody else gets a turn of the loop
+_TURN_BLOCKS = 512  # taken from a source that never waits before everybody else gets a turn of the loop
+_TURN_SECONDS = 0.005  # likewise, of a source that takes long for a block
+_RATE_SECONDS = 0.1  # the network buffers take the first bytes in no time, which is no rate
+
+V = TypeVar("V")
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -31,7 +34,7 @@ class Progress(msgspec.Struct, frozen=True):
     sent: int  #: bytes handed to the network; only grows
     total: int | None  #: bytes there are; None: the source does not say
     percent: float | None  #: 0 to 100; None: the same
-    bytes_per_second: float  #: since it was started
+    bytes_per_second: float  #: since the first byte was sent, which counts as 0.1 s ago if it was later
 
 
 class UploadTasks:
@@ -72,8 +75,9 @@ class UploadHandle(Generic[R]):
     Awaiting it gives what the function returned, any number of times. It goes on when nobody awaits it, and when who
     awaits it is cancelled: it ends with its answer, with :meth:`cancel`, or with the connection.
 
-    Callbacks are called on the loop, in the order in which they were added, and not for what was before. The first
-    byte is sent in the loop's next turn, so they miss nothing when they are added at once. What they raise is logged.
+    Callbacks are called on the loop, in the order in which they were added. The first byte is sent in the loop's next
+    turn, so they miss nothing when they are added at once. Of the end, those that are added later hear in the loop's
+    next turn. What they raise is logged.
 
     Args:
         tasks: Of the connection.
@@ -112,12 +116,13 @@ class UploadHandle(Generic[R]):
         self._path = path
         self._result_type = result_type
         self._upload: Upload | None = None  # until it is known how much there is to send
+        self._size = memoryview(source).nbytes if isinstance(source, bytes | bytearray | memoryview) else None
         self._told = 0  # bytes sent, of which the program knows
         self._changed = asyncio.Event()
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._result: Any = None
         self._error: RpcError | None = None
-        self._started_at = self._loop.time()
+        self._first_at: float | None = None  # when something was sent
         self._ended_at: float | None = None
         self._progressed: Listeners[Progress] = Listeners()
         self._completed: Listeners[R] = Listeners()
@@ -155,10 +160,13 @@ class UploadHandle(Generic[R]):
     @property
     def progress(self) -> Progress:
         """How far it is now."""
-        sent, total = (0, None) if self._upload is None else (self._upload.sent, self._upload.size)
-        seconds = (self._loop.time() if self._ended_at is None else self._ended_at) - self._started_at
+        sent, total = (0, self._size) if self._upload is None else (self._upload.sent, self._upload.size)
         percent = None if total is None else min(100.0, 100.0 * sent / total) if total else 100.0
-        return Progress(sent, total, percent, sent / seconds if seconds > 0 else 0.0)
+        rate = 0.0
+        if self._first_at is not None:
+            now = self._loop.time() if self._ended_at is None else self._ended_at
+            rate = sent / max(now - self._first_at, _RATE_SECONDS)
+        return Progress(sent, total, percent, rate)
 
     def cancel(self) -> None:
         """Give it up: it ends with ``CANCELLED`` before this returns, its function soon. Harmless later."""
@@ -169,19 +177,32 @@ class UploadHandle(Generic[R]):
         return self._progressed.add(callback)
 
     def on_complete(self, callback: Callable[[R], object]) -> Callable[[], None]:
-        """Call ``callback`` with what the function returned."""
+        """Call ``callback`` with what the function returned; soon, if it has already."""
+        if self.done and self._error is None:
+            return self._soon(callback, self._result)
         return self._completed.add(callback)
 
     def on_cancel(self, callback: Callable[[RpcError], object]) -> Callable[[], None]:
         """Call ``callback`` with the error when it ends with ``CANCELLED``, before those of :meth:`on_error`."""
+        if self._error is not None and self._error.code == ErrorCode.CANCELLED:
+            return self._soon(callback, self._error)
         return self._cancelled.add(callback)
 
     def on_error(self, callback: Callable[[RpcError], object]) -> Callable[[], None]:
-        """Call ``callback`` with the error when it ends with one."""
+        """Call ``callback`` with the error when it ends with one; soon, if it has already."""
+        if self._error is not None:
+            return self._soon(callback, self._error)
         return self._failed.add(callback)
 
     def __repr__(self) -> str:
         return f"<UploadHandle {self._path}, {self.progress.sent} bytes sent{', done' if self.done else ''}>"
+
+    def _soon(self, callback: Callable[[V], object], value: V) -> Callable[[], None]:
+        """Tell who asks late."""
+        if not self._loop.is_closed():
+            return self._loop.call_soon(guarded, callback, value).cancel
+        guarded(callback, value)
+        return lambda: None
 
     # -- the task
 
@@ -199,14 +220,12 @@ class UploadHandle(Generic[R]):
             async with open_source(source, in_thread=in_thread) as (size, blocks):
                 upload = self._upload = self._uploads.start(self._path, args, size=size, on_change=self._on_change)
                 self._tasks.settle()
-                turns = itertools.count(1)
-                async for block in blocks:
-                    await self._send(upload, block)
-                    if next(turns) % _BLOCKS_PER_TURN == 0:
-                        await asyncio.sleep(0)
+                await self._send_all(upload, blocks)
                 self._uploads.put(upload, b"", last=True)
                 self._tasks.settle()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
+                raise  # otherwise it is the source's own
             if self.done:
                 log.warning("the source of an upload to %s failed when it was closed", self._path, exc_info=True)
             else:
@@ -225,9 +244,24 @@ class UploadHandle(Generic[R]):
             else:
                 self.cancel()
 
-    async def _send(self, upload: Upload, block: Any) -> None:
-        if not isinstance(block, bytes | bytearray | memoryview):
-            raise TypeError(f"it gave a {type(block).__name__}, and uploads are made of bytes")
+    async def _send_all(self, upload: Upload, blocks: Blocks) -> None:
+        uploads = self._uploads
+        count, turn = 0, self._loop.time()
+        async for block in blocks:
+            sending = uploads.has_messages  # then whoever sends comes to this, too
+            if type(block) is bytes and uploads.offer(upload, block):  # as most are
+                if not sending:
+                    self._tasks.settle()
+            elif isinstance(block, bytes | bytearray | memoryview):
+                await self._send(upload, block)
+            else:
+                raise TypeError(f"it gave a {type(block).__name__}, and uploads are made of bytes")
+            count += 1
+            if count == _TURN_BLOCKS or self._loop.time() > turn + _TURN_SECONDS:
+                await asyncio.sleep(0)
+                count, turn = 0, self._loop.time()
+
+    async def _send(self, upload: Upload, block: Data) -> None:
         if not memoryview(block).nbytes:
             return
         with memoryview(block) as given, given.cast("B") as data:
@@ -247,6 +281,8 @@ class UploadHandle(Generic[R]):
         self._upload = upload  # it may have ended while it was started
         self._changed.set()
         if upload.sent > self._told:
+            if self._first_at is None:
+                self._first_at = self._loop.time()
             self._told = upload.sent
             self._progressed.tell(self.progress)
         if upload.done:

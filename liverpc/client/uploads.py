@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -100,10 +101,10 @@ class Uploads:
 
     Uploads that wait for a connection begin when there is one; those that have begun end with it. The first chunk
     on a connection waits for the server to say what it takes, at most a second: servers that say nothing get
-    messages of 12 288 bytes until an answer says more, as fast as the socket takes them.
+    messages of 12 288 bytes until an answer says more, as fast as the socket takes them, and full ones only.
 
-    Data waits here until the socket asks for it, 256 KiB of all uploads together, so that other frames pass it:
-    none is ever behind more than one chunk.
+    Data waits here until the socket asks for it, 256 KiB of all uploads together, or one full message of each, so that
+    other frames pass it: none is ever behind more than one chunk.
 
     Attributes:
         refused: Uploads that failed because too many requests waited for a connection already.
@@ -173,9 +174,10 @@ class Uploads:
 
     def room(self, upload: Upload) -> int:
         """How many bytes :meth:`put` takes now. 0: wait for ``on_change``, or it is done."""
-        if upload.done or upload.complete or not self._ready:
+        if upload.outcome is not None or upload.complete or not self._ready:
             return 0
-        room = min(max(_LANE_BYTES // len(self._running), _SHARE_MIN), self._allowed(upload))
+        share = max(_LANE_BYTES // len(self._running), _SHARE_MIN)
+        room = max(share, self._takes(upload)) if self._window is None else min(share, self._allowed(upload))
         return max(room - len(upload.unsent), 0)
 
     def put(self, upload: Upload, data: bytes | bytearray | memoryview, *, last: bool = False) -> None:
@@ -200,6 +202,15 @@ class Uploads:
         upload.complete = last
         if upload.unsent or last:
             self._queue(upload)
+
+    def offer(self, upload: Upload, data: bytes) -> bool:
+        """:meth:`put` for small amounts: they are sent if there is room for all of them. Returns whether there is."""
+        if len(data) > self.room(upload):
+            return False
+        if data:
+            upload.unsent += data
+            self._queue(upload)
+        return True
 
     def cancel(self, upload: Upload) -> None:
         """Give an upload up: it ends with ``CANCELLED`` now, and its handler as soon as it hears of it."""
@@ -256,6 +267,8 @@ class Uploads:
         """An upload has ended, perhaps before its last chunk. What is not known (any more) is ignored."""
         if self.announced is None and reply is not None and type(reply.frame_bytes) is int and reply.frame_bytes > 0:
             self.announced = reply.frame_bytes
+            for each in tuple(self._running.values()):
+                self._more(each)  # there is more room
         number = _number(name)
         if number in self._unanswered:
             self._unanswered.discard(number)
@@ -271,6 +284,8 @@ class Uploads:
             upload = self._lane.popleft()
             takes, allowed = self._takes(upload), self._allowed(upload)
             if takes > 0:
+                if self._window is None and not upload.complete and len(upload.unsent) < takes:
+                    continue  # see _takes(); it comes back with more bytes, or the end
                 if allowed > 0 or not upload.unsent:
                     return self._chunk(upload, min(takes, allowed))
                 continue  # put before the server said how much it takes; it comes back when there may be more
@@ -311,13 +326,18 @@ class Uploads:
         upload.end(outcome)
 
     def _allowed(self, upload: Upload) -> int:
-        """Bytes that the server lets it send now: all that ever wait, if it does not count."""
-        return _LANE_BYTES if self._window is None else max(self._window, upload.credit) - upload.sent
+        """Bytes that the server lets it send now: any number, if it does not count."""
+        return sys.maxsize if self._window is None else max(self._window, upload.credit) - upload.sent
 
     def _takes(self, upload: Upload) -> int:
-        """Bytes of data in each of its chunks."""
+        """Bytes of data in each of its chunks.
+
+        Servers that do not count bytes count chunks, and fail uploads with too many unread ones: there they are as
+        large as the server takes them, and full but for the last one.
+        """
         head = CHUNK_HEAD + len(upload.header)
-        return min(max(self._frame_bytes - head, _DATA_MIN), (self.announced or _UNANNOUNCED) - head)
+        most = (self.announced or _UNANNOUNCED) - head
+        return most if self._window is None else min(max(self._frame_bytes - head, _DATA_MIN), most)
 
     def _chunk(self, upload: Upload, takes: int) -> bytes:
         with memoryview(upload.unsent) as unsent, unsent[:takes] as data:

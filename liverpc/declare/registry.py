@@ -28,6 +28,7 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (StreamFunction, "stream"),
     (BinaryFunction, "binary"),
     (UploadFunction, "upload"),
+    (Declaration, "rpc"),
 )
 
 _UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorator)
@@ -66,7 +67,7 @@ class Entry:
         self.number = number
         self.declaration = declaration
         self.guard = guard
-        self.kind: Kind = next((kind for base, kind in _KINDS if isinstance(declaration, base)), "rpc")
+        self.kind: Kind = next(kind for base, kind in _KINDS if isinstance(declaration, base))
         self.is_stream = self.kind in ("stream", "channel")
         self.direct = isinstance(declaration, RpcFunction) and not declaration.is_async and not declaration.thread
         self.calls = 0

@@ -62,6 +62,10 @@ async def target() -> AsyncIterator[Target]:
     async def refuse(ctx: UploadContext[Any]) -> None:
         raise LiveError("FULL", "no room\x1b[2J for it")
 
+    @live.upload(path="files/named")
+    async def named(ctx: UploadContext[Any], name: str) -> str:
+        return name
+
     @live.upload(path="files/slow")
     async def slow(ctx: UploadContext[Any]) -> None:
         async for _ in ctx.upload:
@@ -73,7 +77,7 @@ async def target() -> AsyncIterator[Target]:
             raise Reject("UNAUTHENTICATED")
         return "ann" if token else None
 
-    demo = SimpleNamespace(store=store, refuse=refuse, slow=slow, _guard=public())
+    demo = SimpleNamespace(store=store, refuse=refuse, named=named, slow=slow, _guard=public())
     async with LiveServer({"files": demo}, on_connect=on_connect).serve(port=0) as listening:
         yield Target(listening.url, ended, begun)
 
@@ -158,6 +162,27 @@ async def test_an_upload_that_fails_ends_with_1_and_says_why(target: Target, tmp
     assert "NOT_FOUND" in err
 
 
+async def test_an_argument_that_does_not_fit_comes_with_a_hint(target: Target, tmp_path: Path) -> None:
+    (file := tmp_path / "f").write_bytes(b"x")
+    code, out, err = await run(target.url, "files/named", str(file), "123")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "VALIDATION" in err
+    assert err.endswith("""arguments are JSON, or else text as it is: '"123"' is a string, 123 a number\n""")
+    code, out, err = await run(target.url, "files/named", str(file), '"123"')
+    assert (code, json.loads(out), err) == (0, "123", "")
+    code, out, err = await run(target.url, "files/named", str(file))
+    assert code == 1
+    assert "JSON" not in err
+
+
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["upload", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 done, 1 the upload failed, 2 usage, 130 cancelled with Ctrl-C" in said
+    assert """'"123"' is a string""" in said
+
+
 async def test_a_server_that_is_not_there_or_refuses_ends_with_1_at_once(target: Target, tmp_path: Path) -> None:
     (file := tmp_path / "f").write_bytes(b"x")
     async with asyncio.timeout(10):
@@ -225,7 +250,7 @@ async def test_ctrl_c_gives_the_upload_up_at_the_server_too(target: Target) -> N
         assert await process.wait() == 130
         assert await target.ended.get() == "CANCELLED"
     assert process.stderr is not None
-    assert await process.stderr.read() == b""
+    assert await process.stderr.read() == b"liverpc: cancelled\n"
     process.stdin.close()
     with contextlib.suppress(ConnectionError):
         await process.stdin.wait_closed()
@@ -290,4 +315,4 @@ async def test_ctrl_c_on_a_terminal_leaves_the_last_progress_there(target: Targe
     (file := tmp_path / "f").write_bytes(bytes(50_000_000))
     code, out, said = await on_terminal(target.url, "files/slow", str(file), until=lambda said: "left" in said)
     assert (code, out) == (130, "")
-    assert said.endswith("\r\n")
+    assert re.search(r"left *\r\nliverpc: cancelled\r\n$", said)

@@ -25,6 +25,9 @@ def test_the_uploads_of_the_manual_work(tmp_path: Path) -> None:
     write_files(ROOT / "docs" / "client.md", tmp_path, port)
     with subprocess_at(tmp_path, port, "files"):
         said = run(tmp_path, "uploads.py")
+        many = run(tmp_path, "many_uploads.py")
+    assert many == f"stored {len(list(tmp_path.glob('*.py')))} files\n"
+    assert int(many.split()[1]) > 4
     assert "cat.png: 4 bytes" in said
     assert "sent 3000000 of 3000000" in said
     assert said.endswith("CANCELLED\n")

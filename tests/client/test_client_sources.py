@@ -11,6 +11,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -213,6 +214,48 @@ async def test_what_the_source_raises_is_the_cause(client: TestClient, store: St
     assert store == [("CANCELLED", b"abc")]
 
 
+async def test_a_device_has_no_size(client: TestClient) -> None:
+    for source in (Path("/dev/zero"), Path("/dev/null")):
+        handle = put(client, source)
+        handle.on_progress(lambda _, handle=handle: handle.cancel())  # type: ignore[misc]
+        with suppress(RpcError):
+            await handle
+        assert handle.progress.total is handle.progress.percent is None
+
+
+async def test_a_source_that_is_cancelled_by_itself_fails(client: TestClient, store: Store) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise asyncio.CancelledError
+
+    error = await failure(put(client, source()))
+    assert error.code == "SOURCE_ERROR"
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+    await until(lambda: not store or store == [("CANCELLED", b"abc")])
+
+
+async def test_pieces_that_take_long_leave_turns_to_others(client: TestClient, monkeypatch: Any) -> None:
+    taken = 0
+    loop = asyncio.get_running_loop()
+    passed = 0.0
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + passed)
+
+    def slow() -> Iterator[bytes]:
+        nonlocal taken, passed
+        while True:
+            taken += 1
+            passed += 0.002
+            yield b"x"
+
+    handle = put(client, slow())
+    await until(lambda: taken)
+    before = taken
+    await asyncio.sleep(0)
+    handle.cancel()
+    assert taken - before <= 5
+
+
 @pytest.mark.parametrize("waits", ["for the socket", "for its data"])
 async def test_a_generator_is_closed_when_the_upload_ends_early(client: TestClient, waits: str) -> None:
     closed: list[str] = []
@@ -324,7 +367,7 @@ async def test_an_iterator_that_never_waits_leaves_turns_to_others(
     for _ in range(10):
         await asyncio.sleep(0)
     handle.cancel()
-    assert taken < 2_000
+    assert taken < 8_000
 
 
 @pytest.mark.parametrize("in_thread", [False, True])

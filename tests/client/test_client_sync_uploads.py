@@ -133,6 +133,26 @@ def test_cancelling_ends_it_at_once(client: sync.Client) -> None:  # acceptance 
     assert caught.value.code == "CANCELLED"
 
 
+def test_who_asks_after_the_end_hears_of_it_on_the_thread_of_callbacks(client: sync.Client) -> None:
+    told: list[Any] = []
+    stored, failed = client.upload(PUT, b"abc"), client.upload(remote("files/nothing"), b"abc")
+    until(lambda: stored.done and failed.done)
+    stored.on_complete(lambda result: told.append((result, threading.current_thread().name)))
+    failed.on_error(lambda error: told.append((error.code, threading.current_thread().name)))
+    until(lambda: len(told) == 2)
+    assert told == [(3, "liverpc client"), ("NOT_FOUND", "liverpc client")]
+    client.close()
+    stored.on_complete(lambda result: told.append(result))
+    failed.on_error(lambda error: told.append(error.code))
+    assert told[2:] == [3, "NOT_FOUND"]
+
+
+def test_a_handle_shows_how_far_it_is(client: sync.Client) -> None:
+    handle = client.upload(PUT, b"abc")
+    handle.result()
+    assert repr(handle) == "<UploadHandle files/put, 3 bytes sent, done>"
+
+
 def test_a_wait_that_is_over_leaves_the_upload_as_it_is(client: sync.Client) -> None:
     handle = client.upload(HOLD, b"x")
     with pytest.raises(TimeoutError):

@@ -332,6 +332,118 @@ async def test_callbacks_that_raise_disturb_nobody(
     assert caplog.text.count("RuntimeError: oops") == 2
 
 
+async def test_who_asks_after_the_end_hears_of_it_in_the_next_turn(env: TestEnv, files: Files) -> None:
+    client = await env.connect(user=1).open()
+    told: list[Any] = []
+
+    def ask(handle: UploadHandle[Any]) -> None:
+        handle.on_error(lambda error: told.append(f"error {error.code}"))
+        handle.on_cancel(lambda error: told.append(f"cancel {error.code}"))
+        handle.on_complete(lambda result: told.append(result[1]))
+        handle.on_complete(lambda _: told.append("not me"))()
+        handle.on_error(lambda _: told.append("not me"))()
+        handle.on_progress(lambda _: told.append("not me"))
+
+    stored, failed = client.upload(files.put, b"x"), client.upload(files.fail, b"x")
+    cancelled = client.upload(files.put, endless())
+    await stored
+    assert await code_of(failed) == "NO_SPACE"
+    cancelled.cancel()
+    for handle, expected in (
+        (stored, [1]),
+        (failed, ["error NO_SPACE"]),
+        (cancelled, ["error CANCELLED", "cancel CANCELLED"]),
+    ):
+        ask(handle)
+        assert told == []
+        await asyncio.sleep(0)
+        assert told == expected
+        told.clear()
+
+
+async def test_what_a_late_callback_raises_is_logged(
+    env: TestEnv, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("oops")
+
+    handle = env.connect(user=1).upload(files.put, b"x")
+    await handle
+    handle.on_complete(fail)
+    await asyncio.sleep(0)
+    assert "RuntimeError: oops" in caplog.text
+
+
+async def test_the_size_of_bytes_is_known_at_once(env: TestEnv, files: Files) -> None:
+    client = await env.connect(user=1).open()
+    handle = client.upload(files.put, memoryview(bytes(6)).cast("H"))
+    assert (handle.progress.sent, handle.progress.total, handle.progress.percent) == (0, 6, 0.0)
+    await handle
+
+
+async def test_the_rate_counts_from_the_first_byte_and_never_jumps(env: TestEnv, files: Files) -> None:
+    async def later() -> AsyncIterator[bytes]:
+        await asyncio.sleep(100.0)
+        for _ in range(10):
+            yield bytes(1_000)
+            await asyncio.sleep(1.0)
+
+    rates: list[float] = []
+    client = await env.connect(user=1).open()
+    handle = client.upload(files.put, later())
+    handle.on_progress(lambda progress: rates.append(progress.bytes_per_second))
+    assert handle.progress.bytes_per_second == 0.0
+    await handle
+    assert rates[0] == 10_000.0  # as if the first byte was sent 0.1 s ago
+    assert rates[1:] == pytest.approx([1_000 * (count + 1) / count for count in range(1, 10)])
+    assert handle.progress.bytes_per_second == pytest.approx(1_000.0, rel=0.02)
+    await asyncio.sleep(10.0)
+    assert handle.progress.bytes_per_second == pytest.approx(1_000.0, rel=0.02)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_small_pieces_are_sent_together(env: TestEnv, files: Files, asynchronous: bool) -> None:
+    def lines() -> Iterator[bytes]:
+        for number in range(10_000):
+            yield b"%d\n" % number
+
+    async def later() -> AsyncIterator[bytes]:
+        for line in lines():
+            yield line
+
+    client = await env.connect(user=1).open()
+    settled = 0
+    settle = client._connection.uploads.settle
+
+    def count() -> None:
+        nonlocal settled
+        settled += 1
+        settle()
+
+    client._connection.uploads.settle = count
+    progress: list[Progress] = []
+    handle = client.upload(files.put, later() if asynchronous else lines())
+    handle.on_progress(progress.append)
+    assert (await handle)[3] == digest(b"".join(lines()))
+    assert len(progress) < 200
+    assert settled < 200
+
+
+async def test_a_slow_piece_is_sent_at_once(env: TestEnv, files: Files) -> None:
+    sent: list[int] = []
+
+    async def later() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"abc"
+            await asyncio.sleep(1.0)
+            sent.append(handle.progress.sent)
+
+    client = await env.connect(user=1).open()
+    handle = client.upload(files.put, later())
+    await handle
+    assert sent == [3, 6, 9]
+
+
 async def test_a_callback_may_cancel(env: TestEnv, files: Files) -> None:
     client = env.connect(user=1)
     handle = client.upload(files.put, BIG)

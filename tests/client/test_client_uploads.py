@@ -512,3 +512,19 @@ def test_a_client_whose_connection_was_closed_for_good_says_nothing() -> None:
     assert core.status == "closed"
     assert not core.has_outgoing
     assert list(core.outgoing()) == []
+
+
+def test_what_is_offered_is_taken_if_there_is_room_for_all_of_it() -> None:
+    core = ready(window=10)
+    upload = core.uploads.start("m/up", [])
+    assert not core.uploads.offer(upload, bytes(11))
+    assert upload.unsent == b""
+    assert core.uploads.offer(upload, b"")
+    assert not core.uploads.has_messages
+    assert core.uploads.offer(upload, bytes(9))
+    assert core.uploads.offer(upload, bytes(1))
+    assert not core.uploads.offer(upload, b"x")
+    assert len(chunks(core)) == 1
+    assert upload.sent == 10
+    core.uploads.cancel(upload)
+    assert not core.uploads.offer(upload, b"x")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -245,6 +246,20 @@ async def test_misuse_is_2_and_says_what_to_do(argv: tuple[str, ...]) -> None:
     result = await run(*argv)
     assert (result.code, result.records) == (2, [])
     assert result.narration
+
+
+async def test_attach_says_what_is_no_terminal() -> None:
+    assert "standard input is none" in (await run("attach", "localhost:1")).narration
+    ours, theirs = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "liverpc_devtools.cli", "attach", "localhost:1"]
+        env = {**os.environ, "LIVERPC_ATTACH_TOKEN": TOKEN}
+        done = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=env, timeout=10)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 2
+    assert b"standard error is none" in done.stderr
 
 
 async def test_a_stream_that_ends_early_is_7(server: FakeServer) -> None:

@@ -14,7 +14,7 @@ from liverpc_devtools.model import Model
 from liverpc_devtools.palette import ASCII, UNICODE, gauge
 from liverpc_devtools.upload_rows import Upload, Uploads
 from tests.devtools.attach_frames import Hand, call, full, welcome
-from tests.devtools.conftest import OpenBench, fed
+from tests.devtools.conftest import OpenBench, column, fed
 
 TOTALS = UploadTotals(1, 1000, 0, 64_000_000)
 
@@ -141,6 +141,17 @@ def test_answers_to_other_calls_and_old_ones_are_none_of_an_upload(uploads: Uplo
     assert uploads.rows == []
 
 
+def test_one_that_was_turned_away_at_the_door_is_no_upload(uploads: Uploads) -> None:
+    refused = answer(1101.0, began=1100.9995, received=0, code="TOO_MANY_UPLOADS")
+    uploads.ended(refused, 1101.0)
+    assert uploads.rows == []
+    uploads.apply(state(1101.0, info(2)))
+    uploads.ended(answer(1102.0, 2, received=0, code="UNAUTHORIZED"), 1102.0)  # this one had begun
+    uploads.ended(answer(1102.0, 3, began=1101.9, received=1, code="CANCELLED"), 1102.0)  # and this one, too
+    uploads.ended(answer(1102.0, 4, began=1101.9, received=0), 1102.0)  # an empty file
+    assert [row.state for row in uploads.rows] == ["UNAUTHORIZED", "CANCELLED", "done"]
+
+
 @pytest.mark.parametrize(("ended", "kept"), [(199, 199), (200, 200), (201, 200)])
 def test_so_many_that_ended_are_kept(uploads: Uploads, ended: int, kept: int) -> None:
     for number in range(ended):
@@ -221,25 +232,35 @@ async def test_a_narrow_screen_shows_the_figures_that_change(bench: OpenBench) -
     async with bench(screen="uploads", size=(80, 24)) as it:
         await fed(it, state(1100.0, RUNNING))
         header = (await it.line("rate/s")).split()
-        assert header == ["time", "▲", "user", "path", "bytes", "done", "rate/s", "buffer", "state"]
+        assert header == ["time", "▼", "user", "path", "bytes", "done", "rate/s", "buffer", "state"]
         assert (await it.line("receiving")).rstrip().endswith("receiving")
 
 
 @pytest.mark.realtime
-async def test_running_ones_stand_above_those_that_ended(bench: OpenBench) -> None:
+async def test_running_ones_stand_above_those_that_ended_and_both_in_the_order_of_the_sort(bench: OpenBench) -> None:
     async with bench(screen="uploads") as it:
-        first = answer(1099.0, 7, began=1098.9)
-        text = await fed(it, state(1100.0, info(1, began=1090.0), info(2, began=1095.0)), Events(items=[first]))
-        start = next(i for i, line in enumerate(text.splitlines()) if "rate/s" in line)
-        states = [line.split()[-1] for line in text.splitlines()[start + 1 : start + 4]]
-        assert states == ["receiving", "receiving", "done"]
+        await fed(it, state(1100.0, info(1, began=1095.0), info(2, began=1090.0)))
+        ended = (answer(1099.0, 7, began=1098.9), answer(1098.0, 8, began=1091.0), answer(1099.5, 9, began=1098.5))
+        text = await fed(it, Events(items=[*ended]))
+        assert column(text, "rate/s", 5) == ["10s", "5.0s", "7.0s", "1.0s", "0.1s"]
+        assert column(await it.press("S"), "rate/s", 5) == ["5.0s", "10s", "0.1s", "1.0s", "7.0s"]
+
+
+@pytest.mark.realtime
+async def test_those_that_are_not_shown_are_counted(bench: OpenBench) -> None:
+    async with bench(screen="uploads", size=(80, 24)) as it:
+        assert "not shown" not in await fed(it, state(1100.0, info(1)))
+        many = UploadTotals(1000, 1000, 0, 64_000_000)
+        counters = {"uploads_started": 1000}
+        rows = [info(number) for number in range(200)]
+        text = await fed(it, state(1100.0, *rows, upload_totals=many, counters=counters))
+        assert "running 1,000 of 1,000, 800 not shown" in text
 
 
 @pytest.mark.realtime
 async def test_the_cursor_stays_on_an_upload_that_ends_and_tells_how(bench: OpenBench) -> None:
     async with bench(screen="uploads") as it:
-        await fed(it, state(1100.0, info(1, 10, began=1090.0), info(2, 10, began=1095.0)))
-        assert "00000001" in await it.press("j")
+        assert "00000001" in await fed(it, state(1100.0, info(1, 10, began=1090.0), info(2, 10, began=1095.0)))
         over = answer(1100.0, 1, began=1090.0, received=10, code="PAYLOAD_TOO_LARGE")
         text = await fed(it, Events(items=[over]), state(1100.2, info(2, 10, began=1095.0)))
         for part in ("00000001", "PAYLOAD_TOO_LARGE", "ran 10s", '"a.bin"', '"gone"'):

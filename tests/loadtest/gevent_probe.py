@@ -40,6 +40,10 @@ def session(url: str, pem: str, token: str) -> None:
         say(opened=False, code=error.code, text=error.message)
         return
     say(opened=True, echo=client.call("desk/echo", "ä" * 100_000) == "ä" * 100_000)
+    try:
+        client.call("desk/echo", value=1)
+    except TypeError as error:
+        say(named=str(error))
     stream = client.subscribe("desk/numbers")
     client.call("desk/add", 1)
     while stream.version < 2:

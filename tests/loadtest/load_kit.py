@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LOCUST = Path(sys.executable).with_name("locust")
+IMPATIENT = Path(__file__).with_name("impatient_locustfile.py")
 
 
 @contextmanager
@@ -52,9 +53,11 @@ def locust(
 
 
 @contextmanager
-def begun(host: str, environ: Mapping[str, str], *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def begun(
+    host: str, environ: Mapping[str, str], *arguments: str, file: Path = ROOT / "loadtest"
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A run, once its first figures were printed, and what it prints until its end, which is waited for."""
-    command = [str(LOCUST), "-f", str(ROOT / "loadtest"), "--headless", "--host", host, *arguments]
+    command = [str(LOCUST), "-f", str(file), "--headless", "--host", host, *arguments]
     with subprocess.Popen(
         command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:

@@ -103,6 +103,10 @@ async def test_calls_and_streams_work_over_tls_with_headers() -> None:
         url = listening.url.replace("127.0.0.1", "localhost")
         assert await probed("session", url, str(PEM), "secret") == [
             {"opened": True, "echo": True},
+            {
+                "named": "desk/echo is only a path, so its parameters have no names here: pass value by position, "
+                "or the declaration instead of the path"
+            },
             {"value": [0, 1]},
             {"code": "NOT_FOUND"},
             {"code": "VALIDATION"},

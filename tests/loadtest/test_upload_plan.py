@@ -62,6 +62,19 @@ def test_options_of_uploads_that_make_no_sense_are_refused(
     assert arguments[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--upload-sizes", "5GB=1"], "in B, kB or MB"), (["--bandwidth", "fast"], "megabytes per second, or max")],
+)
+def test_the_sentence_tells_what_would_be_right(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        options(*arguments)
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+
+
 def test_the_seed_decides_everything_and_the_shares_are_kept() -> None:
     given = options("--seed", "s", "--upload-sizes", "1kB=3,10kB=1", "--cancelled", "0.2", "--killed", "0.1")
     made = list(islice(plans(given, 0, 0), 10_000))

@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from liverpc import Context, Inspect, Limits, LiveError, LiveServer, Token, UploadContext, live, public
-from tests.loadtest.load_kit import begun, cells, first_url, locust, process
+from liverpc import Context, Inspect, Limits, LiveError, LiveServer, Token, UploadContext, live, public, remote
+from liverpc.client import connect
+from tests.loadtest.load_kit import IMPATIENT, begun, cells, first_url, locust, process
 
 pytestmark = pytest.mark.realtime
 
-RUN = ("--headless", "--only-summary", "--scenario", "upload", "--bandwidth", "20", "-t", "3s")
+RUN = ("--headless", "--only-summary", "--scenario", "upload", "--bandwidth", "20")
 SECRET = "a-token-of-this-test-alone"
 TOKENS = (Token(secret=SECRET, level="metrics"),)
 
@@ -64,7 +65,8 @@ async def running(served: Mapping[str, Any], *, tokens: tuple[Token, ...] = TOKE
 async def judged(url: str, environ: Mapping[str, str], *arguments: str) -> tuple[int, dict[str, list[str]], str]:
     """Exit code, table and everything that was printed of a run."""
     environ = {"LIVERPC_ATTACH_TOKEN": SECRET, **environ}
-    done = await asyncio.to_thread(locust, *RUN, "--host", url, *arguments, environ=environ)
+    arguments = (*RUN, "-t", "1s", "--host", url, *arguments)
+    done = await asyncio.to_thread(locust, *arguments, environ=environ, file=IMPATIENT)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, cells(done.stdout), done.stdout + done.stderr
 
@@ -72,7 +74,7 @@ async def judged(url: str, environ: Mapping[str, str], *arguments: str) -> tuple
 def test_an_honest_server_passes(host: str, environ: dict[str, str], tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     done = locust(
-        *(*RUN, "-u", "4", "--uploads-per-user", "2", "--upload-sizes", "100kB=8,2MB=1"),
+        *(*RUN, "-t", "3s", "-u", "4", "--uploads-per-user", "2", "--upload-sizes", "100kB=8,2MB=1"),
         *("--cancelled", "0.2", "--killed", "0.2", "--report", str(report), "--host", host),
         environ=environ,
     )
@@ -123,7 +125,7 @@ async def test_uploads_that_are_never_answered_and_never_forgotten_are_noticed(e
         return Stored(0, "")
 
     async with running({"files": SimpleNamespace(store=store, _guard=public())}) as url:
-        arguments = ("-u", "3", "--upload-sizes", "300kB", "--killed", "0.5")
+        arguments = ("-u", "3", "--upload-sizes", "300kB", "--killed", "0.5", "-t", "2s")
         try:
             code, table, output = await judged(url, environ, *arguments)
         finally:
@@ -172,6 +174,47 @@ async def test_uploads_that_fail_are_named_by_their_code(environ: dict[str, str]
         code, table, output = await judged(url, environ, "-u", "2", "--upload-sizes", "300kB")
     assert code == 3, output
     assert "CONFLICT" in table["uploads: failed"][0]
+    assert [row[-1] for metric, row in table.items() if metric.startswith("server:") and len(row) > 1] == ["ok"] * 5
+
+
+async def test_uploads_that_the_server_refuses_are_one_failure_and_no_second(environ: dict[str, str]) -> None:
+    async with running({"files": files(lambda offset, chunk: chunk)}) as url:
+        arguments = (
+            "-u",
+            "1",
+            "--uploads-per-user",
+            "6",
+            "--upload-sizes",
+            "2MB",
+            "--cancelled",
+            "0.4",
+            "--killed",
+            "0.1",
+        )
+        code, table, output = await judged(url, environ, *arguments)
+    assert code == 3, output
+    assert "TOO_MANY_UPLOADS" in table["uploads: failed"][0]
+    assert int(table["uploads: cancelled"][0]) > 0
+    assert [metric for metric, row in table.items() if row[-1:] == ["FAIL"]] == ["uploads: failed"]
+    assert "others are at it" not in output
+
+
+async def test_others_who_upload_meanwhile_are_noticed(environ: dict[str, str]) -> None:
+    async with running({"files": files(lambda offset, chunk: chunk)}) as url, connect(url) as other:
+        run = asyncio.create_task(judged(url, environ, "-u", "2", "--upload-sizes", "300kB"))
+        while not run.done():
+            await other.upload(remote("files/store"), b"x", "other")
+            await asyncio.sleep(0.1)
+        code, table, output = await run
+    assert code == 3, output
+    assert [metric for metric, row in table.items() if row[-1:] == ["FAIL"]] == ["server: uploads begun"]
+    assert "(or others are at it, too)" in table["server: uploads begun"][0]
+
+
+def test_shares_that_are_more_than_everything_are_a_usage_error(host: str, environ: dict[str, str]) -> None:
+    done = locust(*RUN, "--cancelled", "0.7", "--killed", "0.4", "--host", host, environ=environ)
+    assert done.returncode == 2
+    assert "together 1 at most: not 0.7 and 0.4" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -187,7 +230,7 @@ async def test_a_server_that_takes_no_uploads_is_named(served: dict[str, Any], e
 def test_a_server_that_dies_in_the_middle_is_a_failure_and_no_crash(environ: dict[str, str]) -> None:
     with (
         process("-m", "liverpc.cli", "demo", "--port", "0", "--users", "0", environ=environ) as server,
-        begun(first_url(server), environ, "UploadUser", "-u", "3", "-t", "3s") as (_, output),
+        begun(first_url(server), environ, "-u", "3", "-t", "3s", file=IMPATIENT) as (_, output),
     ):
         server.kill()
     text = "".join(output)

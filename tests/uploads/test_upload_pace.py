@@ -269,7 +269,7 @@ async def test_credit_comes_with_what_is_taken(slow: Slow) -> None:
 
 
 async def paced(sender: Sender, stream: int, path: str, total: int, chunk: int, window: int, *args: Any) -> None:
-    """Upload as a client does that keeps to its credit."""
+    """Upload as a client does that keeps to its credit; without credit it goes on asking: give it a timeout."""
     number, sent = 0, 0
     while True:
         allowed = max([window, *sender.credit(stream)])
@@ -298,7 +298,8 @@ async def test_who_keeps_to_it_is_never_stopped_and_gets_through(chunk: int) -> 
     async with serving(busy=busy, limits={"upload_buffer_bytes": ROOM}) as world:
         sender = world.connect(paces=True)
         uploads = [paced(sender, stream, "m/busy", 1000, chunk, ROOM) for stream in (1, 2, 3, 4)]
-        await asyncio.gather(*uploads)
+        async with asyncio.timeout(300):
+            await asyncio.gather(*uploads)
         await asyncio.sleep(200)
         assert sorted(sender.outcomes) == [(stream, 1000) for stream in (1, 2, 3, 4)]
         assert world.count("upload_holds") == 0
@@ -433,7 +434,8 @@ async def test_together_paced_clients_share_the_room() -> None:
     limits = {"upload_buffer_bytes": ROOM, "uploads_buffer_bytes": 3 * ROOM}
     async with serving(busy=busy, limits=limits) as world:
         senders = [world.connect(paces=True) for _ in range(10)]
-        await asyncio.gather(*(paced(sender, 1, "m/busy", 1000, 10, ROOM) for sender in senders[:3]))
+        async with asyncio.timeout(300):
+            await asyncio.gather(*(paced(sender, 1, "m/busy", 1000, 10, ROOM) for sender in senders[:3]))
         await asyncio.sleep(100)
         assert [sender.outcomes for sender in senders[:3]] == [[(1, 1000)]] * 3
         assert world.count("upload_holds") == 0

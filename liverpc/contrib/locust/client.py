@@ -361,7 +361,11 @@ def _result_type(fn: Reachable | str) -> Any:
 def _bound(fn: Reachable | str, args: Any, kwargs: Any) -> tuple[str, list[Any]]:
     if isinstance(fn, str):
         if kwargs:
-            raise TypeError(f"{fn} is known by its path only, so its parameters have no names here")
+            names = ", ".join(kwargs)
+            raise TypeError(
+                f"{fn} is only a path, so its parameters have no names here: pass {names} by position, "
+                "or the declaration instead of the path"
+            )
         return fn, list(args)
     return fn.path, fn.bind(args, kwargs)
 
