@@ -208,7 +208,9 @@ def _state(row: Upload) -> Piece:
         return text, "ok" if row.answer.ok else "error"
     if row.ended_at is not None:
         return text, "dim"
-    return text, {"held": "warn", "full": "warn", "ended early": "error", "waiting": "dim"}.get(row.info.state, "accent")
+    return text, {"held": "warn", "full": "warn", "ended early": "error", "waiting": "dim"}.get(
+        row.info.state, "accent"
+    )
 
 
 def _headline(row: Upload) -> list[Line]:
