@@ -155,6 +155,14 @@ class Client:
         """
         return self._connection.pushes.on(event, handler)
 
+    def on_signal(self, event: str, callback: Callable[[Any], object]) -> Callable[[], None]:
+        """Call ``callback`` with the data of each signal of this name to the user of this client.
+
+        Returns:
+            A function that ends it. Others for the same signal are not concerned.
+        """
+        return self._connection.core.inbox.signals.on(event, callback)
+
     # -- use
 
     def using(

@@ -9,6 +9,7 @@ import msgspec
 
 from liverpc.client.calls import Calls, outcome_of
 from liverpc.client.outbox import Outbox
+from liverpc.client.signals import Signals
 from liverpc.client.streams import Streams
 from liverpc.client.uploads import Uploads
 from liverpc.wire.codec import (
@@ -22,6 +23,7 @@ from liverpc.wire.frames import (
     BATCH_REPLY,
     HEALTH_TOPIC,
     RPC_TOPIC,
+    SIGNAL_PREFIX,
     UPLOAD_TOPIC,
     Denied,
     EventBatch,
@@ -52,6 +54,7 @@ class Inbox:
         connection: How many there were.
         health: What the server last said of itself on this one; ``healthy`` when it said nothing.
         unanswered: Questions whose answer :meth:`answer` did not send.
+        signals: Hears the signals to this client's user.
         on_push: Gets each question of the server, when set; they go unanswered otherwise.
     """
 
@@ -64,6 +67,7 @@ class Inbox:
         self.connection = 0
         self.unanswered = 0
         self.health: Health = "healthy"
+        self.signals = Signals()
         self.on_push: Callable[[Push], object] | None = None
 
     def connection_opened(self) -> None:
@@ -114,6 +118,8 @@ class Inbox:
             self._outbox.check_sizes()
         elif frame.topic == HEALTH_TOPIC:
             self.health = _HEALTH.get(frame.event, self.health)
+        elif frame.topic.startswith(SIGNAL_PREFIX):
+            self.signals.take(frame)
         else:
             self._streams.event(frame)
 

@@ -27,6 +27,9 @@ class Listeners(Generic[V]):
     def __init__(self) -> None:
         self._callbacks: dict[object, Callable[[V], object]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
     def add(self, callback: Callable[[V], object]) -> Callable[[], None]:
         """Tell it of every change from now on. Returns what ends that, and is harmless when called again."""
         key = object()

@@ -172,6 +172,13 @@ class Client:
 
         return self._stopper(lambda: self._client.on_push(event, on_thread))
 
+    def on_signal(self, event: str, callback: Callable[[Any], object]) -> Callable[[], None]:
+        """Call ``callback`` with the data of each signal of this name to the user of this client.
+
+        Returns a function that ends it.
+        """
+        return self._stopper(lambda: self._client.on_signal(event, callback))
+
     def _stopper(self, register: Callable[[], Callable[[], None]]) -> Callable[[], None]:
         portal = self._session.portal
         stop = portal.do(register)

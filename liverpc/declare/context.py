@@ -11,6 +11,7 @@ from liverpc._types import PartialEvent, Topic, User
 from liverpc.declare.replies import Slot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.hub.people import Messages, People
 from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
@@ -37,7 +38,7 @@ class Services(msgspec.Struct):
 
 
 # A struct: one is made for every call, in a third of the time a class with __init__ takes.
-class Context(msgspec.Struct, Generic[User], eq=False):
+class Context(Messages, msgspec.Struct, Generic[User], eq=False):
     """The first argument of every handler, guard and hook; one per call.
 
     Using it after the call ended, or after the client left, is harmless.
@@ -71,6 +72,10 @@ class Context(msgspec.Struct, Generic[User], eq=False):
         the client, so it may be any JSON. None: the first page.
         """
         return None if self.asked is None else self.asked.cursor
+
+    @property
+    def _people(self) -> People:
+        return self.services.hub.people
 
     @property
     def request_id(self) -> str:

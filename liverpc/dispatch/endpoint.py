@@ -122,6 +122,7 @@ class LiveEndpoint:
             opened_at=hub.monotonic(),
         )
         hub.connections[connection.id] = connection
+        hub.people.add(connection)
         self._telemetry.counters.connections_opened += 1
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))

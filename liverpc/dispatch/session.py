@@ -119,6 +119,7 @@ class LiveSession:
         connection = self._connection
         connection.closed = True
         self._hub.connections.pop(connection.id, None)
+        self._hub.people.remove(connection)
         self._hub.requests.gone(connection)
         self._streams.closed(connection)
         self._uploads.closed(connection)

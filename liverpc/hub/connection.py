@@ -48,6 +48,7 @@ class Connection:
         streams: How many streams they serve, a bare subscription counting as one.
         batches: The client reads several events in one frame.
         paces_uploads: It sends of an upload what it was told it may.
+        signals: It gets the signals to its user; an application may set this to False.
         knows_frame_bytes: It was told how large a message may be.
         calls: Unfinished handlers, and hooks that wait.
         closed: The socket is gone; nothing may be attached to it any more.
@@ -67,6 +68,7 @@ class Connection:
         "paces_uploads",
         "request",
         "request_id",
+        "signals",
         "state",
         "streams",
         "subscriptions",
@@ -97,6 +99,7 @@ class Connection:
         self.subscriptions: dict[str, Subscription] = {}
         self.streams = 0
         self.batches = False
+        self.signals = True
         self.paces_uploads = False
         self.knows_frame_bytes = False
         self.closed = False

@@ -19,6 +19,7 @@ from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.batch import Numbered, send_together
 from liverpc.hub.logged import Logged
+from liverpc.hub.people import People
 from liverpc.hub.requests import Requests
 from liverpc.hub.rules import RuleBook, TopicRules
 from liverpc.hub.subscriptions import Subscriptions
@@ -53,6 +54,7 @@ class Hub(Subscriptions):
 
     Attributes:
         requests: Unanswered ones of the server to its clients.
+        people: Who they are.
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
         watch: Called with topic and event after each publish of the application, here or elsewhere; None: nobody is.
@@ -75,6 +77,7 @@ class Hub(Subscriptions):
         self._bus = bus
         self.log = Logged(log, telemetry.counters)
         self.requests = Requests(limits.requests_in_flight, telemetry.counters)
+        self.people = People(self.requests)
         super().__init__(telemetry, limits, RuleBook(limits.replay_topics, self.log.forget))
 
     # -- publish

@@ -6,16 +6,21 @@ from typing import Any, TypeVar, overload
 
 from liverpc._types import PartialEvent, Topic
 from liverpc.hub.hub import Hub
+from liverpc.hub.people import Messages, People
 
 __all__ = ["Publisher"]
 
 D = TypeVar("D")
 
 
-class Publisher:
+class Publisher(Messages):
     """Publishes for the application itself, which may use reserved topics, too. A ``LiveServer`` is one."""
 
     _hub: Hub
+
+    @property
+    def _people(self) -> People:
+        return self._hub.people
 
     @overload
     def publish_nowait(self, topic: Topic[Any], event: PartialEvent, data: object, /) -> None: ...

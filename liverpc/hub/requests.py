@@ -12,9 +12,13 @@ from liverpc.wire.codec import encode
 if TYPE_CHECKING:
     from liverpc.hub.connection import Connection
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "Undelivered"]
 
 _GONE = "the client is gone"
+
+
+class Undelivered(PushFailed):
+    """The question went nowhere."""
 
 
 class Requests:
@@ -36,17 +40,40 @@ class Requests:
 
     async def ask(self, connection: Connection, event: str, data: Any, seconds: float) -> Any:
         """See :meth:`liverpc.hub.connection.Connection.ask`."""
+        return await self.answer(connection, self.send(connection, event, data), event, seconds)
+
+    def note(self, event: str, data: Any) -> bytes:
+        """The payload of a question to whose answer nobody listens; TypeError when ``data`` has no JSON form."""
         self._numbers += 1
+        return encode({"type": "request", "ref": self._numbers, "event": event, "data": data})
+
+    def send(self, connection: Connection, event: str, data: Any) -> int:
+        """Send a question; :meth:`answer` must follow.
+
+        Returns:
+            Its number.
+
+        Raises:
+            Undelivered: The client is gone.
+            LiveError: ``OVERLOADED``.
+            TypeError: ``data`` has no JSON form.
+        """
+        payload = self.note(event, data)
         ref = self._numbers
-        payload = encode({"type": "request", "ref": ref, "event": event, "data": data})
         waiting = self._open.get(connection, {})
         if len(waiting) >= self._most:
             self._counters.requests_refused += 1
             raise LiveError(ErrorCode.OVERLOADED, f"the client has {self._most} requests to answer already, the limit")
         if connection.closed or not connection.send(payload):
-            raise PushFailed(_GONE)
+            raise Undelivered(_GONE)
         self._open[connection] = waiting
-        answer = waiting[ref] = asyncio.get_running_loop().create_future()
+        waiting[ref] = asyncio.get_running_loop().create_future()
+        return ref
+
+    async def answer(self, connection: Connection, ref: int, event: str, seconds: float) -> Any:
+        """Wait for the answer to a question that was sent just now."""
+        waiting = self._open[connection]
+        answer = waiting[ref]
         try:
             with connection.calls.asking():
                 async with asyncio.timeout(seconds):

@@ -14,6 +14,7 @@ __all__ = [
     "HEALTH_TOPIC",
     "NO_BATCH",
     "RPC_TOPIC",
+    "SIGNAL_PREFIX",
     "SUBSCRIBE_BATCH_MAX",
     "UPLOAD_TOPIC",
     "CallFrame",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 RPC_TOPIC = "__rpc"
+SIGNAL_PREFIX = "__signal:"  # and the id of a user: events for that user alone
 UPLOAD_TOPIC = "__upload"  # its events, named by the id of the upload, answer uploads
 HEALTH_TOPIC = "__realtime"  # its events degraded and recovered tell how the server is
 BATCH_REPLY = "__batch"  # the event on __rpc that answers a batch

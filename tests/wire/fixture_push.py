@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from liverpc import Connection, Context, LiveError, PushFailed, live
+from liverpc import Context, LiveError, PushFailed, live
 from tests.wire.fixture_world import Caller, Row
 
 
-def connections_of(ctx: Context[Caller], user_id: str | None) -> list[Connection]:
-    """A user's connections, the most recent one last. Anonymous callers are nobody together."""
-    connections = ctx.user.world.server.connections
-    return [connection for connection in connections if user_id is not None and connection.user_id == user_id]
-
-
 async def push(ctx: Context[Caller], user_id: str | None, data: Any) -> Any:
-    connections = connections_of(ctx, user_id)
-    if not connections:
-        raise LiveError("NOT_FOUND", f"the user {user_id!r} is not connected")
-    return await connections[-1].ask("confirm", data, timeout=1.5)
+    return await ctx.push(user_id or "", "confirm", data, timeout=1.5)
 
 
 @live
@@ -41,17 +30,13 @@ async def push_user(ctx: Context[Caller], user_id: str, data: Any) -> Any:
 
 @live
 def notify_me(ctx: Context[Caller], data: Any) -> bool:
-    """Ask the caller's client without waiting: no request that is waited for has the number 0."""
-    frame = msgspec.json.encode({"type": "request", "ref": 0, "event": "note", "data": data})
-    return all(connection.send(frame) for connection in connections_of(ctx, ctx.user.id)[-1:])
+    if ctx.user.id is not None:
+        ctx.notify(ctx.user.id, "note", data)
+    return True
 
 
 @live
 def signal_me(ctx: Context[Caller], data: Any) -> bool:
-    """Send an event to all connections of the caller's user, none of which subscribed to it."""
-    user_id, signals = ctx.user.id, ctx.user.world.signals
-    if user_id is not None:
-        signals[user_id] += 1
-        for connection in connections_of(ctx, user_id):
-            connection.send_event(f"__signal:{user_id}", "ping", data, signals[user_id])
+    if ctx.user.id is not None:
+        ctx.signal(ctx.user.id, "ping", data)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -40,11 +39,9 @@ class World:
     """The state of one server, and the server itself for the handlers that look at all its connections.
 
     Attributes:
-        signals: How many each user got.
     """
 
     state: State = field(default_factory=State)
-    signals: Counter[str] = field(default_factory=Counter[str])
     server: LiveServer = field(init=False, repr=False)
 
 
