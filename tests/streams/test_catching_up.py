@@ -274,8 +274,8 @@ async def test_200_every_way_to_publish_is_kept() -> None:
     def act(ctx: Context[Any]) -> None:
         ctx.publish("rows", "created", {"id": "published"})
         ctx.batch([("rows", "created", {"id": "in a batch"}), ("rows", "deleted", {"id": "too"})])
-        ctx.throttle("rows", "updated", {"id": "throttled"}, 1.0)
-        ctx.throttle("rows", "updated", {"id": "throttled later"}, 1.0)
+        ctx.throttle("rows", "updated", {"id": "throttled", "key": 1}, 1.0)
+        ctx.throttle("rows", "updated", {"id": "throttled later", "key": 1}, 1.0)
         ctx.debounce("rows", "updated", {"id": "debounced"}, 2.0)
 
     app.module.act = act

@@ -269,7 +269,7 @@ class Play:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=steps)
 def test_every_upload_ends_once_as_it_should(
     world: tuple[LiveServer, asyncio.Runner, dict[str, list[bytes]]], script: list[Step]

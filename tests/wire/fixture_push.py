@@ -9,7 +9,9 @@ from tests.wire.fixture_world import Caller, Row
 
 
 async def push(ctx: Context[Caller], user_id: str | None, data: Any) -> Any:
-    return await ctx.push(user_id or "", "confirm", data, timeout=1.5)
+    if user_id is None:  # anonymous callers are nobody
+        raise LiveError("NOT_FOUND", "there is nobody to ask")
+    return await ctx.push(user_id, "confirm", data, timeout=1.5)
 
 
 @live
