@@ -99,7 +99,7 @@ class _Staying(LiveUser):
     abstract = True
     wait_time = FOREVER
 
-    @task  # type: ignore[untyped-decorator]
+    @task  # type: ignore[untyped-decorator]  # Locust has no types
     def stay(self) -> None:
         """The waiting time does it."""
 
@@ -194,7 +194,7 @@ class RpcUser(LiveUser):
         self.number = run.next_user()
         run.ready()
 
-    @task  # type: ignore[untyped-decorator]
+    @task  # type: ignore[untyped-decorator]  # Locust has no types
     def calls(self) -> None:
         run = run_of(self.environment)
         run.begun.wait()

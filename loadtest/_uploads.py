@@ -250,7 +250,7 @@ class UploadUser(LiveUser):
         run.scenario.clients.append(self.client)
         run.ready()
 
-    @task  # type: ignore[untyped-decorator]
+    @task  # type: ignore[untyped-decorator]  # Locust has no types
     def uploads(self) -> None:
         run = run_of(self.environment)
         run.begun.wait()

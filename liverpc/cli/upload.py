@@ -45,7 +45,7 @@ def upload(options: argparse.Namespace) -> int:
     args = [_argument(text) for text in options.args]
     stdin = options.file == "-"
     try:
-        file = open(0 if stdin else options.file, "rb", buffering=0, closefd=not stdin)  # noqa: SIM115 - below
+        file = open(0 if stdin else options.file, "rb", buffering=0, closefd=not stdin)  # noqa: SIM115 - closed by the block below
     except OSError as error:
         raise ConfigError(f"{_clean(options.file)} cannot be read: {error.strerror}") from None
     with file:

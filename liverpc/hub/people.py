@@ -125,11 +125,8 @@ class Messages:
 
     @property
     def _people(self) -> People:
-        raise NotImplementedError
+        raise NotImplementedError  # of whoever mixes this in; structs cannot be abstract
 
-    # The timeout is part of the question.
-    @overload
-    async def push(self, user: str, event: str, data: object = None, *, timeout: float = 5.0) -> Any: ...  # noqa: ASYNC109
     @overload
     async def push(
         self,
@@ -137,7 +134,16 @@ class Messages:
         event: str,
         data: object = None,
         *,
-        timeout: float = 5.0,  # noqa: ASYNC109
+        timeout: float = 5.0,  # noqa: ASYNC109 - part of the question
+    ) -> Any: ...
+    @overload
+    async def push(
+        self,
+        user: str,
+        event: str,
+        data: object = None,
+        *,
+        timeout: float = 5.0,  # noqa: ASYNC109 - part of the question
         returns: type[T],
     ) -> T: ...
     async def push(
@@ -146,7 +152,7 @@ class Messages:
         event: str,
         data: object = None,
         *,
-        timeout: float = 5.0,  # noqa: ASYNC109
+        timeout: float = 5.0,  # noqa: ASYNC109 - part of the question
         returns: Any = Any,
     ) -> Any:
         """Ask a user something, and wait for the answer.

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liverpc.client.core import ClientCore
 from liverpc.wire.binary import UploadChunk, decode_upload
 from tests.client.core_kit import Now, opened
 from tests.client.test_client_uploads import answer, put_all
@@ -16,11 +17,17 @@ CAP = 1 << 20
 UNANNOUNCED = 12_288
 
 
-def test_servers_that_count_chunks_get_full_ones_of_the_largest_size() -> None:
+def silent() -> ClientCore:
+    """A client whose server has not said what it takes, and has had its second for that."""
     now = Now()
     core = opened(now)
     now.seconds = 1.0
     core.tick()
+    return core
+
+
+def test_servers_that_count_chunks_get_full_ones_of_the_largest_size() -> None:
+    core = silent()
     first = core.uploads.start("m/up", [])
     core.uploads.put(first, b"x", last=True)
     assert len(list(core.outgoing())) == 1
@@ -32,10 +39,7 @@ def test_servers_that_count_chunks_get_full_ones_of_the_largest_size() -> None:
 
 
 def test_small_pieces_wait_until_they_fill_a_chunk_for_servers_that_count_chunks() -> None:
-    now = Now()
-    core = opened(now)
-    now.seconds = 1.0
-    core.tick()
+    core = silent()
     upload = core.uploads.start("m/up", [])
     sizes: list[int] = []
     for _ in range(100):
@@ -49,10 +53,7 @@ def test_small_pieces_wait_until_they_fill_a_chunk_for_servers_that_count_chunks
 
 
 def test_an_upload_that_waits_hears_when_chunks_may_be_larger() -> None:
-    now = Now()
-    core = opened(now)
-    now.seconds = 1.0
-    core.tick()
+    core = silent()
     first = core.uploads.start("m/up", [])
     core.uploads.put(first, b"x", last=True)
     list(core.outgoing())
@@ -77,10 +78,7 @@ def test_whatever_the_pieces_all_of_it_arrives_in_full_chunks(  # acceptance 183
     pieces: list[list[int]], cap: int, answer_after: int, seed: int
 ) -> None:
     luck = random.Random(seed)
-    now = Now()
-    core = opened(now)
-    now.seconds = 1.0
-    core.tick()
+    core = silent()
     first = core.uploads.start("m/up", [])  # its answer tells the cap, somewhere among the others
     core.uploads.put(first, b"x", last=True)
     list(core.outgoing())
@@ -122,10 +120,7 @@ def test_whatever_the_pieces_all_of_it_arrives_in_full_chunks(  # acceptance 183
 
 
 def test_what_waited_to_be_sent_goes_out_when_the_server_begins_to_pace() -> None:
-    now = Now()
-    core = opened(now)
-    now.seconds = 1.0
-    core.tick()
+    core = silent()
     upload = core.uploads.start("m/up", [])
     core.uploads.put(upload, b"abc")
     assert list(core.outgoing()) == []

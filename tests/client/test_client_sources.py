@@ -47,8 +47,8 @@ async def client(store: Store) -> AsyncIterator[TestClient]:
         store.append(("complete", data))
         return len(data)
 
-    module._guard = public()  # type: ignore[attr-defined]
-    module.put = put  # type: ignore[attr-defined]
+    module._guard = public()  # type: ignore[attr-defined]  # a module made here
+    module.put = put  # type: ignore[attr-defined]  # likewise
     async with TestEnv(LiveServer([module])) as env:
         yield await env.connect(user=1).open()
         await env.settle()
@@ -217,7 +217,7 @@ async def test_what_the_source_raises_is_the_cause(client: TestClient, store: St
 async def test_a_device_has_no_size(client: TestClient) -> None:
     for source in (Path("/dev/zero"), Path("/dev/null")):
         handle = put(client, source)
-        handle.on_progress(lambda _, handle=handle: handle.cancel())  # type: ignore[misc]
+        handle.on_progress(lambda _, handle=handle: handle.cancel())  # type: ignore[misc]  # mypy: lambdas with defaults
         with suppress(RpcError):
             await handle
         assert handle.progress.total is handle.progress.percent is None

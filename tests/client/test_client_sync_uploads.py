@@ -192,4 +192,4 @@ def test_a_result_outlives_its_client(client: sync.Client) -> None:
 
 def test_what_is_no_source_is_refused_at_once(client: sync.Client) -> None:
     with pytest.raises(TypeError, match="Path"):
-        client.upload(PUT, "file.txt")  # type: ignore[arg-type]
+        client.upload(PUT, "file.txt")  # type: ignore[arg-type]  # what is tested

@@ -120,13 +120,13 @@ async def test_what_cannot_be_sent_is_refused(env: TestEnv, files: Files) -> Non
     assert caught.value.code == "NOT_FOUND"
     for wrong, says in (("text", "encode"), (5, "int"), (None, "None")):
         with pytest.raises(TypeError, match=says):
-            await client.binary(files.thumb, wrong)  # type: ignore[arg-type]
+            await client.binary(files.thumb, wrong)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError, match=r"is a function: use call\(\)"):
-        await client.binary(files.ping, b"")  # type: ignore[arg-type]
+        await client.binary(files.ping, b"")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError, match=r"is an upload: use upload\(\)"):
-        await client.binary(files.put, b"")  # type: ignore[arg-type]
+        await client.binary(files.put, b"")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError, match=r"use binary\(\)"):
-        client.upload(files.thumb, b"")  # type: ignore[arg-type]
+        client.upload(files.thumb, b"")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match="idempotency key"):
         await client.using(idempotency_key="k").binary(files.thumb, b"")
     with pytest.raises(ValueError, match="idempotency key"):
