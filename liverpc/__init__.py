@@ -9,12 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from liverpc._types import Page, Remote, Topic, remote
+    from liverpc._types import Locals, Page, Present, Remote, Topic, remote
     from liverpc.clock import Clock
     from liverpc.config import ClientConfig, DevWarnings, Inspect, Limits, PressureThresholds, Token
     from liverpc.declare.access import access
     from liverpc.declare.context import Context
+    from liverpc.declare.contract import Contract, event, room
+    from liverpc.declare.discover import discover
     from liverpc.declare.guards import guard, public
+    from liverpc.declare.inroom import RoomContext
+    from liverpc.declare.keys import RoomKey
     from liverpc.declare.live import live
     from liverpc.declare.options import Delta
     from liverpc.declare.pipe import pipe
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     )
     from liverpc.hub.connection import Connection
     from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse
+    from liverpc.pages import Events
     from liverpc.policies.pressure import Pressure, PressureReason
     from liverpc.process import Listening
     from liverpc.server import LiveServer
@@ -49,10 +54,12 @@ _HOME = {
     "ConnectRequest": "hub.link",
     "Connection": "hub.connection",
     "Context": "declare.context",
+    "Contract": "declare.contract",
     "DeclarationError": "errors",
     "Delta": "declare.options",
     "DevWarnings": "config",
     "ErrorCode": "errors",
+    "Events": "pages",
     "HttpRequest": "hub.link",
     "HttpResponse": "hub.link",
     "IncomingUpload": "declare.uploading",
@@ -63,14 +70,18 @@ _HOME = {
     "LiveError": "errors",
     "LiveRpcError": "errors",
     "LiveServer": "server",
+    "Locals": "_types",
     "MissingExtraError": "errors",
     "Page": "_types",
+    "Present": "_types",
     "Pressure": "policies.pressure",
     "PressureReason": "policies.pressure",
     "PressureThresholds": "config",
     "PushFailed": "errors",
     "Reject": "errors",
     "Remote": "_types",
+    "RoomContext": "declare.inroom",
+    "RoomKey": "declare.keys",
     "RpcError": "errors",
     "Token": "config",
     "Topic": "_types",
@@ -78,11 +89,14 @@ _HOME = {
     "UploadContext": "declare.uploading",
     "access": "declare.access",
     "define_topics": "declare.topics",
+    "discover": "declare.discover",
+    "event": "declare.contract",
     "guard": "declare.guards",
     "live": "declare.live",
     "pipe": "declare.pipe",
     "public": "declare.guards",
     "remote": "_types",
+    "room": "declare.contract",
 }
 
 __all__ = [
@@ -93,10 +107,12 @@ __all__ = [
     "ConnectRequest",
     "Connection",
     "Context",
+    "Contract",
     "DeclarationError",
     "Delta",
     "DevWarnings",
     "ErrorCode",
+    "Events",
     "HttpRequest",
     "HttpResponse",
     "IncomingUpload",
@@ -107,14 +123,18 @@ __all__ = [
     "LiveError",
     "LiveRpcError",
     "LiveServer",
+    "Locals",
     "MissingExtraError",
     "Page",
+    "Present",
     "Pressure",
     "PressureReason",
     "PressureThresholds",
     "PushFailed",
     "Reject",
     "Remote",
+    "RoomContext",
+    "RoomKey",
     "RpcError",
     "Token",
     "Topic",
@@ -122,11 +142,14 @@ __all__ = [
     "UploadContext",
     "access",
     "define_topics",
+    "discover",
+    "event",
     "guard",
     "live",
     "pipe",
     "public",
     "remote",
+    "room",
 ]
 
 

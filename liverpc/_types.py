@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeAlias, cast, overload
 
+import msgspec
+
 if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only: no run-time dependency
     from typing_extensions import TypeVar
 
@@ -21,10 +23,12 @@ __all__ = [
     "Deleted",
     "Json",
     "ListMerge",
+    "Locals",
     "Merge",
     "P",
     "Page",
     "PartialEvent",
+    "Present",
     "R",
     "Reachable",
     "Remote",
@@ -135,6 +139,21 @@ class Deleted:
     """The key of a row that a client expects to go."""
 
     key: Any
+
+
+class Locals(msgspec.Struct, frozen=True):
+    """Base of what ``on_connect`` returns when handlers are to know more than the user.
+
+    ``class Known(Locals, frozen=True)``, with the fields you like. Contracts have the whole object as ``self.locals``,
+    other handlers as ``ctx.locals``; ``ctx.user`` is its ``user``, or None when it has no such field.
+    """
+
+
+class Present(msgspec.Struct, Generic[D], frozen=True):
+    """A row of a room's presence: who is there, and what is shown of them."""
+
+    key: str  #: the user's id, or ``__guest_`` and a number
+    data: D
 
 
 RowChange = Created[Row] | Updated[Row] | Deleted

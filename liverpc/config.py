@@ -12,7 +12,7 @@ from liverpc.errors import ConfigError
 
 __all__ = ["ClientConfig", "DevWarnings", "Inspect", "Level", "Limits", "PressureThresholds", "Token"]
 
-Level = Literal["metrics", "observe", "chaos"]
+Level = Literal["metrics", "observe", "chaos", "admin"]
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):

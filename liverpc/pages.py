@@ -16,18 +16,33 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from liverpc._types import P, R
+from liverpc._types import P, R_co
 from liverpc.errors import DeclarationError
+from liverpc.schema.generics import type_arguments
+from liverpc.schema.models import plain
 
-__all__ = ["Action", "Events", "Joinable", "PageContract", "Payload", "UrlPattern", "enclosing_names", "payloads_of"]
+__all__ = [
+    "Action",
+    "Events",
+    "Joinable",
+    "PageContract",
+    "Payload",
+    "UrlPattern",
+    "bound",
+    "declared_at",
+    "enclosing_names",
+    "events_of",
+    "is_name",
+    "payloads_of",
+]
 
 E_co = TypeVar("E_co", bound="Events", covariant=True)
 C_contra = TypeVar("C_contra", bound="PageContract[Any]", contravariant=True)
 X = TypeVar("X")
 Q = ParamSpec("Q")
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_OURS = ("liverpc.pages", "liverpc.declare")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_OURS = re.compile(r"(liverpc\.pages|liverpc\.declare|abc)(\.|$)")  # abc: the metaclass of contracts
 _PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
@@ -36,17 +51,31 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a contract, action or room; those with ``_`` in front belong to the library."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _statement() -> FrameType:
+    """The frame in which a class is being made."""
+    frame: FrameType = sys._getframe(1)
+    while frame.f_back is not None and _OURS.match(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return frame
+
+
 def enclosing_names(cls: type) -> Mapping[str, Any] | None:
     """The names of the function in which a class is being made; None for one that stands in a module.
 
     To be asked from ``__init_subclass__``; annotations may name types that only exist there.
     """
-    if "<locals>" not in cls.__qualname__:
-        return None
-    frame: FrameType = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
-        frame = frame.f_back
-    return dict(frame.f_locals)
+    return dict(_statement().f_locals) if "<locals>" in cls.__qualname__ else None
+
+
+def declared_at(cls: type) -> str:
+    """``module.Class (file, line n)``, for error messages; to be asked from ``__init_subclass__``."""
+    frame = _statement()
+    return f"{cls.__module__}.{cls.__qualname__} ({frame.f_code.co_filename}, line {frame.f_lineno})"
 
 
 # -- where
@@ -140,36 +169,58 @@ class Events:
     """
 
     _names: ClassVar[Mapping[str, Any] | None] = None
-    _payloads: ClassVar[dict[str, Any] | None] = None
+    _found: ClassVar[dict[str, Payload | None] | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._names = enclosing_names(cls)
-        cls._payloads = None
+        cls._found = None
+        for name, fn in vars(cls).items():
+            if not name.startswith("_"):
+                _check_event(fn, f"{declared_at(cls)}: {name}")
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """The one parameter of an event or an action, or of asking for a room."""
+
+    name: str
+    type: Any
+    required: bool = True
+
+
+def _check_event(fn: Any, place: str) -> None:
+    if not inspect.isfunction(fn) or inspect.iscoroutinefunction(fn):
+        raise DeclarationError(f"{place} is no event: those are plain methods with one parameter, the payload, or none")
+    parameters = list(inspect.signature(fn).parameters.values())
+    if not parameters or len(parameters) > 2 or any(p.kind > p.POSITIONAL_OR_KEYWORD for p in parameters):
+        raise DeclarationError(f"{place}: an event takes self and at most one payload; put several values in a struct")
+    if len(parameters) == 2 and parameters[1].annotation is inspect.Parameter.empty:
+        raise DeclarationError(f"{place}: annotate {parameters[1].name!r}; it is the payload's schema")
+
+
+def events_of(events: type[Events]) -> Mapping[str, Payload | None]:
+    """The events, those of bases included, with their payloads; None: the event has none.
+
+    Raises:
+        DeclarationError: An annotation names what does not exist.
+    """
+    if events._found is None:
+        found: dict[str, Payload | None] = {}
+        for base in reversed(events.__mro__):
+            names = vars(base).get("_names")
+            for name, fn in vars(base).items():
+                if not issubclass(base, Events) or name.startswith("_"):
+                    continue
+                hints = _hints(fn, names, f"{base.__module__}.{fn.__qualname__} (line {fn.__code__.co_firstlineno})")
+                parameters = list(inspect.signature(fn).parameters.values())[1:]
+                found[name] = next((Payload(p.name, hints[p.name], p.default is p.empty) for p in parameters), None)
+        events._found = found
+    return events._found
 
 
 def payloads_of(events: type[Events]) -> Mapping[str, Any]:
-    """The payload type of each event, ``NoneType`` for one that has none.
-
-    Raises:
-        DeclarationError: A method is no event: it is async, has more than one parameter, or one without annotation.
-    """
-    if events._payloads is None:
-        found: dict[str, Any] = {}
-        for name in dir(events):
-            fn = inspect.getattr_static(events, name)
-            if name.startswith("_") or not inspect.isfunction(fn):
-                continue
-            place = f"{events.__module__}.{fn.__qualname__} (line {fn.__code__.co_firstlineno})"
-            parameters = list(inspect.signature(fn).parameters.values())[1:]
-            if inspect.iscoroutinefunction(fn) or len(parameters) > 1:
-                raise DeclarationError(f"{place}: an event is a plain method with one parameter, its payload, or none")
-            if parameters and parameters[0].annotation is inspect.Parameter.empty:
-                raise DeclarationError(f"{place}: annotate {parameters[0].name!r}; it is the payload's schema")
-            hints = _hints(fn, events._names, place)
-            found[name] = hints[parameters[0].name] if parameters else type(None)
-        events._payloads, events._names = found, None
-    return events._payloads
+    """The payload type of each event, ``NoneType`` for one that has none; see :func:`events_of`."""
+    return {name: type(None) if payload is None else payload.type for name, payload in events_of(events).items()}
 
 
 def _hints(fn: Callable[..., Any], names: Mapping[str, Any] | None, place: str) -> dict[str, Any]:
@@ -185,15 +236,12 @@ def _hints(fn: Callable[..., Any], names: Mapping[str, Any] | None, place: str) 
 # -- what a page may ask for
 
 
-class Payload(msgspec.Struct, frozen=True):
-    """The one parameter of an action, or of asking for a room."""
+def bound(what: str, payload: Payload | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The payload alone in a list; nothing when there is none.
 
-    name: str
-    type: Any
-    required: bool = True
-
-
-def _bound(what: str, payload: Payload | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    Raises:
+        TypeError: There is something else, or not enough.
+    """
     known = () if payload is None else (payload.name,)
     if len(args) + len(kwargs) > len(known) or any(name not in known for name in kwargs):
         takes = "no payload" if payload is None else f"one payload, {payload.name}"
@@ -203,7 +251,7 @@ def _bound(what: str, payload: Payload | None, args: Sequence[Any], kwargs: Mapp
     return [*args, *kwargs.values()]
 
 
-class Action(Generic[C_contra, P, X, R]):
+class Action(Generic[C_contra, P, X, R_co]):
     """Something a page may call; P is its payload, or nothing, X what calling the handler itself returns.
 
     Attributes:
@@ -231,7 +279,7 @@ class Action(Generic[C_contra, P, X, R]):
         Raises:
             TypeError: There are too many or too few.
         """
-        return _bound(self.name, self.payload, args, kwargs)
+        return [plain(value) for value in bound(self.name, self.payload, args, kwargs)]
 
     @overload
     def __get__(self, obj: None, owner: Any) -> Self: ...
@@ -261,7 +309,7 @@ class Joinable(Generic[C_contra, P]):
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """As :meth:`Action.bind`."""
-        return _bound(self.name, self.payload, args, kwargs)
+        return [plain(value) for value in bound(self.name, self.payload, args, kwargs)]
 
 
 class PageContract(Generic[E_co]):
@@ -281,12 +329,20 @@ class PageContract(Generic[E_co]):
 
     def __init_subclass__(cls, *, path: str | None = None, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
-        place = f"{cls.__module__}.{cls.__qualname__}"
-        cls.name = snake(cls.__name__) if name is None else name
-        if not _NAME.fullmatch(cls.name):
-            raise DeclarationError(f"{place}: the name {cls.name!r} is not letters, digits, _ and -")
+        place = declared_at(cls)
+        cls.name = snake(cls.__name__).strip("_") if name is None else name
+        if not is_name(cls.name):
+            raise DeclarationError(
+                f"{place}: the name {cls.name!r} is not letters, digits, _ and -, beginning with a letter or digit; "
+                "give it another one with name="
+            )
         if path is not None:
             cls.pattern = UrlPattern(path, place)
+        events = next(iter(type_arguments(cls, PageContract)), Events)
+        if not isinstance(events, TypeVar):  # which a generic base leaves to its subclasses
+            if not (isinstance(events, type) and issubclass(events, Events)):
+                raise DeclarationError(f"{place}: {events!r} is no subclass of Events that stands above it")
+            cls.events = events
 
     @classmethod
     def actions(cls) -> Mapping[str, Action[Any, Any, Any, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Never
+from typing import Any, Never, TypeVar
 
 from liverpc.arguments import check_guards, check_kinds, check_paths, check_proxies, look_at_sizes
 from liverpc.backends.memory import memory_cluster
@@ -20,6 +20,7 @@ from liverpc.backends.ports import Cluster, Gap
 from liverpc.clock import Clock
 from liverpc.config import DevWarnings, Inspect, Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
+from liverpc.declare.contract import Contract
 from liverpc.declare.guards import Guard
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.middleware import Middleware, check_middleware
@@ -41,6 +42,10 @@ from liverpc.policies.faults import FaultRules
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.process import Listening, Loop, listen, run
+from liverpc.rooms.catalogue import Catalogue, check_locals
+from liverpc.rooms.census import Census
+from liverpc.rooms.contracts import Contracts
+from liverpc.rooms.live import LiveRooms
 from liverpc.streams.inprocess import InProcess, Loader
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Counters, Telemetry
@@ -51,6 +56,8 @@ from liverpc.uploads.uploads import Uploads
 
 __all__ = ["LiveServer"]
 
+C = TypeVar("C", bound=Contract[Any, Any, Any])
+
 log = logging.getLogger("liverpc.server")
 
 
@@ -58,12 +65,14 @@ class LiveServer(Publisher, Loader[Never]):
     """A realtime server, to run alone or inside an application's own event loop.
 
     Args:
-        modules: Where the live functions are: modules (a function's path is the last part of the module's
-            name / its own name), or a mapping from the first part of the path to a module or namespace. With a
+        modules: Where the live functions and contracts are: modules (a function's path is the last part of the
+            module's name / its own name), or a mapping from the first part of the path to a module or namespace. A
+            list may have contracts themselves, too; they keep the ``_guard`` of the module they stand in. With a
             mapping, Python clients need ``@live(path=...)`` or ``remote(...)``: a declaration alone knows only
             the module it stands in.
-        on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``. Raise ``Reject``
-            to refuse. It runs on every connect and reconnect and has ``limits.connect_seconds``.
+        on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``, or its ``user`` is, if it
+            returns a ``Locals``. Raise ``Reject`` to refuse. It runs on every connect and reconnect and has
+            ``limits.connect_seconds``.
         on_disconnect: ``(connection, code, reason)``, called once per connection; its errors are logged.
         on_topic: ``(ctx, topic) -> bool | str``, sync or async: may this connection listen to this topic? Asked
             for every stream, and for every topic a client subscribes to without a stream; those are withheld
@@ -89,7 +98,7 @@ class LiveServer(Publisher, Loader[Never]):
         guards: Run before the guard of every module.
         origins: Which pages may connect: ``same-origin``, ``*``, or a list such as
             ``["https://app.example"]``.
-        path: Of the WebSocket.
+        path: Of the WebSocket. Contracts are on their own paths besides.
         auth_path: Of the endpoint for ``authenticate``; without that hook it answers 204.
         limits: See :class:`Limits`; read from the environment when not given.
         trusted_proxies: Addresses or networks, such as ``10.0.0.0/8``, of proxies in front of the server; ``unix``
@@ -189,7 +198,12 @@ class LiveServer(Publisher, Loader[Never]):
         )
         self._gauge = PressureGauge(self._hub, self.counters, thresholds or PressureThresholds.from_env())
         self._admission = Admission(self._gauge)
-        self._services = Services(self._hub, self._pacing, self._gauge, self._admission, report)
+        self._rooms = LiveRooms(self._hub, self._pacing, self.limits, self.counters, self._background, report)
+        self._services = Services(self._hub, self._pacing, self._gauge, self._admission, report, self._rooms)
+        reserved = ("/healthz", "/readyz", auth_path, ATTACH_PATH)
+        catalogue = Catalogue(self.registry.contracts, path=path, reserved=reserved)
+        check_locals(self.registry.contracts, on_connect)
+        self._contracts = Contracts(self.registry, catalogue, self._hub, self.telemetry)
         self._warner = (
             DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry, self.registry)
             if self.dev
@@ -259,6 +273,11 @@ class LiveServer(Publisher, Loader[Never]):
         """The open ones."""
         return list(self._hub.connections.values())
 
+    @property
+    def rooms(self) -> tuple[Census, ...]:
+        """Who is in which room, of each kind; for those who look at a server from outside."""
+        return self._rooms, self._contracts
+
     def missed(self, topic: str, seq: int) -> list[tuple[int, str, Any]] | None:
         """The events of a topic with replay after number ``seq``, each with number, name and data; for ``on_resume``.
 
@@ -268,6 +287,16 @@ class LiveServer(Publisher, Loader[Never]):
             None when some are not kept any more, the number was never reached, or the topic has no replay.
         """
         return self._hub.missed(topic, seq)
+
+    def contract(self, contract: type[C], /) -> C:
+        """An instance that belongs to no connection, to send events: ``server.contract(Chat).chat.at("x").emit...``.
+
+        Its ``params`` and ``locals`` are None. Rooms are reached with ``at``; it cannot join any.
+
+        Raises:
+            TypeError: This server does not serve the contract.
+        """
+        return self._contracts.without_connection(contract)
 
     def subscribers(self, topic: str) -> int:
         """Connections subscribed to a topic."""
@@ -316,6 +345,7 @@ class LiveServer(Publisher, Loader[Never]):
                     context=self._context,
                     origins=self._origins,
                     hooks=self.hooks,
+                    contracts=self._contracts,
                 )
             }
             await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
@@ -335,6 +365,7 @@ class LiveServer(Publisher, Loader[Never]):
             telemetry=self.telemetry,
             faults=self.faults,
             uploads=self.uploads,
+            rooms=self.rooms,
             info=ServerInfo(self.name, version("liverpc"), os.getpid(), self.clock.wall(), self.dev),
             wall=self.clock.wall,
             always=self.dev,
@@ -349,6 +380,7 @@ class LiveServer(Publisher, Loader[Never]):
             stack.callback(self._stopped)
             stack.push_async_callback(self._cluster.aclose)
             stack.push_async_callback(self._background.aclose, wait=self.limits.close_seconds)
+            stack.callback(self._rooms.close)
             stack.callback(self.faults.clear)
             if self._listener is not None:
                 stack.push_async_callback(self._listener.aclose)
@@ -428,8 +460,11 @@ class LiveServer(Publisher, Loader[Never]):
     # -- hub.link.Application
 
     def endpoint(self, path: str) -> Endpoint | None:
-        """Who answers WebSocket upgrades on ``path``."""
-        return self._endpoints.get(path)
+        """Who answers WebSocket upgrades on ``path``; paths of contracts are percent-encoded."""
+        endpoint = self._endpoints.get(path)
+        if endpoint is None and self._contracts.catalogue.route(path) is not None:
+            endpoint = self._endpoints.get(self.path)
+        return endpoint
 
     async def http(self, request: HttpRequest) -> HttpResponse:
         """Plain HTTP beside the WebSockets (docs/protocol.md section 10)."""

@@ -110,6 +110,7 @@ class Unsubscribed(msgspec.Struct, frozen=True, gc=False):
     """A connection has neither a stream nor a bare subscription on a topic any more."""
 
     topic: str
+    wire: str  #: what clients know it as
     connection: str
     ended: int | None  #: the topic's number, when this was its last subscriber and it is gone
 
@@ -140,6 +141,7 @@ class Counters:
 
     connections_opened: int = 0
     connections_closed: int = 0
+    connections_kicked: int = 0  #: ... on behalf of an operator, by the devtools
     handshakes_refused: int = 0
     frames_in: int = 0
     frames_ignored: int = 0
@@ -160,6 +162,7 @@ class Counters:
     upload_bytes: int = 0  #: received
     upload_holds: int = 0  #: times reading from a connection stopped, for a handler had not taken what was there
     upload_stalls: int = 0  #: uploads ended because their handler took nothing meanwhile
+    presence_overflows: int = 0  #: users a full room did not list
     paced_overflows: int = 0  #: throttled or debounced publishes sent at once, and skips not made, for want of room
     resumes: int = 0  #: streams of returning clients that got what they missed instead of the whole value
     resume_misses: int = 0  #: ... the whole value, because what they missed was not known any more

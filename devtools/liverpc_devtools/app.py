@@ -16,15 +16,16 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher, Input
 
-from liverpc.inspector.protocol import ChaosRule, Match
+from liverpc.inspector.protocol import ChaosRule, Kick, Match
 from liverpc_devtools import bars
 from liverpc_devtools.attach import Link
 from liverpc_devtools.bars import Bar
 from liverpc_devtools.calls import CallsView
 from liverpc_devtools.connections import ConnectionsView
-from liverpc_devtools.dialogs import ChaosForm, Help
+from liverpc_devtools.dialogs import ChaosForm, Help, KickForm
 from liverpc_devtools.model import Model
 from liverpc_devtools.palette import ASCII, UNICODE, Line, width
+from liverpc_devtools.rooms import RoomsView
 from liverpc_devtools.streams import StreamsView
 from liverpc_devtools.table import Table
 from liverpc_devtools.text import clean
@@ -46,7 +47,7 @@ class DevtoolsApp(App[None]):
         model: What is shown.
         link: Feeds the model while the program runs.
         url: Shown beside the server's name.
-        screen: The view shown first: ``streams``, ``rpc``, ``connections`` or ``uploads``.
+        screen: The view shown first: ``streams``, ``rpc``, ``connections``, ``rooms`` or ``uploads``.
         ascii_only: Draw with ASCII characters only. Other people's text stays as it is.
         filter_text: The first view's filter.
     """
@@ -60,11 +61,13 @@ class DevtoolsApp(App[None]):
         Binding("2", "view('streams')", "streams", show=False, priority=True),
         Binding("3", "view('rpc')", "RPC", show=False, priority=True),
         Binding("4", "view('connections')", "connections", show=False, priority=True),
+        Binding("6", "view('rooms')", "rooms", show=False, priority=True),
         Binding("7", "view('uploads')", "uploads", show=False, priority=True),
         Binding("slash", "filter", "show rows that contain a text", key_display="/ filter", priority=True),
         Binding("escape", "leave", "leave the details, clear the filter", show=False),
         Binding("x", "chaos", "inject a fault", key_display="x chaos"),
         Binding("X", "disarm", "remove every fault at once", show=False),
+        Binding("D", "kick", "close a connection, or all of a user", key_display="D kick"),
         Binding("question_mark", "help", "this help", key_display="? help"),
         Binding("q", "quit_or_back", "back, then quit", key_display="q quit"),
         Binding("ctrl+c", "quit", "quit at once", show=False, priority=True),
@@ -89,6 +92,7 @@ class DevtoolsApp(App[None]):
             "streams": StreamsView(model, self._glyphs),
             "rpc": CallsView(model, self._glyphs),
             "connections": ConnectionsView(model, self._glyphs),
+            "rooms": RoomsView(model, self._glyphs),
             "uploads": UploadsView(model, self._glyphs),
         }
         self._current = screen
@@ -160,6 +164,9 @@ class DevtoolsApp(App[None]):
         for own in (True, False):  # where there is no room for all figures, those of the other tabs go first
             if sum(map(width, left)) + width(marks) > self.size.width:
                 left = [line if own and line[0][1] == "accent" else line[:1] for line in left]
+        if sum(map(width, left)) + width(marks) > self.size.width:  # then their names
+            left = [line if line[0][1] == "accent" else [(line[0][0][:3], "head")] for line in left]
+            actions |= {text[:3]: action for text, action in actions.items()}
         self._bars["tabs"].show(left, marks, actions)
 
     def _show_keys(self) -> None:
@@ -180,15 +187,23 @@ class DevtoolsApp(App[None]):
             return self._model.may_arm
         if action == "disarm":
             return bool(self._model.chaos)
+        if action == "kick":
+            return self._model.may_kick and self.view.target() is not None
         return True
 
     def action_view(self, name: str) -> None:
+        if name != self._current:
+            self.view.left()
         self._current = name
         self.query_one("#views", ContentSwitcher).current = name
         self._close_filter()
         self.view.table.reload()
         self.view.flush()
         self._show_bars()
+
+    def on_view_goto(self, event: View.Goto) -> None:
+        self._views[event.view].table.needle = event.needle
+        self.action_view(event.view)
 
     def action_filter(self) -> None:
         line = self.query_one("#filter", Input)
@@ -248,6 +263,14 @@ class DevtoolsApp(App[None]):
     def _arm(self, wish: tuple[ChaosRule, float] | None) -> None:
         if wish is not None:
             self._model.arm(*wish)
+
+    def action_kick(self) -> None:
+        if (target := self.view.target()) is not None:
+            self.push_screen(KickForm(*target), self._kick)
+
+    def _kick(self, wish: Kick | None) -> None:
+        if wish is not None:
+            self._model.kick(wish)
 
     def action_disarm(self) -> None:
         self._model.disarm()

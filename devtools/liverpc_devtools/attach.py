@@ -32,7 +32,7 @@ from liverpc_devtools.text import clean
 
 __all__ = ["Attachment", "Ended", "Link", "Want"]
 
-Want = Literal["observe", "chaos"]
+Want = Literal["observe", "chaos", "admin"]
 
 _OPEN_SECONDS = 5.0  # for the handshake, and again for the welcome
 _MESSAGE_BYTES = 8 << 20

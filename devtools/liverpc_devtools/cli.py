@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from liverpc.errors import AttachError, ConfigError
-from liverpc.inspector.protocol import TOKEN_VARIABLE, Match
+from liverpc.inspector.protocol import TOKEN_VARIABLE, Kick, Match
 from liverpc_devtools import headless
-from liverpc_devtools.attach import Ended, Link
+from liverpc_devtools.attach import Ended, Link, Want
 from liverpc_devtools.faults import FaultError, fault_rate, fault_seconds, make_rule, seconds
 from liverpc_devtools.model import Model
 from liverpc_devtools.target import Target, find_target
@@ -80,7 +80,7 @@ def _attach(given: argparse.Namespace) -> int:
 
     async def show() -> int:
         model = Model()
-        link = Link(lambda: _target(given), "chaos" if given.chaos else "observe", model)
+        link = Link(lambda: _target(given), _want(given), model)
         await link.connect()
         try:
             app = DevtoolsApp(
@@ -96,6 +96,12 @@ def _attach(given: argparse.Namespace) -> int:
             await link.close()
 
     return asyncio.run(show())
+
+
+def _want(given: argparse.Namespace) -> Want:
+    if given.admin:
+        return "admin"
+    return "chaos" if given.chaos else "observe"
 
 
 def _snapshot(given: argparse.Namespace) -> int:
@@ -132,6 +138,11 @@ def _chaos_clear(given: argparse.Namespace) -> int:
     return _run(headless.chaos_clear(_target(given)))
 
 
+def _kick(given: argparse.Namespace) -> int:
+    wish = Kick(id=0, connection=given.connection or "", user=given.user or "", for_good=given.for_good)
+    return _run(headless.kick(_target(given), wish))
+
+
 def _run(work: Coroutine[Any, Any, None]) -> int:
     async def main() -> None:
         task = asyncio.current_task()
@@ -162,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
 
     attach = _command(commands, "attach", _attach, "watch a server on a screen")
     attach.add_argument("--chaos", action="store_true", help="ask for the right to inject faults")
-    attach.add_argument("--screen", choices=("streams", "rpc", "connections", "uploads"), default="streams")
+    attach.add_argument("--admin", action="store_true", help="ask for the right to close connections, too")
+    attach.add_argument("--screen", choices=("streams", "rpc", "connections", "rooms", "uploads"), default="streams")
     attach.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
     attach.add_argument("--filter", default="", metavar="TEXT", help="show rows that contain TEXT")
 
@@ -193,6 +205,13 @@ def _parser() -> argparse.ArgumentParser:
     arm.set_defaults(run=_chaos_set)
     verbs.add_parser("list", help="write the faults in force").set_defaults(run=_chaos_list)
     verbs.add_parser("clear", help="remove every fault").set_defaults(run=_chaos_clear)
+
+    kick = _command(commands, "kick", _kick, "close a connection, or all of a user", url_required=True)
+    whom = kick.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--connection", type=_name, metavar="ID", help="as in snapshot, whole")
+    whom.add_argument("--user", type=_name, metavar="ID")
+    kick.add_argument("--for-good", action="store_true", help="clients stop; default: they come back at once")
+    kick.add_argument("--yes", action="store_true", required=True, help="yes, close them: nobody is asked")
     return parser
 
 
@@ -229,6 +248,12 @@ def _seconds(text: str) -> float:
         return seconds(text)
     except FaultError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an id is not empty")
+    return text
 
 
 def _count(text: str) -> int:

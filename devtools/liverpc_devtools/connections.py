@@ -87,6 +87,10 @@ class ConnectionsView(View):
         text = f"{len(running)} {shares and f'({shares}) '}{rate}/s "
         return [(" uploads ", "dim"), (text, "text")]
 
+    def target(self) -> tuple[str, str] | None:
+        row = self._connected.selected
+        return None if row is None else (row.info.id, row.info.user)
+
     def action_open(self) -> None:
         self.enter_details()
         self.screen.set_focus(self._log)

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
-from liverpc.inspector.protocol import ChaosRule
+from liverpc.inspector.protocol import ChaosRule, Kick
 from liverpc_devtools.faults import FaultError, fault_seconds, make_rule
 from liverpc_devtools.palette import Line
 from liverpc_devtools.payload import Payload
+from liverpc_devtools.text import clean
+from liverpc_devtools.view import short
 
-__all__ = ["ChaosForm", "Help"]
+__all__ = ["ChaosForm", "Help", "KickForm"]
 
 
 class Help(ModalScreen[None]):
@@ -113,3 +117,40 @@ class ChaosForm(ModalScreen[tuple[ChaosRule, float] | None]):
             self.query_one(f"#{error.field}", Input).focus()
             return
         self.dismiss((rule, ttl))
+
+
+class KickForm(ModalScreen[Kick | None]):
+    """Asks what to close, and whether the clients may come back; the result has no id yet, or is None.
+
+    Args:
+        connection: May be closed by itself; empty: it may not.
+        user: All of its connections may be closed; empty: it has no name.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "dismiss", "close"),
+        Binding("j,down", "app.focus_next", "next", show=False),
+        Binding("k,up", "app.focus_previous", "previous", show=False),
+    ]
+
+    def __init__(self, connection: str, user: str) -> None:
+        super().__init__()
+        named = {f"connection {short(connection)}": Kick(id=0, connection=connection)} if connection else {}
+        if user:
+            named[f"all connections of {user}"] = Kick(id=0, user=user)
+        self._wishes: dict[str, Kick] = {}
+        for name, wish in named.items():
+            self._wishes[f"{name}; it may come back at once"] = wish
+            self._wishes[f"{name}, for good: its client stops"] = msgspec.structs.replace(wish, for_good=True)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="kick-form"):
+            yield Label("Close", id="kick-title")
+            yield Button("nothing", id="kick-none", compact=True)
+            for number, text in enumerate(self._wishes):
+                yield Button(Content(clean(text)), id=f"kick-{number}", variant="error", compact=True)
+            yield Label("Nobody is locked out: who connects anew is let in as before.", classes="hint")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        wishes = {f"kick-{number}": wish for number, wish in enumerate(self._wishes.values())}
+        self.dismiss(wishes.get(event.button.id or ""))

@@ -1,4 +1,4 @@
-"""The commands without a screen: ``snapshot``, ``tail`` and ``chaos``.
+"""The commands without a screen: ``snapshot``, ``tail``, ``chaos`` and ``kick``.
 
 Standard output is data only, one JSON object a line, ASCII only; narration goes to standard error. The output
 is the same whether or not a person looks at it.
@@ -25,8 +25,11 @@ from liverpc.inspector.protocol import (
     Event,
     Events,
     Got,
+    Kick,
+    Look,
     Match,
     Ok,
+    RoomTotals,
     ServerFrame,
     State,
     UploadTotals,
@@ -38,7 +41,7 @@ from liverpc_devtools.model import Model
 from liverpc_devtools.target import Target
 from liverpc_devtools.text import clean
 
-__all__ = ["SCHEMA", "Refused", "chaos_clear", "chaos_list", "chaos_set", "snapshot", "tail"]
+__all__ = ["SCHEMA", "Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "snapshot", "tail"]
 
 SCHEMA = 1  #: version of what goes to standard output
 
@@ -76,6 +79,7 @@ async def snapshot(target: Target, *, wait_live: bool, timeout: float) -> None: 
     async with await Attachment.open(target, "observe") as attachment:
         model = Model()
         model.attached(attachment.welcome, attachment.send)
+        model.look(Look())
         try:
             async with asyncio.timeout(timeout):
                 await _fill(attachment, model, wait_live=wait_live)
@@ -145,6 +149,9 @@ def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
             if row.ended_at is None
         ],
         "upload_totals": _totals(model.uploads.totals),
+        "rooms": [msgspec.structs.asdict(row) for row in model.rooms.rows.values()],
+        "room_totals": _totals(model.rooms.totals),
+        "refused_joins": [msgspec.structs.asdict(each) for each in model.rooms.refused],
         "connections": [
             {
                 **_fields(row.info, "id", "user", "address", "opened_at"),
@@ -294,6 +301,25 @@ async def _request(attachment: Attachment, frame: ClientFrame, number: int) -> O
             raise Refused(clean(answer.text))
 
 
+# -- kick -------------------------------------------------------------------------------------------------
+
+
+async def kick(target: Target, wish: Kick) -> None:
+    """Close connections, and write how many.
+
+    Raises:
+        Refused: There are none, or not within this token's topics.
+        AttachError: The token may not close connections.
+    """
+    async with await Attachment.open(target, "admin") as attachment:
+        welcome = attachment.welcome
+        if welcome.granted != "admin":
+            raise AttachError("refused", clean("; ".join(welcome.denied)) or "this token may not close connections")
+        number = attachment.session.new_id()
+        done = await _request(attachment, msgspec.structs.replace(wish, id=number), number)
+        emit({"t": "kicked", "connection": wish.connection, "user": wish.user, "closed": done.closed})
+
+
 # -- records ----------------------------------------------------------------------------------------------
 
 
@@ -306,7 +332,7 @@ def _fields(row: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def _totals(totals: UploadTotals | None) -> dict[str, int] | None:
+def _totals(totals: UploadTotals | RoomTotals | None) -> dict[str, Any] | None:
     return None if totals is None else msgspec.structs.asdict(totals)
 
 

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
+
 from liverpc.inspector.protocol import (
     CallEvent,
     ChaosArm,
@@ -26,10 +28,13 @@ from liverpc.inspector.protocol import (
     Events,
     Get,
     Got,
+    Kick,
+    Look,
     Match,
     Ok,
     PendingCall,
     PublishEvent,
+    Rooms,
     ServerFrame,
     State,
     Unwatch,
@@ -37,6 +42,7 @@ from liverpc.inspector.protocol import (
     Welcome,
 )
 from liverpc_devtools.history import Calls, TopicRing
+from liverpc_devtools.room_rows import RoomRows
 from liverpc_devtools.rows import Rows
 from liverpc_devtools.upload_rows import Uploads
 
@@ -57,6 +63,7 @@ class Model:
     Attributes:
         rows: Streams, connections and paths.
         uploads: Those that run, and for a while those that ended.
+        rooms: Known while they are looked at.
         pending: Calls that run, oldest first; at most 200 of ``pending_total``.
         calls: Answered calls, oldest first; failures are kept longer than the rest.
         connection_events: Openings and closings, oldest first.
@@ -78,11 +85,13 @@ class Model:
         self._ids = itertools.count(1)
         self._watches: dict[int, Watch] = {}
         self._asked: dict[int, list[str]] = {}
+        self._look: Look | None = None
         self._reset()
 
     def _reset(self) -> None:
         self.rows = Rows(self.now())
         self.uploads = Uploads(self.now())
+        self.rooms = RoomRows()
         self.pending: list[PendingCall] = []
         self.pending_total = 0
         self.calls = Calls()
@@ -153,6 +162,16 @@ class Model:
         welcome = self.welcome
         return welcome is not None and welcome.chaos and welcome.granted in ("chaos", "admin")
 
+    @property
+    def may_kick(self) -> bool:
+        """Whether this observer may close connections."""
+        return self.welcome is not None and self.welcome.granted == "admin"
+
+    @property
+    def looking(self) -> bool:
+        """Whether the server tells of rooms now."""
+        return self._look is not None
+
     # -- requests -----------------------------------------------------------------------------------------
 
     def watch(self, match: Match) -> int:
@@ -178,6 +197,17 @@ class Model:
     def disarm(self) -> int:
         """Remove every fault. Anybody attached may."""
         return self._request(["clear"], lambda number: ChaosClear(id=number))
+
+    def kick(self, wish: Kick) -> int:
+        """Close connections. What came of it becomes a note."""
+        return self._request(["kick"], lambda number: msgspec.structs.replace(wish, id=number))
+
+    def look(self, wish: Look | None) -> None:
+        """Be told of rooms, and of the members of one, now and after every reconnection; None: no more."""
+        if wish != self._look:
+            self._look = wish
+            self.rooms.look(wish or Look(rooms=False))
+            self.send(wish or Look(rooms=False))
 
     def _request(self, ref: list[str], make: Callable[[int], ClientFrame]) -> int:
         number = next(self._ids)
@@ -267,6 +297,8 @@ class Model:
                 self._event(event)
         elif isinstance(frame, State):
             self._state(frame)
+        elif isinstance(frame, Rooms):
+            self.rooms.apply(frame)
         elif isinstance(frame, Got):
             self._got(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, ChaosChanged):
@@ -277,7 +309,8 @@ class Model:
             self._asked.pop(frame.id, None)
             self.notes.append(f"refused: {frame.text}")
         elif isinstance(frame, Ok):
-            self._asked.pop(frame.id, None)
+            if self._asked.pop(frame.id, None) == ["kick"]:
+                self.notes.append(f"closed {frame.closed} connection{'s' if frame.closed != 1 else ''}")
         elif isinstance(frame, Welcome):
             self._welcome(frame)
 
@@ -295,6 +328,9 @@ class Model:
             self.notes.append("the server was restarted")
         for watch in self._watches.values():
             self.send(watch)
+        if self._look is not None:
+            self.rooms.look(self._look)
+            self.send(self._look)
         if self._ring is None:
             self.look_at(topic)
         elif not self._ring.paused:

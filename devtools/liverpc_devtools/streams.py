@@ -82,10 +82,7 @@ class StreamsView(View):
 
     def flush(self) -> None:
         super().flush()
-        # Few topics leave their room to the events.
-        lines = max(min(len(self.model.rows.streams) + 1, self.size.height // 2), 5)
-        if not self.has_class("-small") and self._topics.size.height != lines:
-            self._topics.styles.height = lines
+        self.fit_table(len(self.model.rows.streams))
         selected = self._topics.selected
         if selected is not None:
             self.model.look_at(selected.info.topic)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
+from textual.message import Message
 
 from liverpc_devtools.model import Model
 from liverpc_devtools.palette import Glyphs, Line, Piece
@@ -41,6 +42,14 @@ class View(Vertical):
         self.table = table
         self._frozen_from = 0
 
+    class Goto(Message):
+        """Somebody wants to see another view, with the rows that contain a text."""
+
+        def __init__(self, view: str, needle: str) -> None:
+            super().__init__()
+            self.view = view
+            self.needle = needle
+
     # -- for the app --------------------------------------------------------------------------------------
 
     def figure(self) -> str:
@@ -54,6 +63,13 @@ class View(Vertical):
     def flush(self) -> None:
         """Draw what changed."""
         self.table.flush()
+
+    def left(self) -> None:
+        """Another view is shown from now on."""
+
+    def target(self) -> tuple[str, str] | None:
+        """Whom ``D`` disconnects: a connection and its user, either may be empty; None: nobody is selected."""
+        return None
 
     def marks(self) -> Line:
         """What the view leaves out."""
@@ -72,6 +88,12 @@ class View(Vertical):
             return False
         self.screen.set_focus(self.table)
         return True
+
+    def fit_table(self, rows: int) -> None:
+        """Few rows leave their room to the details."""
+        lines = max(min(rows + 1, self.size.height // 2), 5)
+        if not self.has_class("-small") and self.table.size.height != lines:
+            self.table.styles.height = lines
 
     def enter_details(self) -> None:
         """Make room for the details when they are hidden."""

@@ -1,4 +1,7 @@
-"""``liverpc``: the demo, a look at a server, and uploads. Usage errors end with one sentence and exit code 2."""
+"""``liverpc``: the demo, a look at a server, generated clients, and uploads.
+
+Usage errors end with one sentence and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from collections.abc import Sequence
 
 import liverpc
 from liverpc.cli.routes import check_topics, load_server, show_routes
+from liverpc.cli.schema import schema
 from liverpc.cli.upload import HEADERS_VARIABLE, upload
 from liverpc.demo.app import demo
 from liverpc.errors import LiveRpcError
@@ -22,6 +26,7 @@ __all__ = ["main"]
 DEMO_HELP = "a chat, a todo board, a ticker and simulated visitors, with the devtools enabled"
 UPLOAD_HELP = "a file, or what comes in, to a server's upload function; its result is printed as JSON"
 ROUTES_HELP = "the paths of a server, and the topics of its streams"
+SCHEMA_HELP = "a module with a typed client of each contract of a server, and nothing else of the server"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, show topics in its modules, and in the Python files of FOLDER, that fit no define_topics() "
         "and no stream; then the exit code is 1",
     )
+    generate = commands.add_parser("schema", help=SCHEMA_HELP, description=f"Write {SCHEMA_HELP}.")
+    generate.add_argument("server", metavar="MODULE:SERVER", help="where the LiveServer is, such as app:server")
+    language = generate.add_mutually_exclusive_group(required=True)
+    language.add_argument("--python", action="store_const", dest="language", const="python", help="for liverpc.client")
+    language.add_argument(
+        "--typescript", action="store_const", dest="language", const="typescript", help="for browsers and Node"
+    )
+    generate.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
     send = commands.add_parser(
         "upload",
         help=f"send {UPLOAD_HELP}",
@@ -77,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "routes":
             return _routes(options)
+        if options.command == "schema":
+            return schema(options)
         if options.command == "upload":
             return upload(options)
         if options.tui:

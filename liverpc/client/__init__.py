@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from liverpc._types import Created, Deleted, Updated, remote
-    from liverpc.client.aio import Client, ClientCounters, connect
+    from liverpc.client.aio import Client, ClientCounters
     from liverpc.client.batch import Batch, Reply
     from liverpc.client.changes import create_optimistic
+    from liverpc.client.contract import ContractPage
     from liverpc.client.derived import Derived, combine, map_rows
     from liverpc.client.failure import Failure, FailureClass
     from liverpc.client.handles import StreamHandle
     from liverpc.client.offline import OfflineQueue, QueuedCall
+    from liverpc.client.opening import connect
     from liverpc.client.readable import Readable
     from liverpc.client.uploading import Progress, UploadHandle
     from liverpc.client.when import when
@@ -25,6 +27,7 @@ __all__ = [
     "Client",
     "ClientConfig",
     "ClientCounters",
+    "ContractPage",
     "Created",
     "Deleted",
     "Derived",
@@ -52,6 +55,7 @@ _HOME = {
     "Client": "liverpc.client.aio",
     "ClientConfig": "liverpc.config",
     "ClientCounters": "liverpc.client.aio",
+    "ContractPage": "liverpc.client.contract",
     "Created": "liverpc._types",
     "Deleted": "liverpc._types",
     "Derived": "liverpc.client.derived",
@@ -67,7 +71,7 @@ _HOME = {
     "Updated": "liverpc._types",
     "UploadHandle": "liverpc.client.uploading",
     "combine": "liverpc.client.derived",
-    "connect": "liverpc.client.aio",
+    "connect": "liverpc.client.opening",
     "create_optimistic": "liverpc.client.changes",
     "map_rows": "liverpc.client.derived",
     "remote": "liverpc._types",

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl as ssl_module
-import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
 from liverpc._types import Binary, P, R, Rpc, Stream, T, Upload
 from liverpc.client.batch import Batch
 from liverpc.client.connection import Connection
+from liverpc.client.contract import ContractPage, parts_of
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
 from liverpc.client.inbox import Health
-from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_data, check_target
 from liverpc.client.push import PushHandler
-from liverpc.client.socket import Connector
 from liverpc.client.sources import Data, Source
 from liverpc.client.uploading import UploadHandle
-from liverpc.config import ClientConfig
-from liverpc.errors import ConfigError
+from liverpc.pages import PageContract
 
-__all__ = ["Client", "ClientCounters", "connect", "opener"]
+__all__ = ["Client", "ClientCounters"]
+
+C = TypeVar("C", bound=PageContract[Any])
+D = TypeVar("D")
 
 
 class ClientCounters(msgspec.Struct, frozen=True):
@@ -45,6 +42,8 @@ class ClientCounters(msgspec.Struct, frozen=True):
     resyncs: int = 0  #: requests for events that were missing
     changes_refused: int = 0  #: optimistic changes, failed with ``QUEUE_FULL``: 1000 of the stream waited already
     uploads_refused: int = 0  #: as ``calls_refused``
+    contract_events_dropped: int = 0  #: nobody took them from ``page.events()``, where 1000 waited already
+    contract_events_unreadable: int = 0  #: their payload did not fit its declared type
 
 
 class Client:
@@ -113,6 +112,8 @@ class Client:
             changes_refused=core.streams.counters.changes_refused,
             calls_stale=offline.stale if offline else 0,
             uploads_refused=core.uploads.refused,
+            contract_events_dropped=core.contracts.dropped,
+            contract_events_unreadable=core.contracts.unreadable,
         )
 
     async def wait_quiescent(self) -> None:
@@ -302,85 +303,22 @@ class Client:
         check_target(fn, Stream, "stream()")
         return StreamHandle(self._connection, fn.path, fn.bind(args, kwargs), fn.result_type, self._options.timeout)
 
+    @overload
+    def open(self, contract: Callable[[D, Any], C], params: D, /) -> ContractPage[C]: ...
+    @overload
+    def open(self, contract: type[C], /, **parts: str | int) -> ContractPage[C]: ...
+    def open(self, contract: Any, params: Any = None, /, **parts: Any) -> ContractPage[Any]:
+        """A contract on this connection, not opened yet: ``async with client.open(Chat, room_id="b") as page: …``.
 
-def connect(
-    url: str,
-    /,
-    *,
-    config: ClientConfig | None = None,
-    headers: Mapping[str, str] | None = None,
-    ssl: ssl_module.SSLContext | None = None,
-    auth: bool | str = False,
-    offline: OfflineQueue | None = None,
-    connector: Connector | None = None,
-    wall: Callable[[], float] = time.time,
-) -> Client:
-    """A client of the server at ``url``: ``async with connect("wss://example.org/ws") as client: …``.
+        A client has each contract, by its name, once at a time. Leaving the block leaves its rooms.
 
-    Entering waits for the first connection. Failed attempts are repeated until ``config.connect_timeout``;
-    later losses are repaired in the background.
+        Args:
+            contract: The class.
+            params: Of the URL; or its parts by name. What the connection's own URL is does not matter.
+            parts: The same by name.
 
-    Args:
-        url: ``ws://`` or ``wss://``, with path. Credentials in it are sent as Basic authorization.
-        config: Time limits, back-off, sizes.
-        headers: Sent with every handshake, such as ``Authorization`` or ``Cookie``.
-        ssl: For ``wss://``. Default: the system's certificate authorities.
-        auth: Before each attempt, POST to this path of the same host; True: to ``/__ws/auth``. The cookies
-            it sets are sent with the handshake and later requests. A 4xx answer ends the client, other
-            failures are repeated.
-        offline: Lets calls made without a connection wait for the next one, with a cap, a filter and an order.
-            Default: 1000 wait, and their time runs.
-        connector: Opens the sockets instead; ``url``, ``headers`` and ``ssl`` are not used then. Its sockets
-            count as lost after ``config.silence_seconds`` without a message.
-        wall: Seconds since the epoch. When it jumps ahead the device has slept, and the client makes a new
-            connection at once.
-
-    Raises:
-        ConfigError: The URL is no WebSocket URL, its credentials cannot be sent, or it does not go with
-            ``ssl``; a header cannot be sent, or brings other credentials; ``auth`` is no path, or there is a
-            ``connector``.
-        RuntimeError: No event loop is running; ``liverpc.client.sync`` needs none.
-
-    Entering raises:
-        RpcError: ``CONNECTION_CLOSED`` when the server refuses the client for good, ``TIMEOUT`` when there
-            was no connection in time; the text tells the last reason.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "connect() needs a running event loop: call it in an async function; without one, use "
-            "liverpc.client.sync.connect()"
-        ) from None
-    make = opener(
-        url, config=config, headers=headers, ssl=ssl, auth=auth, offline=offline, connector=connector, wall=wall
-    )
-    return Client(make())
-
-
-def opener(
-    url: str,
-    *,
-    config: ClientConfig | None,
-    headers: Mapping[str, str] | None,
-    ssl: ssl_module.SSLContext | None,
-    auth: bool | str,
-    offline: OfflineQueue | None,
-    connector: Connector | None = None,
-    wall: Callable[[], float] = time.time,
-) -> Callable[[], Connection]:
-    """What makes the connection, to be called on its event loop; checks the arguments at once.
-
-    Raises:
-        ConfigError: As :func:`connect`.
-    """
-    config = config or ClientConfig()
-    silence: float | None = config.silence_seconds
-    if connector is None:
-        from liverpc.client.websocket import websocket_connector
-
-        connector = websocket_connector(url, config=config, headers=headers, ssl=ssl, auth=auth)
-        silence = None
-    elif auth is not False:
-        raise ConfigError("connect(): auth needs the sockets that connect() opens itself, not a connector")
-    return partial(Connection, connector, config, offline=offline, silence=silence, wall=wall)
+        Raises:
+            TypeError: A part is missing, empty, or there is one too many; or the class has no ``path=``.
+            ValueError: This client has an idempotency key, which belongs to one call.
+        """
+        return ContractPage(self, self._connection, self._options, contract, parts_of(contract, params, parts))

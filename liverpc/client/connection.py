@@ -115,7 +115,10 @@ class Connection(Requests):
             await self.close()
             text = f"no connection within {self._config.connect_timeout:g} s: {why}"
             if failure is not None and failure.code == of_status(404):
-                text += "; the path in the URL may be wrong or missing: a LiveServer's is /ws unless it says otherwise"
+                text += (
+                    "; the path in the URL may be wrong or missing: a LiveServer's is /ws unless it says otherwise, "
+                    "and a contract's is its own"
+                )
             raise RpcError(ErrorCode.TIMEOUT, text) from None
         except BaseException:
             await self.close()

@@ -26,6 +26,7 @@ from liverpc.client.failure import Backoff
 from liverpc.client.inbox import Inbox
 from liverpc.client.link import Link, Status
 from liverpc.client.offline import OfflineCalls, OfflineQueue
+from liverpc.client.opened import OpenContracts
 from liverpc.client.outbox import UNSENT_MAX, Outbox
 from liverpc.client.streams import Streams
 from liverpc.client.subscription import Subscription
@@ -49,6 +50,7 @@ class ClientCore(Link):
     Attributes, besides those of :class:`Link`:
         refused: Calls that failed because too many waited for a connection already.
         dropped: Calls that :meth:`fire` did not send.
+        contracts: What it has open.
         streams: What it listens to.
         uploads: What it uploads.
         inbox: What arrives; it has the server's health, passes its questions on and takes the answers.
@@ -84,28 +86,33 @@ class ClientCore(Link):
         self.offline: OfflineCalls | None = None
         if offline is not None:
             self.offline = OfflineCalls(offline, self._calls, self._outbox.put, monotonic, wall)
+
+        def backoff() -> Backoff:
+            return Backoff(self.config, rng)
+
+        self.contracts = OpenContracts(self._calls, self._start, now=monotonic, backoff=backoff)
         self.streams = Streams(
             self._calls,
             self._start,
             self._outbox.put,
             now=monotonic,
-            backoff=lambda: Backoff(self.config, rng),
+            backoff=backoff,
             grace=self.config.resume_grace,
         )
-        self.inbox = Inbox(self._calls, self.streams, self.uploads, self._outbox)
+        self.inbox = Inbox(self._calls, self.contracts, self.streams, self.uploads, self._outbox)
 
     # -- the connection
 
     def connection_opened(self) -> None:
-        """A socket is open: say hello, request every stream, send the calls that waited."""
+        """A socket is open: say hello, open contracts and streams, send the calls that waited."""
         if self.status == "closed":
             return
-        requests = self.streams.reopen()  # before the status says that they may be sent
+        requests = [*self.contracts.reopen(), *self.streams.reopen()]  # before the status says that they may be sent
         self._opened()
         self.inbox.connection_opened()
         self.uploads.connection_opened()
         self._outbox.put(control_text("hello", caps=["batch", "upload"]))
-        # Streams first, then everything else in its order; a batch as the one frame it is.
+        # Contracts and streams first, then everything else in its order; a batch as the one frame it is.
         waiting = (call for call in self._calls.all() if call.deadline is not None)  # the others: offline.start()
         for item in dict.fromkeys((*requests, *(call.batch or call for call in waiting))):
             self._outbox.put(item)
@@ -142,12 +149,13 @@ class ClientCore(Link):
 
     def next_deadline(self) -> float | None:
         """When :meth:`tick` has something to do next; None: nothing is due."""
-        due = (self._calls.next_deadline(), self.streams.next_deadline(), self.uploads.next_deadline())
-        return min((each for each in due if each is not None), default=None)
+        parts = (self._calls, self.contracts, self.streams, self.uploads)
+        return min((due for part in parts if (due := part.next_deadline()) is not None), default=None)
 
     def tick(self) -> None:
         """Do what is due. Requests whose time is up get ``TIMEOUT``, or ``DISCONNECTED`` when the device slept."""
         self._calls.expire()
+        self.contracts.expire()
         self.streams.expire()
         self.uploads.expire()
         if self.offline is not None:
@@ -358,7 +366,7 @@ class ClientCore(Link):
     # -- inside: losing the connection, for Link
 
     def _suspend(self, told: str) -> None:
-        opening = self.streams.opening()
+        opening = self.contracts.opening() | self.streams.opening()
         waiting = {call.id for call in opening}
         if self.offline is not None:
             waiting |= self.offline.suspend(name for name in self._outbox.requests() if name not in waiting)
@@ -370,16 +378,19 @@ class ClientCore(Link):
         self.uploads.connection_lost(
             lambda upload: RpcError(ErrorCode.DISCONNECTED, f"{upload.path}: the connection was lost: {told}")
         )
+        self.contracts.suspend()
         self.streams.suspend()
 
     def _end(self, *, lost: bool) -> None:
         if lost:
             self._outbox.clear()
         self._forget_connection()
-        stores = self.streams.drop()
+        contracts, stores = self.contracts.drop(), self.streams.drop()
         for call in self._calls.all():
             self._calls.answer(call, self.closed_error())
         self.uploads.close(lambda _: self.closed_error(), lost=lost)
+        for contract in contracts:
+            contract.become("closed")
         for store in stores:
             store.fail(self.closed_error())
 

@@ -9,13 +9,17 @@ from typing import Literal
 import msgspec
 
 from liverpc.config import ClientConfig
+from liverpc.errors import ErrorCode
 from liverpc.wire.close import Advice
 
-__all__ = ["Backoff", "Failure", "FailureClass"]
+__all__ = ["TRANSIENT", "Backoff", "Failure", "FailureClass", "Retry"]
 
 _FACTOR = 2.2
 _STEPS = 64  # beyond any sensible maximum, and far from overflowing a float
 _THROTTLED_STEP = 5
+
+# What may be otherwise the next time. Everything else is the server's decision, which stands for this connection.
+TRANSIENT = frozenset((ErrorCode.TIMEOUT, ErrorCode.DISCONNECTED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL_ERROR))
 
 
 class FailureClass(StrEnum):
@@ -75,3 +79,14 @@ class Backoff:
         seconds = min(self._config.backoff_base * _FACTOR**self._step, self._config.backoff_max)
         self._step = min(self._step + 1, _STEPS)
         return seconds * self._random.uniform(*self._config.jitter)
+
+
+class Retry(msgspec.Struct):
+    """When to ask again for what was not answered, or is missing still."""
+
+    backoff: Backoff
+    due: float
+
+    def postpone(self, now: float, at_least: float = 0.0) -> None:
+        """Ask again after the next wait, of ``at_least`` so many seconds."""
+        self.due = now + max(self.backoff.delay(Advice.RETRY), at_least)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from liverpc.client.calls import Calls, outcome_of
+from liverpc.client.opened import OpenContracts
 from liverpc.client.outbox import Outbox
 from liverpc.client.signals import Signals
 from liverpc.client.streams import Streams
@@ -58,8 +59,11 @@ class Inbox:
         on_push: Gets each question of the server, when set; they go unanswered otherwise.
     """
 
-    def __init__(self, calls: Calls, streams: Streams, uploads: Uploads, outbox: Outbox) -> None:
+    def __init__(
+        self, calls: Calls, contracts: OpenContracts, streams: Streams, uploads: Uploads, outbox: Outbox
+    ) -> None:
         self._calls = calls
+        self._contracts = contracts
         self._streams = streams
         self._uploads = uploads
         self._outbox = outbox
@@ -120,8 +124,8 @@ class Inbox:
             self.health = _HEALTH.get(frame.event, self.health)
         elif frame.topic.startswith(SIGNAL_PREFIX):
             self.signals.take(frame)
-        else:
-            self._streams.event(frame)
+        elif not self._streams.event(frame):  # whose topics may look like those of a contract
+            self._contracts.take(frame)
 
     def _answer(self, frame: EventFrame) -> None:
         if frame.event == BATCH_REPLY:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from liverpc.errors import ErrorCode, RpcError
 
-__all__ = ["Portal"]
+__all__ = ["Blocking", "Portal"]
 
 V = TypeVar("V")
 
@@ -100,6 +100,28 @@ class Portal:
             self._loop = runner.get_loop()
             self._ready.set()
             self._loop.run_forever()
+
+
+class Blocking(Iterator[V]):
+    """What an asynchronous iterator on a portal's loop gives, for other threads.
+
+    Asking for the next one raises ``TimeoutError`` after ``timeout`` seconds, and may be repeated.
+    """
+
+    def __init__(self, portal: Portal, values: AsyncIterator[V], timeout: float | None) -> None:
+        self._portal = portal
+        self._values = values
+        self._timeout = timeout
+
+    def __next__(self) -> V:
+        async def take() -> V:
+            async with asyncio.timeout(self._timeout):
+                return await anext(self._values)
+
+        try:
+            return self._portal.run(take)
+        except (StopAsyncIteration, RpcError):  # the latter when the client was closed
+            raise StopIteration from None
 
 
 class _Job(Generic[V]):

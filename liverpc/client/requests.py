@@ -10,6 +10,7 @@ from typing import Any
 from liverpc._types import Upload
 from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore
+from liverpc.client.opened import OpenContract
 from liverpc.client.options import CallOptions
 from liverpc.client.sources import Data, Source
 from liverpc.client.subscription import Subscription
@@ -112,6 +113,37 @@ class Requests(ABC):
         sent = self.core.fire(path, args)
         self._settle()
         return sent
+
+    def open_contract(self, contract: OpenContract) -> None:
+        if self.core.status == "closed":
+            raise self.core.closed_error()
+        self.core.contracts.add(contract)
+        self._settle()
+
+    def leave_contract(self, contract: OpenContract) -> asyncio.Event:
+        """Leave it for good. Returns what is set when nothing of it can arrive any more."""
+        left = asyncio.Event()
+        self.core.contracts.remove(contract, left.set)
+        self._settle()
+        return left
+
+    async def join_room(self, contract: OpenContract, room: str, args: list[Any], options: CallOptions) -> None:
+        """Ask for a room, unless it is joined, from start to answer; forgotten when cancelled."""
+        asked = contract.ask(room, args)
+
+        def start(on_done: Callable[[Call], object]) -> Call:
+            def answered(call: Call) -> None:
+                contract.answered(asked, call)  # now, for the connection may be lost before whoever waits runs
+                on_done(call)
+
+            path = f"{contract.name}/__join/{room}"
+            return self.core.call(path, args, timeout=options.timeout, on_done=answered)
+
+        try:
+            if not asked.joined:
+                await self._call(start, Any)
+        finally:
+            contract.settle(asked)
 
     def listen(self, subscription: Subscription) -> None:
         self.check_open()

@@ -8,14 +8,11 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from liverpc.client.calls import Call, Calls
-from liverpc.client.failure import Backoff
+from liverpc.client.failure import TRANSIENT, Backoff, Retry
 from liverpc.client.store import Store, StreamCounters
 from liverpc.client.subscription import Subscription
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.wire.close import Advice
 from liverpc.wire.codec import control_text
 from liverpc.wire.frames import EventFrame, Reply
 from liverpc.wire.names import is_reserved
@@ -25,16 +22,6 @@ __all__ = ["KEPT_MAX", "Streams"]
 KEPT_MAX = 1000  # values kept for those who come back; with one more the oldest is forgotten
 
 OnPage = Callable[[bool | RpcError], object]
-
-# What may be otherwise the next time. Everything else is the server's decision, which stands for this connection.
-_TRANSIENT = frozenset((ErrorCode.TIMEOUT, ErrorCode.DISCONNECTED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL_ERROR))
-
-
-class _Retry(msgspec.Struct):
-    """When to ask again for what was not answered, or is missing still."""
-
-    backoff: Backoff
-    due: float
 
 
 class Streams:
@@ -80,7 +67,7 @@ class Streams:
         self._leaving: dict[Store, None] = {}  # lost their last subscription in this turn
         self._requests: dict[Store, Call] = {}  # of those that wait for their answer
         self._pages: dict[Store, Call] = {}
-        self._retries: dict[Store, _Retry] = {}
+        self._retries: dict[Store, Retry] = {}
         self._topics: dict[str, dict[Store, None]] = {}  # answered on this connection
         self._unheld: dict[str, None] = {}  # topics to leave, in order
         self._connected = False
@@ -186,7 +173,7 @@ class Streams:
             else:
                 self._ask(store)
         elif outcome is not None:
-            if outcome.code in _TRANSIENT:
+            if outcome.code in TRANSIENT:
                 self._ask_later(store, outcome.retry_after or 0.0)
             else:
                 # Whoever is refused what is missing listens no longer: each further event would ask again.
@@ -198,8 +185,8 @@ class Streams:
     def _ask_later(self, store: Store, at_least: float = 0.0) -> None:
         if store not in self._stores or not self._connected:  # the next connection asks for all of them
             return
-        retry = self._retries.get(store) or _Retry(self._backoff(), 0.0)
-        retry.due = self._now() + max(retry.backoff.delay(Advice.RETRY), at_least)
+        retry = self._retries.get(store) or Retry(self._backoff(), 0.0)
+        retry.postpone(self._now(), at_least)
         self._retries[store] = retry
 
     def load_more(self, subscription: Subscription, args: list[Any], on_done: OnPage) -> bool:
@@ -308,11 +295,14 @@ class Streams:
 
     # -- frames
 
-    def event(self, frame: EventFrame) -> None:
-        for store in tuple(self._topics.get(frame.topic, ())):
+    def event(self, frame: EventFrame) -> bool:
+        """Whether a stream has this topic; it has got the event then."""
+        stores = tuple(self._topics.get(frame.topic, ()))
+        for store in stores:
             store.receive(frame)
             if store.missing and store not in self._retries:
                 self._ask(store)
+        return bool(stores)
 
     def denied(self, topic: str, reason: str) -> None:
         for store in tuple(self._topics.get(topic, ())):

@@ -11,24 +11,32 @@ import asyncio
 import ssl as ssl_module
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 
 from liverpc._types import Binary, P, R, Rpc, Stream, T, Upload
 from liverpc.client import aio
-from liverpc.client.aio import ClientCounters, opener
+from liverpc.client import contract as pages
+from liverpc.client.aio import ClientCounters
 from liverpc.client.connection import Connection
+from liverpc.client.contract import parts_of
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.inbox import Health
 from liverpc.client.offline import OfflineQueue
+from liverpc.client.opening import opener, target_of
 from liverpc.client.options import CallOptions
 from liverpc.client.portal import Portal
 from liverpc.client.sources import Data, Source
+from liverpc.client.sync_contract import ContractPage
 from liverpc.client.sync_handles import Batch, StreamHandle, UploadHandle
 from liverpc.config import ClientConfig
 from liverpc.errors import RpcError
+from liverpc.pages import PageContract
 
-__all__ = ["Batch", "Client", "StreamHandle", "UploadHandle", "connect"]
+__all__ = ["Batch", "Client", "ContractPage", "StreamHandle", "UploadHandle", "connect"]
+
+C = TypeVar("C", bound=PageContract[Any])
+D = TypeVar("D")
 
 
 class _Session:
@@ -257,7 +265,25 @@ class Client:
         """
         return StreamHandle(self._session.portal, self._client.stream(fn, *args, **kwargs))
 
+    @overload
+    def open(self, contract: Callable[[D, Any], C], params: D, /) -> ContractPage[C]: ...
+    @overload
+    def open(self, contract: type[C], /, **parts: str | int) -> ContractPage[C]: ...
+    def open(self, contract: Any, params: Any = None, /, **parts: Any) -> ContractPage[Any]:
+        """A contract on this connection, not opened yet: ``with client.open(Chat, room_id="b") as page: …``.
 
+        Arguments and errors are those of the asyncio client.
+        """
+        return self._page(contract, parts_of(contract, params, parts), owns=False)
+
+    def _page(self, contract: Any, parts: dict[str, str], *, owns: bool) -> ContractPage[Any]:
+        def make() -> pages.ContractPage[Any]:
+            return pages.ContractPage(self._client, self._session.connection, self._options, contract, parts)
+
+        return ContractPage(self, lambda: self._session.portal, make, owns=owns)
+
+
+@overload
 def connect(
     url: str,
     /,
@@ -267,12 +293,55 @@ def connect(
     ssl: ssl_module.SSLContext | None = None,
     auth: bool | str = False,
     offline: OfflineQueue | None = None,
-) -> Client:
-    """A client of the server at ``url``: ``with connect("wss://example.org/ws") as client: …``.
+) -> Client: ...
+@overload
+def connect(
+    contract: Callable[[D, Any], C],
+    url: str,
+    params: D,
+    /,
+    *,
+    config: ClientConfig | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    auth: bool | str = False,
+    offline: OfflineQueue | None = None,
+) -> ContractPage[C]: ...
+@overload
+def connect(
+    contract: type[C],
+    url: str,
+    /,
+    *,
+    config: ClientConfig | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    auth: bool | str = False,
+    offline: OfflineQueue | None = None,
+    **parts: str | int,
+) -> ContractPage[C]: ...
+def connect(
+    target: Any,
+    url: Any = None,
+    params: Any = None,
+    /,
+    *,
+    config: ClientConfig | None = None,
+    headers: Mapping[str, str] | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    auth: bool | str = False,
+    offline: OfflineQueue | None = None,
+    **parts: Any,
+) -> Any:
+    """A client of the server at a URL: ``with connect("wss://example.org/ws") as client: …``.
+
+    Or, with a contract, a page of it: ``with connect(Chat, "wss://example.org", room_id="general") as page: …``.
 
     Arguments and errors are those of :func:`liverpc.client.connect`; no event loop is needed, and one that
     runs does not disturb. The functions of an ``OfflineQueue`` are called on the client's own thread.
     """
-    make = opener(url, config=config, headers=headers, ssl=ssl, auth=auth, offline=offline)
+    place, filled = target_of(target, url, params, parts)
+    make = opener(place, config=config, headers=headers, ssl=ssl, auth=auth, offline=offline)
     # Threads share no loop turn: whether two of their calls were one request would be a matter of luck.
-    return Client(_Session(make), CallOptions(fresh=True))
+    client = Client(_Session(make), CallOptions(fresh=True))
+    return client if filled is None else client._page(target, filled, owns=True)

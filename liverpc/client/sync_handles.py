@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 from liverpc._types import P, R, Rpc, T
 from liverpc.client import batch, handles, uploading
 from liverpc.client.batch import Reply
-from liverpc.client.portal import Portal
+from liverpc.client.portal import Blocking, Portal
 from liverpc.client.subscription import StreamStatus
 from liverpc.client.sync_changes import BlockingChanges
 from liverpc.client.uploading import Progress
@@ -125,7 +125,7 @@ class StreamHandle(BlockingChanges[T]):
         Raises:
             TimeoutError: No new value came within ``timeout`` seconds; the iterator can be asked again.
         """
-        return _Values(self._portal, self._inner, timeout)
+        return Blocking(self._portal, aiter(self._inner), timeout)
 
     def wait_for(self, predicate: Callable[[T], object], timeout: float = 5.0) -> T:
         """The first value, beginning with the current one, for which ``predicate`` is true.
@@ -137,23 +137,6 @@ class StreamHandle(BlockingChanges[T]):
             RpcError: The handle or the client was closed meanwhile.
         """
         return self._portal.run(lambda: self._inner.wait_for(predicate, timeout))
-
-
-class _Values(Iterator[T]):
-    def __init__(self, portal: Portal, inner: handles.StreamHandle[T], timeout: float | None) -> None:
-        self._portal = portal
-        self._values = aiter(inner)
-        self._timeout = timeout
-
-    def __next__(self) -> T:
-        async def take() -> T:
-            async with asyncio.timeout(self._timeout):
-                return await anext(self._values)
-
-        try:
-            return self._portal.run(take)
-        except (StopAsyncIteration, RpcError):  # the latter when the client was closed
-            raise StopIteration from None
 
 
 class UploadHandle(Generic[R]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, overload
 import msgspec
 
 from liverpc._types import PartialEvent, Topic, User
+from liverpc.declare.occupancy import Occupancy
 from liverpc.declare.replies import Slot
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
@@ -35,6 +36,7 @@ class Services(msgspec.Struct):
     pressure: PressureGauge
     admission: Admission
     report: Callable[[str, BaseException, Any], object]  #: (path, error, ctx): an exception nobody expected
+    rooms: Occupancy
 
 
 # A struct: one is made for every call, in a third of the time a class with __init__ takes.
@@ -62,9 +64,14 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
 
     @property
     def user(self) -> User:
-        """What ``on_connect`` returned, exactly; None for anonymous."""
+        """What ``on_connect`` returned, or its ``user`` if that was a ``liverpc.Locals``; None for anonymous."""
         user: User = self.connection.user
         return user
+
+    @property
+    def locals(self) -> Any:
+        """What ``on_connect`` returned, exactly; ``user`` is its ``user`` when that was a ``liverpc.Locals``."""
+        return self.connection.locals
 
     @property
     def cursor(self) -> Any:

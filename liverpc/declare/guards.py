@@ -47,7 +47,7 @@ class Guard:
     async def _rest(self, ctx: Context[Any], waiting: Awaitable[object], checks: Iterator[Check]) -> None:
         following: Awaitable[object] | None = waiting
         while following is not None:
-            with _refusing(ctx):
+            with refusing(ctx):
                 verdict = await following
             if verdict is False:
                 raise denied(ctx)
@@ -55,7 +55,7 @@ class Guard:
 
     def _until_one_waits(self, ctx: Context[Any], checks: Iterator[Check]) -> Awaitable[object] | None:
         for check in checks:
-            with _refusing(ctx):
+            with refusing(ctx):
                 verdict = check(ctx)
             # Not only what `async def` checks return: a lambda may hand on another function's coroutine, which
             # would pass for a yes if it were not awaited. inspect.isawaitable() takes twice as long.
@@ -67,7 +67,7 @@ class Guard:
 
 
 @contextmanager
-def _refusing(ctx: Context[Any]) -> Iterator[None]:
+def refusing(ctx: Context[Any]) -> Iterator[None]:
     try:
         yield
     except LiveError:

@@ -16,6 +16,7 @@ from liverpc.declare.context import Context
 from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, Policy, RpcDecorator, StreamDecorator
 from liverpc.declare.functions import Channel, RpcFunction
 from liverpc.declare.options import Delta, StreamOptions
+from liverpc.declare.rooms import RoomDecorator
 from liverpc.errors import DeclarationError
 
 __all__ = ["Live", "Predicate", "TopicFn", "live"]
@@ -191,6 +192,72 @@ class Live:
             class_of_service=class_of_service,
         )
         return StreamDecorator(topic, options, path)
+
+    def room(
+        self,
+        topic: str | TopicFn,
+        *,
+        merge: ListMerge = "crud",
+        key: str = "id",
+        prepend: bool = False,
+        max: int = 0,  # noqa: A002 - the option's name on the wire
+        cursors: bool = False,
+        access: Predicate | None = None,
+        on_error: Hook | None = None,
+        transform: Callable[[Any], object] | None = None,
+        replay: bool = False,
+        delta: Delta | None = None,
+        version: int | None = None,
+        migrate: Mapping[int, Callable[[Any], Any]] | None = None,
+        stale_after: float | None = None,
+        invalidate_on: str | Sequence[str] = (),
+        class_of_service: str | None = None,
+        path: str | None = None,
+    ) -> RoomDecorator:
+        """Make a loader a room: a stream of its rows, with who is there, cursors and actions beside it.
+
+        ``@board.presence``, ``@board.guard``, ``@board.action``, ``@board.on_join`` and ``@board.on_leave`` add to it;
+        see docs/rooms.md.
+
+        Args:
+            topic: As for :meth:`stream`. Presence and cursors have the same with ``:presence`` and ``:cursors`` behind.
+            merge: As for :meth:`stream`, like all that is not named here.
+            key: Likewise.
+            prepend: Likewise.
+            max: Likewise.
+            cursors: It has cursors, and the action ``move_cursor``.
+            access: Who may have any part of the room.
+            on_error: As for :meth:`stream`.
+            transform: Likewise.
+            replay: Likewise.
+            delta: Likewise.
+            version: Likewise.
+            migrate: Likewise.
+            stale_after: Likewise.
+            invalidate_on: Likewise.
+            class_of_service: Likewise.
+            path: The first parts of its paths. Default: as for functions.
+
+        Raises:
+            DeclarationError: An option has a value it cannot have, or the topic is reserved or malformed.
+        """
+        options = StreamOptions(
+            merge=merge,
+            key=key,
+            prepend=prepend,
+            max=max,
+            access=access,
+            on_error=on_error,
+            transform=transform,
+            replay=replay,
+            delta=delta,
+            version=version,
+            migrate={} if migrate is None else migrate,
+            stale_after=stale_after,
+            invalidate_on=_names(invalidate_on),
+            class_of_service=class_of_service,
+        )
+        return RoomDecorator(topic, options, path, cursors=cursors)
 
     @overload
     def channel(

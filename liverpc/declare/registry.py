@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType, SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from liverpc.declare.bytes import BinaryDecorator, BinaryFunction, UploadDecorator, UploadFunction
+from liverpc.declare.contract import Contract
 from liverpc.declare.decorators import ChannelDecorator, Draft, StreamDecorator
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, TopicSource, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
+from liverpc.declare.inroom import InRoom
+from liverpc.declare.rooms import RoomDecorator, RoomFunction
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
 from liverpc.wire.names import is_path
 
-__all__ = ["Entry", "Kind", "Modules", "Naming", "Registry"]
+__all__ = ["AnyContract", "Entry", "Kind", "Modules", "Naming", "Registry"]
 
 log = logging.getLogger("liverpc.guards")
 
 Naming = Literal["snake", "camel"]
-Modules = Sequence[ModuleType] | Mapping[str, Any]
+AnyContract: TypeAlias = type[Contract[Any, Any, Any]]
+Modules = Sequence[ModuleType | AnyContract] | Mapping[str, Any]
 Kind = Literal["rpc", "stream", "channel", "binary", "upload"]
 _KINDS: tuple[tuple[type, Kind], ...] = (
     (Channel, "channel"),
@@ -31,7 +36,7 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (Declaration, "rpc"),
 )
 
-_UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorator)
+_UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorator, RoomDecorator)
 
 # Options that apply to a topic: streams on one may not say different things.
 _OF_TOPICS = ("merge", "volatile", "coalesce_by", "transform", "replay")
@@ -69,7 +74,9 @@ class Entry:
         self.guard = guard
         self.kind: Kind = next(kind for base, kind in _KINDS if isinstance(declaration, base))
         self.is_stream = self.kind in ("stream", "channel")
-        self.direct = isinstance(declaration, RpcFunction) and not declaration.is_async and not declaration.thread
+        self.direct = isinstance(declaration, RpcFunction) and not (
+            declaration.is_async or declaration.thread or isinstance(declaration, InRoom)
+        )
         self.calls = 0
         self.errors = 0
         self.seconds = 0.0
@@ -86,6 +93,7 @@ class Registry:
         guards: Run before the guard of every module, also where there is none.
 
     Attributes:
+        contracts: The contracts, each with its guard.
         unguarded: Modules with declarations, without ``_guard`` and ``public()``, when there are no ``guards``; they
             are warned of.
 
@@ -100,6 +108,7 @@ class Registry:
         if naming not in ("snake", "camel"):
             raise ConfigError(f"naming takes 'snake' or 'camel', not {naming!r}")
         self.entries: list[Entry] = []
+        self.contracts: dict[AnyContract, Guard | None] = {}
         self.unguarded: list[str] = []
         self._guards = guards
         self._by_path: dict[str, Entry] = {}
@@ -122,9 +131,15 @@ class Registry:
             raise ConfigError(f"modules= takes a list: modules=[{modules.__name__.rpartition('.')[2]}]")
         named: list[tuple[str | None, Any]] = []
         for module in modules:
-            if not isinstance(module, ModuleType | SimpleNamespace):
-                raise ConfigError(f"modules= takes modules, or a mapping of names to objects; not {module!r}")
-            named.append((None, module))
+            if isinstance(module, type) and issubclass(module, Contract):
+                home = sys.modules.get(module.__module__)  # whose guard it has
+                named.append((module.__name__, SimpleNamespace(_guard=getattr(home, "_guard", None), contract=module)))
+            elif isinstance(module, ModuleType | SimpleNamespace):
+                named.append((None, module))
+            else:
+                raise ConfigError(
+                    f"modules= takes modules and contracts, or a mapping of names to them; not {module!r}"
+                )
         return named
 
     def _add_module(self, first: str | None, module: Any, naming: Naming) -> None:
@@ -133,28 +148,50 @@ class Registry:
         guard = members.get("_guard")
         if guard is not None and not isinstance(guard, Guard | Public):
             raise DeclarationError(f"{label}._guard is {guard!r}; make it with guard(...) or public()")
+        own = guard if isinstance(guard, Guard) else None
         found = 0
         for name, declaration in members.items():
+            if _is_contract(declaration, None if first else getattr(module, "__name__", None)) and name[:1] != "_":
+                found += 1
+                self._add_contract(declaration, combined(*self._guards, own))
             if isinstance(declaration, Draft):
                 raise DeclarationError(f"{label}.{name} has {declaration.policies[0]} but no @live: add it above")
             if isinstance(declaration, _UNFINISHED) and not name.startswith("_"):
                 raise DeclarationError(f"{label}.{name} {declaration.unused()}")
-            if not isinstance(declaration, Declaration) or name.startswith("_"):
-                continue
+            if not isinstance(declaration, Declaration) or name.startswith("_") or hasattr(declaration, "room"):
+                continue  # what belongs to a room comes with it, and with its guard
             if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
                 continue  # imported from elsewhere: it belongs to its own module, with that module's guard
             found += 1
             prefix = first or first_part(getattr(module, "__name__", declaration.__module__))
             path = declaration.explicit_path or f"{prefix}/{name}"
-            own = guard if isinstance(guard, Guard) else None
-            self._add(path, declaration, combined(*self._guards, own), naming)
+            if isinstance(declaration, RoomFunction):
+                for part, member in declaration.parts():
+                    self._add(f"{path}/{part}", member, combined(*self._guards, own), naming)
+            else:
+                self._add(path, declaration, combined(*self._guards, own), naming)
         if not found:
             raise DeclarationError(
-                f"module {label} declares nothing with @live; what it imports from elsewhere, and names that begin "
-                "with _, do not count"
+                f"module {label} declares nothing with @live, and no contract with path=; what it imports from "
+                "elsewhere, and names that begin with _, do not count"
             )
         if guard is None and not self._guards:
             self.unguarded.append(label)
+
+    def _add_contract(self, contract: AnyContract, guard: Guard | None) -> None:
+        if contract in self.contracts:
+            raise DeclarationError(f"{contract.__module__}.{contract.__qualname__} is listed twice in modules=")
+        contract.resolve()
+        self.contracts[contract] = guard
+
+    def enter(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None) -> Entry:
+        """Number what answers on a path on some connections only; its caller knows on which."""
+        if path in self._by_path:
+            other = where(self._by_path[path].declaration.handler)
+            raise DeclarationError(f"two declarations answer on {path!r}: {other} and {where(declaration.handler)}")
+        entry = Entry(path, len(self.entries) + 1, declaration, guard)
+        self.entries.append(entry)
+        return entry
 
     def _add(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None, naming: Naming) -> None:
         place = where(declaration.handler)
@@ -186,6 +223,11 @@ class Registry:
         if topic is None:
             return
         other = self._topics.setdefault(topic, stream)
+        if isinstance(stream, RoomFunction) and isinstance(other, RoomFunction) and other is not stream:
+            raise DeclarationError(
+                f"{place}: the topic {stream.topics.text!r} is that of the room {where(other.handler)}; give each room "
+                "a topic of its own"
+            )
         for option in _OF_TOPICS:
             here, there = getattr(stream.options, option), getattr(other.options, option)
             if here != there and (option == "merge" or (here and there)):
@@ -210,6 +252,13 @@ class Registry:
     def paths(self) -> Mapping[str, Entry]:
         """Who answers where, in every spelling."""
         return self._by_path
+
+
+def _is_contract(value: object, module: str | None) -> bool:
+    """Whether this is a contract that can be served, and stands in that module; None: it may come from elsewhere."""
+    if not isinstance(value, type) or not issubclass(value, Contract) or value.pattern is None:
+        return False
+    return module is None or value.__module__ == module
 
 
 def _camel(path: str) -> str:

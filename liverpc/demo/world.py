@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-__all__ = ["File", "Message", "Price", "Todo", "Visitor", "World"]
+from liverpc import Locals
+
+__all__ = ["BOARDS", "PROJECTS", "TEAMS", "File", "Message", "Price", "Session", "Todo", "Visitor", "World", "team_of"]
+
+TEAMS = ("blue", "red")
+BOARDS = ("everybody", *TEAMS)
+PROJECTS = ("apollo", "gemini", "zeus")
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -19,7 +25,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Todo(msgspec.Struct):
-    """A card on the board."""
+    """A card on a board."""
 
     id: int
     title: str
@@ -50,7 +56,7 @@ class World:
     """The demo's data."""
 
     rooms: dict[str, deque[Message]] = field(default_factory=dict[str, deque[Message]])
-    todos: dict[int, Todo] = field(default_factory=dict[int, Todo])
+    boards: dict[str, dict[int, Todo]] = field(default_factory=lambda: {name: {} for name in BOARDS})
     prices: dict[str, Price] = field(default_factory=dict[str, Price])
     files: dict[str, File] = field(default_factory=dict[str, File])  #: the last ones
     ids: int = 0
@@ -68,3 +74,28 @@ class Visitor:
     id: str
     world: World = field(repr=False)
     guest: bool = False  #: connected without a name
+
+    @property
+    def team(self) -> str | None:
+        """Guests have none."""
+        return None if self.guest else team_of(self.id)
+
+    @property
+    def projects(self) -> frozenset[str]:
+        """Two of three, by the name; guests have none."""
+        return frozenset() if self.guest else frozenset(PROJECTS) - {PROJECTS[_lot(self.id) % len(PROJECTS)]}
+
+
+class Session(Locals, frozen=True):
+    """What a connection is, as the demo's contract sees it."""
+
+    user: Visitor
+
+
+def team_of(name: str) -> str:
+    """One of two, by the name."""
+    return TEAMS[_lot(name) % len(TEAMS)]
+
+
+def _lot(name: str) -> int:
+    return sum(name.encode())

@@ -17,6 +17,7 @@ from liverpc.wire.binary import BYTES_MIN, UPLOAD_CONTROL
 from liverpc.wire.codec import encode
 from liverpc.wire.control import decode_object
 from liverpc.wire.frames import SUBSCRIBE_BATCH_MAX, ControlFrame
+from liverpc.wire.names import is_reserved
 
 __all__ = ["Controls"]
 
@@ -61,7 +62,8 @@ class Controls:
             topics = frame.topics[:SUBSCRIBE_BATCH_MAX]
             self._streams.bare.subscribe(self._context(connection, "__subscribe__"), topics, frame.ref)
         elif kind == "unsubscribe" and isinstance(frame.topic, str):
-            self._streams.unsubscribe(connection, frame.topic)
+            if not is_reserved(frame.topic):  # rooms of contracts are left by their own calls
+                self._streams.unsubscribe(connection, frame.topic)
         elif kind == "resume" and isinstance(frame.session_id, str) and _are_numbers(frame.seqs):
             self._resume(connection, frame.session_id, frame.seqs)
         elif kind == "reply":

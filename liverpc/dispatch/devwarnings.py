@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from liverpc.config import DevWarnings
+from liverpc.declare.inroom import BesideRoom
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
@@ -82,6 +83,9 @@ class DevWarner:
     def _on_subscribed(self, event: Subscribed) -> None:
         name = event.topic
         if name in self._silent or len(self._silent) >= _MAX_REMEMBERED or is_reserved(name):
+            return
+        entry = self._registry.paths.get(event.path)
+        if entry is not None and isinstance(entry.declaration, BesideRoom):  # the library publishes there
             return
         if not self._is_silent(name):  # a later subscriber
             return

@@ -9,10 +9,12 @@ from inspect import isawaitable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from liverpc._types import Locals
 from liverpc.clock import Clock
 from liverpc.config import Limits
 from liverpc.declare.context import Services
 from liverpc.declare.hooks import Hooks, UserIds
+from liverpc.dispatch.contracts import ContractCalls
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.session import LiveSession
@@ -21,6 +23,7 @@ from liverpc.errors import ConfigError, Reject
 from liverpc.hub.connection import Connection
 from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.hub.tasks import Background, RunningCalls
+from liverpc.rooms.contracts import Contracts
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
 from liverpc.uploads.uploads import Uploads
@@ -38,7 +41,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class LiveEndpoint:
-    """Answers on the server's WebSocket path (``hub.link.Endpoint``).
+    """Answers on the server's WebSocket path, and on the URLs of its contracts (``hub.link.Endpoint``).
 
     A request without an ``Origin`` does not come from a browser and carries no cookies of an unknowing
     user, so it is accepted; any other must fit ``origins``. The scheme is not compared: behind a proxy
@@ -61,8 +64,11 @@ class LiveEndpoint:
         context: contextvars.Context,
         origins: Origins,
         hooks: Hooks,
+        contracts: Contracts,
     ) -> None:
         self._hub = services.hub
+        self._catalogue = contracts.catalogue
+        self._contracts = ContractCalls(contracts, pipeline)
         self._report = services.report
         self._clock = clock
         self._controls = Controls(services, streams, uploads, hooks)
@@ -85,6 +91,9 @@ class LiveEndpoint:
         return Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])")
 
     def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
+        route = self._catalogue.route(request.path)
+        if route is not None:
+            request.params = route.parts
         if self._on_connect is None:
             return None
         try:
@@ -110,12 +119,14 @@ class LiveEndpoint:
         hub = self._hub
         given = request.headers.get("x-request-id", "").strip()
         unique = self._clock.new_id()
+        user = getattr(verdict, "user", None) if isinstance(verdict, Locals) else verdict
         connection = Connection(
             unique,
             link=link,
             request=request,
-            user=verdict,
-            user_id=self._user_ids.of(verdict),
+            user=user,
+            locals=verdict,
+            user_id=self._user_ids.of(user),
             request_id=given if _REQUEST_ID.fullmatch(given) else unique,
             calls=RunningCalls(self._context, link, self._limits.calls_in_flight),
             requests=hub.requests,
@@ -127,6 +138,9 @@ class LiveEndpoint:
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))
         connection.send(encode({"type": "welcome", "sessionId": connection.id}))
+        route = self._catalogue.route(request.path)
+        if route is not None:
+            self._contracts.connected(connection, route)
         return LiveSession(
             connection,
             hub=hub,
@@ -141,6 +155,7 @@ class LiveEndpoint:
         )
 
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
+        self._contracts.closed(connection)
         if self._on_disconnect is not None:
             self._background.hook(
                 self._on_disconnect,

@@ -101,7 +101,7 @@ class Outcomes:
             code,
             entry.declaration.signature.names if entry is not None else (),
             bytes(args),
-            result,
+            msgspec.json.decode(result) if isinstance(result, msgspec.Raw) else result,
             issues,
             tuple(ctx.published or ()),
         )

@@ -24,6 +24,7 @@ from liverpc.declare.bytes import too_large
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
+from liverpc.declare.inroom import InRoom, RoomContext
 from liverpc.declare.middleware import Middleware, compose
 from liverpc.declare.registry import Entry, Kind, Registry
 from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
@@ -32,6 +33,8 @@ from liverpc.dispatch.outcome import Outcomes
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
+from liverpc.rooms.catalogue import is_of_contract
+from liverpc.rooms.membership import not_there
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
@@ -40,7 +43,7 @@ from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_fra
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 from liverpc.wire.names import is_path
 
-__all__ = ["DEEP", "Pipeline"]
+__all__ = ["DEEP", "Pipeline", "Runner", "nothing_there"]
 
 UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
 INVALID_PATH = "__invalid__"
@@ -91,7 +94,7 @@ class Pipeline:
         self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self._entries = registry.paths
-        self.runners: dict[Any, Runner] = {path: self._runner(entry) for path, entry in registry.paths.items()}
+        self.runners: dict[Any, Runner] = {path: self.runner(entry) for path, entry in registry.paths.items()}
 
     def call(self, connection: Connection, frame: CallFrame, slot: Slot | None = None) -> None:
         """Begin a call; whatever comes of it is sent to the connection. Never raises.
@@ -103,7 +106,7 @@ class Pipeline:
         if run is not None:
             run(connection, frame, slot)
         else:
-            self.refuse(connection, frame, _nothing_there(frame), slot)
+            self.refuse(connection, frame, nothing_there(frame), slot)
 
     def binary(self, connection: Connection, frame: BinaryCall) -> None:
         """Begin a call that came with bytes, likewise."""
@@ -119,7 +122,7 @@ class Pipeline:
             return LiveError(ErrorCode.INVALID_REQUEST, "the header names no path: rpc is a string such as files/store")
         entry = self._entries.get(frame.rpc)
         if entry is None:
-            return _nothing_there(frame)
+            return nothing_there(frame)
         return entry if entry.kind == kind else _wrong_kind(entry)
 
     def encoded(self, result: Any) -> bytes:
@@ -182,7 +185,8 @@ class Pipeline:
 
     # -- the ways to answer on a path
 
-    def _runner(self, entry: Entry) -> Runner:
+    def runner(self, entry: Entry) -> Runner:
+        """How calls to an entry are answered."""
         if entry.direct and self._short and entry.declaration.access is None:
             return self._at_once(entry)
         return self._in_task(entry)
@@ -228,11 +232,12 @@ class Pipeline:
         services, path, now, failed = self._services, entry.path, self._now, self.outcomes.failed
         admit, in_task = self._admission(entry), self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
+        kind: type[Context[Any]] = RoomContext if isinstance(entry.declaration, InRoom) else Context
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args, waiting = frame.id, frame.args, None
-            ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
+            ctx = kind(services, connection, path, None if call is UNSET else call, slot, now())
             try:
                 if admit is not None:
                     admit(ctx, frame)
@@ -314,7 +319,8 @@ class Pipeline:
             return partial(self.execute, entry)
         if entry.is_stream:
             return partial(self._streams.open, entry)
-        if entry.kind != "rpc" or not declaration.is_async or declaration.access is not None:
+        in_room = isinstance(declaration, InRoom)
+        if entry.kind != "rpc" or not declaration.is_async or declaration.access is not None or in_room:
             return partial(self._execute, entry)
         handler, signature = declaration.handler, declaration.signature
         exact = signature.exact
@@ -334,6 +340,8 @@ class Pipeline:
         if entry.is_stream:
             return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
+        if isinstance(ctx, RoomContext):
+            await declaration.enter(ctx, arguments)
         if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
             raise denied(ctx)
         if entry.kind == "binary":
@@ -382,7 +390,8 @@ def _wrong_kind(entry: Entry) -> LiveError:
     return LiveError(ErrorCode.INVALID_REQUEST, f"{entry.path} {_HOW[entry.kind]}")
 
 
-def _nothing_there(frame: CallFrame) -> LiveError:
+def nothing_there(frame: CallFrame) -> LiveError:
+    """What a call gets whose path nobody answers on, or of a contract that is not open."""
     path = frame.rpc
     if path is UNSET:
         return LiveError(ErrorCode.INVALID_REQUEST, "in a batch, every call needs a path and an id, both strings")
@@ -391,4 +400,6 @@ def _nothing_there(frame: CallFrame) -> LiveError:
         return LiveError(ErrorCode.INVALID_REQUEST, text)
     if bytes(frame.args)[:1] != b"[":
         return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+    if is_of_contract(path):
+        return not_there()
     return LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ class Connection:
 
     Attributes:
         id: Unique among all connections ever; the ``sessionId`` the client was welcomed with.
-        user: What ``on_connect`` returned, exactly; None for anonymous.
+        locals: What ``on_connect`` returned, exactly.
+        user: The same, or its ``user`` when it is a ``liverpc.Locals``; None for anonymous.
         user_id: Who that is, for limits, presence, people and devtools; None for anonymous.
         request_id: The request's ``X-Request-ID`` when that is printable and short, else made up.
         request: The handshake.
@@ -64,6 +66,7 @@ class Connection:
         "id",
         "knows_frame_bytes",
         "link",
+        "locals",
         "opened_at",
         "paces_uploads",
         "request",
@@ -88,11 +91,13 @@ class Connection:
         calls: RunningCalls[Any],
         requests: Requests,
         opened_at: float,
+        locals: Any = None,  # noqa: A002 - the attribute's name
     ) -> None:
         self.id = id
         self.link = link
         self.request = request
         self.user = user
+        self.locals = user if locals is None else locals
         self.user_id = user_id
         self.request_id = request_id
         self.state: dict[str, Any] = {}
@@ -108,6 +113,14 @@ class Connection:
         self.opened_at = opened_at  # loop time
         self.frames_in = 0
         self.calls_total = 0
+
+    @property
+    def key(self) -> str:
+        """Who this is to others: the user's id, or ``__guest_`` and a number, which no user's id can be."""
+        if self.user_id is not None:
+            return self.user_id
+        # Of the id, which only this client and the server know, but does not tell it.
+        return f"__guest_{int.from_bytes(sha256(self.id.encode()).digest()[:6], 'big')}"
 
     def send(self, payload: bytes) -> bool:
         """Send one frame to this client alone; False when the socket is gone."""

@@ -18,6 +18,7 @@ from liverpc.backends.ports import Bus, EventLog, Frame, Pos, Slice
 from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.batch import Numbered, send_together
+from liverpc.hub.connection import Connection
 from liverpc.hub.logged import Logged
 from liverpc.hub.people import People
 from liverpc.hub.requests import Requests
@@ -114,6 +115,37 @@ class Hub(Subscriptions):
                 self._publish(each, together)
         if together:
             self._counters.delivered_bytes += send_together(together)
+
+    def emit(self, name: str, wire: str, event: str, data: Any, *, without: Connection | None = None) -> None:
+        """Send an event to a room of a contract, here and on other nodes. Returns at once.
+
+        Args:
+            name: The room's topic.
+            wire: What clients know it as; faults and observers are told this name.
+            event: A well-formed name.
+            data: As for :meth:`publish`, or encoded already.
+            without: A connection that does not get it.
+
+        Raises:
+            TypeError: ``data`` has no JSON form.
+        """
+        encoded = encode(data)
+        if isinstance(data, msgspec.Raw):  # for those who listen, who want values
+            data = msgspec.json.decode(encoded) if self._telemetry.published else None
+        topic = self.topics.get(name)
+        self._counters.published += 1
+        dropped = self.faults is not None and self.faults.drops(wire)
+        if topic is None or without is None or (receive := topic.receivers.pop(without, None)) is None:
+            told = wire if topic is None else name
+            self._distribute(told, topic, event, data, encoded, None, None, dropped, False, None)
+        else:
+            # Out of the table for a moment, so that the way of other publishes need not ask who is left out.
+            try:
+                self._distribute(name, topic, event, data, encoded, None, None, dropped, False, None)
+            finally:
+                topic.receivers[without] = receive
+        if not dropped:
+            self._bus.publish(Frame(name, event, encoded, None, False))
 
     def refresh(self, name: str, data: Any, has_more: bool | None, cursor: Any) -> None:
         """Give all subscribers of a topic here its value, loaded anew (docs/protocol.md section 5).
@@ -273,7 +305,8 @@ class Hub(Subscriptions):
         if dropped:
             counters.fault_drops += 1
         if self._telemetry.published:
-            self._telemetry.published.emit(Published(name, event, data, len(encoded), receivers, seq, dropped, remote))
+            shown = name if topic is None else topic.wire
+            self._telemetry.published.emit(Published(shown, event, data, len(encoded), receivers, seq, dropped, remote))
 
     def _number(self, topic: TopicState, rules: TopicRules, slot: object, pos: Pos | None) -> int | None:
         if pos is not None:

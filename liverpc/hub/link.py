@@ -36,12 +36,13 @@ class ConnectRequest:
     Attributes:
         path: Of the URL, without the query, percent-encoding untouched.
         query: First value of each query parameter.
+        params: Decoded parts of the path by name, on the URL of a contract; empty elsewhere.
         headers: Lower-case name to value; repeated headers are joined with ``", "``.
         address: The peer's IP address, or ``"memory"``.
         secure: Whether it came over TLS.
     """
 
-    __slots__ = ("_cookies", "address", "headers", "path", "query", "secure")
+    __slots__ = ("_cookies", "address", "headers", "params", "path", "query", "secure")
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class ConnectRequest:
         self.query: dict[str, str] = (
             {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()} if query else {}
         )
+        self.params: Mapping[str, str] = {}
         self.headers: Mapping[str, str] = headers or {}
         self.address = address
         self.secure = secure

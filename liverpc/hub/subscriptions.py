@@ -64,32 +64,52 @@ class Subscriptions:
         subscription.hold()
         return subscription
 
-    def attach_bare(self, connection: Connection, name: str) -> None:
+    def attach_bare(self, connection: Connection, name: str, *, wire: str | None = None) -> None:
         """Let a connection listen to a topic without a stream, from now on; a second time changes nothing.
+
+        Args:
+            connection: The subscriber.
+            name: A usable topic.
+            wire: What clients know it as, the same for all of them; default: its name.
 
         Raises:
             LiveError: ``OVERLOADED``, as for :meth:`attach`.
         """
         subscription = connection.subscriptions.get(name)
         if subscription is None or not subscription.bare:
-            subscription = self._subscription(connection, name, "", "")
+            subscription = self._subscription(connection, name, "", "", wire)
             subscription.bare = True
             subscription.route()
 
-    def _subscription(self, connection: Connection, name: str, merge: str, path: str) -> Subscription:
-        """A connection's share in a topic, for one more purpose."""
-        if connection.streams >= self.limits.streams_per_connection:
+    def check_room(self, connection: Connection, others: int = 0) -> None:
+        """Whether a connection may have one more stream.
+
+        Args:
+            connection: Which.
+            others: What it has besides, to which the same limit applies.
+
+        Raises:
+            LiveError: ``OVERLOADED``: it has as many as it may.
+        """
+        most = self.limits.streams_per_connection
+        if connection.streams >= most or others >= most:
             self._counters.streams_refused += 1
             raise LiveError(
                 ErrorCode.OVERLOADED,
-                f"this connection has {self.limits.streams_per_connection} streams open, the limit; leave one first",
+                f"this connection has {most} streams open, the limit; leave one first",
             )
+
+    def _subscription(
+        self, connection: Connection, name: str, merge: str, path: str, wire: str | None = None
+    ) -> Subscription:
+        """A connection's share in a topic, for one more purpose."""
+        self.check_room(connection)
         subscription = connection.subscriptions.get(name)
         if subscription is None:
             topic = self.topics.get(name)
             if topic is None:
                 self._numbers += 1
-                topic = self.topics[name] = TopicState(name, self._numbers, merge=merge, path=path)
+                topic = self.topics[name] = TopicState(name, self._numbers, merge=merge, path=path, wire=wire)
                 topic.obey(self.rules.take(name))
             subscription = Subscription(connection, topic, self.limits.held_bytes)
             connection.subscriptions[name] = topic.subscriptions[connection] = subscription
@@ -131,7 +151,8 @@ class Subscriptions:
             if topic.rules is not None:
                 self.rules.learn(topic.name, topic.rules)
         if self._telemetry.unsubscribed:
-            self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, connection.id, topic.number if ended else None))
+            number = topic.number if ended else None
+            self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, topic.wire, connection.id, number))
 
     def subscribers(self, name: str) -> int:
         """Connections subscribed to a topic."""

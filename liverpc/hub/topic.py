@@ -21,6 +21,7 @@ class TopicState:
 
     Attributes:
         number: Small id, unique in this server.
+        wire: What clients know it as; its name, save for the rooms of contracts, whose names tell too much.
         merge, path: Of the stream that was subscribed to first; empty when that was a bare subscription.
         seq: Number of the last event; counts from 1 per process for topics without a log.
         epoch: Of the log ``seq`` belongs to, once known; empty without a log.
@@ -56,10 +57,12 @@ class TopicState:
         "seq",
         "subscriptions",
         "volatile_drops",
+        "wire",
     )
 
-    def __init__(self, name: str, number: int, *, merge: str, path: str) -> None:
+    def __init__(self, name: str, number: int, *, merge: str, path: str, wire: str | None = None) -> None:
         self.name = name
+        self.wire = name if wire is None else wire
         self.number = number
         self.merge = merge
         self.path = path
@@ -80,7 +83,7 @@ class TopicState:
         self.last_event = ""
         self.last_at = 0.0
         self.last_error = ""
-        self._prefix = event_prefix(name)
+        self._prefix = event_prefix(self.wire)
         self._heads: dict[str, bytes] = {}
 
     def head(self, event: str) -> bytes | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from liverpc.config import Inspect, Level, Token
 from liverpc.errors import ConfigError
+from liverpc.hub.connection import Connection
 from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.inspector.protocol import (
     SUBPROTOCOL,
@@ -29,6 +30,8 @@ from liverpc.inspector.protocol import (
     Get,
     Got,
     Hello,
+    Kick,
+    Look,
     Ok,
     Ping,
     Pong,
@@ -39,6 +42,7 @@ from liverpc.inspector.protocol import (
     Welcome,
 )
 from liverpc.inspector.protocol import frames as protocol
+from liverpc.inspector.rooms import RoomsTold
 from liverpc.inspector.view import View, matcher
 from liverpc.wire.close import CloseCode
 from liverpc.wire.framing import text_frame
@@ -136,6 +140,7 @@ class Observer:
         self.heard_at = inspector.monotonic()
         self.greeted = False
         self.stale = False  # missed a delta: needs a full state
+        self.rooms: RoomsTold | None = None  # while it looks at them
         self._waiting: list[Event] = []
         inspector.joined(self)
 
@@ -164,6 +169,10 @@ class Observer:
             self.stale = True
         elif isinstance(frame, Get):
             self._get(frame)
+        elif isinstance(frame, Look):
+            self._look(frame)
+        elif isinstance(frame, Kick):
+            self._kick(frame)
         else:
             self._chaos(frame)
 
@@ -258,13 +267,53 @@ class Observer:
         fitting, left_out = _newest(visible)
         self.send(Got(id=get.id, items=fitting, left_out=left_out))
 
+    # -- rooms
+
+    def _look(self, look: Look) -> None:
+        if not look.rooms:
+            self.rooms = None
+            return
+        self.rooms = self.rooms or RoomsTold(self.view, self.inspector.tap.redactor)
+        self.rooms.look(look)
+        self.tell_rooms()
+
+    def tell_rooms(self) -> None:
+        """Send what is new about the rooms, if the observer looks at them and has taken what was sent before."""
+        if self.rooms is not None and self.link.buffered <= SKIP_ABOVE:
+            news = self.rooms.news(self.inspector.survey.take(), self.inspector.monotonic())
+            if news is not None:
+                self.send(news)
+
+    def _kick(self, kick: Kick) -> None:
+        if not self._may("admin"):
+            self.send(Err(id=kick.id, text="closing connections needs level admin"))
+            return
+        hub = self.inspector.source.hub
+        meant: list[Connection | None]
+        meant = [*hub.people.connections(kick.user)] if kick.user else [hub.connections.get(kick.connection)]
+        found = [each for each in meant if each is not None and self.view.shows(each)]
+        if not found:
+            what = "user of that name is connected" if kick.user else "such connection is open"
+            self.send(Err(id=kick.id, text=f"no {what}"))
+            return
+        code = CloseCode.FORBIDDEN if kick.for_good else CloseCode.RESTART
+        for each in found:
+            each.close(code, "kicked")
+        self.inspector.source.counters.connections_kicked += len(found)
+        of = kick.user and f" of user {kick.user!r}"
+        log.warning("%s (level %s) closed %d connections%s with %d", self.name, self.level, len(found), of, code)
+        self.send(Ok(id=kick.id, closed=len(found)))
+
+    def _may(self, level: Level) -> bool:
+        return protocol.LEVELS.index(self.level) >= protocol.LEVELS.index(level)
+
     # -- faults
 
     def _chaos(self, frame: ChaosArm | ChaosRenew | ChaosClear) -> None:
         faults = self.inspector.source.faults
         if isinstance(frame, ChaosClear):
             # Whoever may see a fault may end it: stopping harm needs no permission.
-            if self.level == "metrics":
+            if not self._may("observe"):
                 self.send(Err(id=frame.id, text="clearing faults needs level observe"))
                 return
             gone = 0
@@ -274,7 +323,7 @@ class Observer:
             known = frame.rule == 0 or gone
             self.send(Ok(id=frame.id) if known else Err(id=frame.id, text=f"there is no fault {frame.rule}"))
             return
-        if self.level != "chaos" or not self.inspector.settings.chaos:
+        if not self._may("chaos") or not self.inspector.settings.chaos:
             self.send(Err(id=frame.id, text="injecting faults needs a chaos token and a server that allows it"))
             return
         detached = isinstance(frame, ChaosArm) and frame.detach

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from liverpc.config import Inspect, Token
 from liverpc.declare.registry import Registry
@@ -15,9 +15,11 @@ from liverpc.hub.hub import Hub
 from liverpc.inspector.attach import SKIP_ABOVE, AttachEndpoint, Observer
 from liverpc.inspector.protocol import Bye, ChaosChanged, ServerInfo
 from liverpc.inspector.protocol import frames as protocol
+from liverpc.inspector.rooms import Survey
 from liverpc.inspector.tap import Tap
 from liverpc.inspector.view import Source
 from liverpc.policies.faults import FaultRules
+from liverpc.rooms.census import Census
 from liverpc.telemetry import Telemetry
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.close import CloseCode
@@ -39,6 +41,7 @@ class Inspector:
 
     Attributes:
         endpoint: Answers on the attach path.
+        survey: What is known of the rooms.
         tokens: Who may attach; made up at start when none were configured.
         observers: Attached ones.
     """
@@ -54,6 +57,7 @@ class Inspector:
         uploads: Uploads,
         info: ServerInfo,
         wall: Callable[[], float],
+        rooms: Sequence[Census] = (),
         always: bool = False,
     ) -> None:
         self.settings = settings
@@ -61,6 +65,7 @@ class Inspector:
         self.info = info
         self.wall = wall
         self.monotonic = hub.monotonic
+        self.survey = Survey(rooms, hub.monotonic)
         self.tap = Tap(settings, telemetry, hub.monotonic)
         self.tokens = settings.tokens or (
             Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe"),
@@ -148,9 +153,8 @@ class Inspector:
                 began = time.thread_time()  # not the wall clock: a preempted process did not spend it
                 ticks += 1
                 self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
-                for step in (
-                    (self._collect, self._tell_events, self._tell_state) if ticks % 2 == 0 else (self._tell_events,)
-                ):
+                steps = (self._collect, self._tell_events, self._tell_state, self._tell_rooms)
+                for step in steps if ticks % 2 == 0 else (self._tell_events,):
                     try:
                         step()
                     except Exception:  # one observer's trouble must not end the service for the others
@@ -161,6 +165,7 @@ class Inspector:
         finally:
             self.source.hub.touched = None
             self.tap.forget()
+            self.survey.forget()
             if not self._always:
                 self.tap.stop()
 
@@ -209,6 +214,12 @@ class Inspector:
                 frame = shared[view.key] = text_frame(encode(state))
             observer.send_state(frame)
         changes.clear()
+
+    def _tell_rooms(self) -> None:
+        for observer in list(self.observers):
+            observer.tell_rooms()
+        if not any(observer.rooms for observer in self.observers):
+            self.survey.forget()
 
     def _send_full(self, observer: Observer) -> None:
         parts = observer.view.full(self._rev, self.monotonic(), self._busy)

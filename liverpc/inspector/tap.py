@@ -69,13 +69,15 @@ class Bucket:
 class Changes(msgspec.Struct):
     """What is different since somebody last looked."""
 
-    topics: set[str] = msgspec.field(default_factory=set)  #: published on, with other subscribers, or failed
+    topics: set[str] = msgspec.field(
+        default_factory=set
+    )  #: in the hub: published on, with other subscribers, or failed
     born: set[str] = msgspec.field(default_factory=set)  #: of those, the ones with a new subscriber
-    ended: dict[int, str] = {}  #: topics that are gone: number and name
+    ended: dict[int, str] = {}  #: topics that are gone: number, and what clients know them as
     opened: set[str] = msgspec.field(default_factory=set)  #: connections
     closed: set[str] = msgspec.field(default_factory=set)
     joined: set[str] = msgspec.field(default_factory=set)  #: connections that subscribed to something
-    left: dict[str, set[str]] = {}  #: connections that left topics
+    left: dict[str, set[str]] = {}  #: connections that left topics, as clients know these
 
     def clear(self) -> None:
         """Everything was told. The sets stay the same objects: the hub fills one of them."""
@@ -342,6 +344,6 @@ class Tap:
 
     def _unsubscribed(self, event: Unsubscribed) -> None:
         self.changes.topics.add(event.topic)
-        self.changes.left.setdefault(event.connection, set()).add(event.topic)
+        self.changes.left.setdefault(event.connection, set()).add(event.wire)
         if event.ended is not None:
-            self.changes.ended[event.ended] = event.topic
+            self.changes.ended[event.ended] = event.wire

@@ -60,12 +60,15 @@ class View:
 
     A holder of a scoped token sees its topics, the connections subscribed to them and the calls that
     published on them; paths, totals, running calls and uploads are no topic's business and are left out.
+
+    Attributes:
+        anonymous: It sees no users.
     """
 
     def __init__(self, source: Source, level: Level, topics: tuple[str, ...]) -> None:
         self.key = (level == "metrics", topics)
         self._source = source
-        self._anonymous = level == "metrics"
+        self.anonymous = level == "metrics"
         self._globs = None if "*" in topics else [glob(pattern) for pattern in topics]
 
     @property
@@ -82,8 +85,8 @@ class View:
     def full(self, rev: int, at: float, busy: float) -> Iterator[State]:
         """Everything there is, in parts of bounded size with one ``rev``."""
         hub = self._source.hub
-        topics = [topic for topic in hub.topics.values() if self.covers(topic.name)]
-        connections = [each for each in hub.connections.values() if self._shows(each)]
+        topics = [topic for topic in hub.topics.values() if self.covers(topic.wire)]
+        connections = [each for each in hub.connections.values() if self.shows(each)]
         figures = self._figures(rev, at, busy)
         for start in range(0, max(len(topics), len(connections), 1), _PART_ROWS):
             end = start + _PART_ROWS
@@ -100,7 +103,8 @@ class View:
     def delta(self, changes: Changes, rev: int, at: float, busy: float, all_connections: bool) -> State:
         """What changed."""
         hub = self._source.hub
-        topics = [hub.topics[name] for name in changes.topics if name in hub.topics and self.covers(name)]
+        changed = [hub.topics[name] for name in changes.topics if name in hub.topics]
+        topics = [topic for topic in changed if self.covers(topic.wire)]
         # With a scope, a connection comes into sight with its first topic there, and leaves with the last.
         seen = changes.opened if self._globs is None else changes.opened | changes.joined
         opened = [hub.connections[each] for each in seen if each in hub.connections]
@@ -110,8 +114,8 @@ class View:
             streams=[_stream(topic) for topic in topics if topic.name in changes.born],
             stream_stats=[_stream_stats(topic) for topic in topics],
             streams_gone=[number for number, name in changes.ended.items() if self.covers(name)],
-            connections=[self._connection(each) for each in opened if self._shows(each)],
-            connection_stats=[_connection_stats(each) for each in looked_at if self._shows(each)],
+            connections=[self._connection(each) for each in opened if self.shows(each)],
+            connection_stats=[_connection_stats(each) for each in looked_at if self.shows(each)],
             connections_gone=list(changes.closed) if self._globs is None else self._out_of_sight(changes),
         )
 
@@ -147,7 +151,7 @@ class View:
             connection
             for connection, topics in changes.left.items()
             if any(map(self.covers, topics))
-            and (connection not in connections or not self._shows(connections[connection]))
+            and (connection not in connections or not self.shows(connections[connection]))
         ]
 
     def rules(self, at: float) -> list[ChaosRule]:
@@ -168,8 +172,9 @@ class View:
             if self.covers(rule.topic)
         ]
 
-    def _shows(self, connection: Connection) -> bool:
-        return self._globs is None or any(self.covers(topic) for topic in connection.subscriptions)
+    def shows(self, connection: Connection) -> bool:
+        """Whether a connection may be seen."""
+        return self._globs is None or any(self.covers(each.topic.wire) for each in connection.subscriptions.values())
 
     def _connection(self, connection: Connection) -> ConnectionInfo:
         return ConnectionInfo(connection.id, *self._who(connection), connection.opened_at)
@@ -191,7 +196,7 @@ class View:
 
     def _who(self, connection: Connection) -> tuple[str, str]:
         """User and address."""
-        return ("", "") if self._anonymous else (connection.user_id or "", connection.request.address)
+        return ("", "") if self.anonymous else (connection.user_id or "", connection.request.address)
 
     def _carries(self, path: str) -> str:
         entry = self._source.registry.paths.get(path)
@@ -203,7 +208,7 @@ class View:
                 connection.id,
                 (ctx.call or "")[: protocol.Limits.MAX_CALL_ID],
                 ctx.path,
-                "" if self._anonymous else connection.user_id or "",
+                "" if self.anonymous else connection.user_id or "",
                 ctx.started_at,
                 self._carries(ctx.path),
             )
@@ -232,7 +237,7 @@ class View:
             if self._globs is not None:
                 return None
             hidden = {}
-        if self._anonymous:
+        if self.anonymous:
             user = {} if isinstance(event, PublishEvent) else {"user": ""}
             address = {"address": "", "reason": ""} if isinstance(event, ConnectionEvent) else {}
             return msgspec.structs.replace(event, **hidden, **user, **address)
@@ -240,7 +245,7 @@ class View:
 
 
 def _stream(topic: TopicState) -> StreamInfo:
-    return StreamInfo(topic.number, topic.name, topic.merge, topic.path)
+    return StreamInfo(topic.number, topic.wire, topic.merge, topic.path)
 
 
 def _stream_stats(topic: TopicState) -> StreamStats:

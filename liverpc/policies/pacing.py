@@ -147,6 +147,12 @@ class Pacing:
         del self._debounced[key]
         self._publish(wait)
 
+    def forget(self, topic: str, event: str, data: Any) -> None:
+        """Publish no more of what is throttled under the names of ``data``, now or later."""
+        wait = self._throttled.pop((topic, event, _key_field(data)), None)
+        if wait is not None and wait.timer is not None:
+            wait.timer.cancel()
+
     def skip(self, scope: str, key: object, seconds: object) -> bool:
         """Whether ``key`` cools down; if not, it does so from now on, for ``seconds``.
 

@@ -47,7 +47,10 @@ class Refusal(msgspec.Struct, frozen=True):
 class Census(Protocol):
     """Knows the rooms of one kind."""
 
-    refused: int  #: all so far
+    @property
+    def refused(self) -> int:
+        """All so far."""
+        ...
 
     def rows(self) -> Iterator[RoomRow]:
         """The rooms that have somebody in them. Made when asked: nothing is counted for nobody."""

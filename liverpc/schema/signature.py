@@ -19,14 +19,16 @@ from msgspec.inspect import CustomType, Field, Type, type_info
 
 from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
 
-__all__ = ["Signature", "where"]
+__all__ = ["UNREADABLE", "Signature", "issue_of", "json_decoder", "split", "unreadable", "where"]
 
 _LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[([^\]]*)\]")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises that does not fit."""
 _JSON_SAMPLES: tuple[object, ...] = (None, True, 0, 0.0, "", [], {})  # one of each type that decoding makes
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+split: Callable[[msgspec.Raw | bytes], list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw]).decode
+"""The items of a JSON list, not decoded."""
 
 
 def where(fn: Callable[..., Any]) -> str:
@@ -140,15 +142,9 @@ class Signature:
 
     def _decoder(self, name: str, annotation: Any) -> Callable[[Any], Any]:
         try:
-            decode = msgspec.json.Decoder(annotation).decode
-            if (foreign := _without_json(type_info(annotation), set())) is not None:
-                raise TypeError(f"no JSON value is a {foreign.__qualname__}")
+            return json_decoder(annotation)
         except TypeError as error:
-            raise DeclarationError(
-                f"{where(self.fn)}: the parameter {name!r} is annotated with {annotation!r}, which cannot be read "
-                f"from JSON ({error}). Use builtin types, msgspec structs, dataclasses, TypedDicts or attrs classes"
-            ) from None
-        return decode
+            raise unreadable(f"{where(self.fn)}: the parameter {name!r}", annotation, error) from None
 
     # -- arguments, server side
 
@@ -175,16 +171,16 @@ class Signature:
         try:
             arguments: tuple[Any, ...] = msgspec.structs.astuple(self._decode(raw))
             if self._decode_rest is not None:
-                surplus = _decode_list(raw)[len(arguments) :]
+                surplus = split(raw)[len(arguments) :]
                 arguments += tuple(self._decode_rest(item) for item in surplus)
-        except _UNREADABLE:
+        except UNREADABLE:
             raise self._refusal(raw) from None
         return arguments
 
     def _refusal(self, raw: msgspec.Raw | bytes) -> LiveError:
         try:
-            items = _decode_list(raw)
-        except _UNREADABLE:
+            items = split(raw)
+        except UNREADABLE:
             return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list of JSON values in UTF-8")
         issues: list[Issue] = []
         # A fault inside the only argument is located from there on: front ends map such paths to form fields.
@@ -196,14 +192,14 @@ class Signature:
                 continue
             try:
                 self._each[position](items[position])
-            except _UNREADABLE as error:
-                issues.append(_issue(parameter.name, str(error), alone))
+            except UNREADABLE as error:
+                issues.append(issue_of(parameter.name, str(error), alone))
         if self.rest is not None and self._decode_rest is not None:
             for position, item in enumerate(items[len(self.parameters) :]):
                 try:
                     self._decode_rest(item)
-                except _UNREADABLE as error:
-                    issue = _issue(self.rest.name, str(error), alone=False)
+                except UNREADABLE as error:
+                    issue = issue_of(self.rest.name, str(error), alone=False)
                     issue.path.insert(1, str(position))
                     issues.append(issue)
         return LiveError(ErrorCode.VALIDATION, "Validation failed", issues=issues)
@@ -235,6 +231,32 @@ class Signature:
         return dict(zip(self.names, arguments, strict=False))
 
 
+def unreadable(what: str, annotation: Any, error: Exception) -> DeclarationError:
+    """What to raise when a type cannot be read from JSON.
+
+    Args:
+        what: Place and name of what is annotated with it.
+        annotation: The type.
+        error: The reason.
+    """
+    return DeclarationError(
+        f"{what} is annotated with {annotation!r}, which cannot be read from JSON ({error}). Use builtin types, "
+        "msgspec structs, dataclasses, TypedDicts or attrs classes"
+    )
+
+
+def json_decoder(annotation: Any) -> Callable[[Any], Any]:
+    """Decodes JSON to a type; raises one of :data:`UNREADABLE` when it does not fit.
+
+    Raises:
+        TypeError: The type cannot be read from JSON.
+    """
+    decode = msgspec.json.Decoder(annotation).decode
+    if (foreign := _without_json(type_info(annotation), set())) is not None:
+        raise TypeError(f"no JSON value is a {foreign.__qualname__}")
+    return decode
+
+
 def _without_json(part: Any, seen: set[int]) -> type | None:
     """A class anywhere in a type that no decoded JSON can be an instance of: msgspec refuses it for values only."""
     if isinstance(part, tuple):
@@ -253,7 +275,14 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _issue(parameter: str, text: str, alone: bool) -> Issue:
+def issue_of(parameter: str, text: str, alone: bool) -> Issue:
+    """What msgspec says of an argument.
+
+    Args:
+        parameter: The argument's name.
+        text: Of the error.
+        alone: There is no other argument: the path of a fault inside begins behind the name.
+    """
     match = _LOCATION.search(text)
     inside = [field or index for field, index in _STEP.findall(match[1])] if match else []
     message = text[: match.start()] if match else text

@@ -11,6 +11,7 @@ import msgspec
 from liverpc._types import Page
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
+from liverpc.declare.inroom import BesideRoom
 from liverpc.declare.options import StreamOptions
 
 __all__ = ["Loaded", "load_value", "migrated", "shown", "transformed"]
@@ -40,6 +41,8 @@ async def load_value(
     options = declaration.options
     if isinstance(declaration, Channel):
         return Loaded(None if options.merge == "set" else [])
+    if isinstance(declaration, BesideRoom):
+        return Loaded(declaration.current(ctx, arguments))
     result = declaration.handler(ctx, *arguments)
     if declaration.is_async:
         result = await result

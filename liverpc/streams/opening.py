@@ -26,9 +26,10 @@ class Opening:
     Attributes:
         value: What the client gets.
         members: Further members of the reply, encoded.
+        stream: That will be live with the answer; None: it is a page, or a resync.
     """
 
-    __slots__ = ("_ctx", "_entry", "_overflows", "_stream", "_streams", "_subscription", "_topic", "members", "value")
+    __slots__ = ("_ctx", "_entry", "_overflows", "_streams", "_subscription", "_topic", "members", "stream", "value")
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Opening:
         self._ctx = ctx
         self._topic = topic
         self._subscription = subscription
-        self._stream = stream
+        self.stream = stream
         self._overflows = 0 if subscription is None else subscription.overflows
         self.value: Any = None
         self.members = b""
@@ -88,12 +89,12 @@ class Opening:
     def follow(self) -> None:
         """See :meth:`liverpc.declare.replies.Follower.follow`."""
         if self._subscription is not None:
-            self._streams.settled(self._subscription, self._stream, self._entry)
+            self._streams.settled(self._subscription, self.stream, self._entry)
 
     def abandon(self, error: BaseException) -> None:
         """Leave no trace, because of ``error``."""
         if self._topic is not None:
-            self._streams.failed(self._entry, self._ctx, self._topic, self._subscription, self._stream, error)
+            self._streams.failed(self._entry, self._ctx, self._topic, self._subscription, self.stream, error)
 
     def _overflow(self) -> LiveError | None:
         """Why there is no stream when not all of its events could be held back."""

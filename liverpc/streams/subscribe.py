@@ -1,7 +1,8 @@
 """A subscribe is a plan of named steps, in this order:
 
-validate → gate → topic → access → class of service → ``on_topic`` → attach (events are held from here) → catch up, or
-load → reply → release held events → ``on_subscribe``. (Guards ran before, as for calls; docs/protocol.md section 5.)
+validate → gate → topic → access → class of service → ``on_topic`` → attach (events are held from here) → enter, if
+it is a room → catch up, or load → reply → release held events → ``on_subscribe``. (Guards ran before, as for calls;
+docs/protocol.md section 5.)
 
 Whatever goes wrong before the reply leaves no trace: the stream is detached, other streams of the same
 connection on the same topic stay live, and no hook ran. Pages, and resyncs of a stream that is live, go the same
@@ -21,6 +22,7 @@ from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Entry
+from liverpc.declare.rooms import RoomFunction
 from liverpc.errors import ConfigError, ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
@@ -119,6 +121,8 @@ class Streams:
             raise asyncio.CancelledError
         opening, subscription = self._begin(entry, ctx, topic, arguments)
         try:
+            if opening.stream is not None and _is_room(declaration):
+                await ctx.services.rooms.arrive(opening.stream, topic)
             catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
             found = await catch_up.answer()
         except BaseException as error:
@@ -173,6 +177,8 @@ class Streams:
         if subscription is not None:
             if stream is not None:
                 self._hub.detach(subscription, stream)
+                if _is_room(declaration):
+                    ctx.services.rooms.left(stream, topic, failed=True)
             else:
                 subscription.release()
             if not self._hub.subscribers(topic):
@@ -195,6 +201,8 @@ class Streams:
         if self._telemetry.subscribed:
             self._telemetry.subscribed.emit(Subscribed(subscription.topic.name, entry.path, stream.ctx.connection.id))
         self._reloads.joined(subscription.topic, stream)
+        if _is_room(stream.declaration):
+            stream.ctx.services.rooms.settled(stream, subscription.topic.name)
         self._tell(stream.declaration.options.on_subscribe, stream.ctx, stream.ctx, subscription.topic.name)
 
     def _tell(self, hook: Callable[..., object] | None, ctx: Context[Any] | None, *args: Any) -> None:
@@ -214,6 +222,8 @@ class Streams:
         if not remaining:
             self._reloads.left(topic)
         for stream in streams:
+            if _is_room(stream.declaration):
+                stream.ctx.services.rooms.left(stream, topic)
             if stream.live:
                 self._tell(stream.declaration.options.on_unsubscribe, stream.ctx, stream.ctx, topic, remaining)
 
@@ -222,6 +232,10 @@ class Streams:
         self.bare.closed(connection)
         for topic in list(connection.subscriptions):
             self.unsubscribe(connection, topic)
+
+
+def _is_room(declaration: AnyStream) -> bool:
+    return isinstance(declaration, RoomFunction) and declaration.is_occupied
 
 
 def _is_live(subscription: Subscription, declaration: AnyStream) -> bool:

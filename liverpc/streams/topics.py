@@ -23,7 +23,7 @@ from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.telemetry import Subscribed, Telemetry
 from liverpc.wire.codec import encode
-from liverpc.wire.names import topic_fault
+from liverpc.wire.names import is_reserved, topic_fault
 
 __all__ = ["BareTopics", "check_topic"]
 
@@ -117,7 +117,7 @@ class BareTopics:
 
     def _is_usable(self, connection: Connection, topic: Any) -> bool:
         # A topic the connection holds already is fine whatever characters its stream gave it.
-        if isinstance(topic, str) and topic in connection.subscriptions:
+        if isinstance(topic, str) and topic in connection.subscriptions and not is_reserved(topic):
             return True
         return topic_fault(topic) is None and topic.isascii() and "\x7f" not in topic
 

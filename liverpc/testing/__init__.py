@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from liverpc.testing.chaos import TestChaos
     from liverpc.testing.context import (
         TestContext,
+        TestRoomContext,
         TestUploadContext,
+        create_room_context,
         create_test_context,
         create_upload_context,
         expect_guard_rejects,
     )
-    from liverpc.testing.env import TestClient, TestEnv, TestHandle
+    from liverpc.testing.env import TestClient, TestEnv, TestHandle, TestPage
     from liverpc.testing.loop import Deadlock, VirtualLoop, virtual_loop_factory
 
 _HOME = {
@@ -27,8 +29,11 @@ _HOME = {
     "TestContext": "context",
     "TestEnv": "env",
     "TestHandle": "env",
+    "TestPage": "env",
+    "TestRoomContext": "context",
     "TestUploadContext": "context",
     "VirtualLoop": "loop",
+    "create_room_context": "context",
     "create_test_context": "context",
     "create_upload_context": "context",
     "expect_guard_rejects": "context",
@@ -42,8 +47,11 @@ __all__ = [
     "TestContext",
     "TestEnv",
     "TestHandle",
+    "TestPage",
+    "TestRoomContext",
     "TestUploadContext",
     "VirtualLoop",
+    "create_room_context",
     "create_test_context",
     "create_upload_context",
     "expect_guard_rejects",

@@ -9,11 +9,14 @@ from typing import Any
 
 import msgspec
 
+from liverpc._types import Topic
 from liverpc.backends.memory import memory_cluster
 from liverpc.clock import SeededClock
 from liverpc.config import Limits, PressureThresholds
 from liverpc.declare.context import Context, Services
 from liverpc.declare.guards import Guard
+from liverpc.declare.inroom import RoomContext, RoomHere
+from liverpc.declare.occupancy import Nobody
 from liverpc.declare.uploading import IncomingUpload, UploadBuffer, UploadContext
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection, identify
@@ -27,7 +30,9 @@ from liverpc.telemetry import Published, Telemetry
 
 __all__ = [
     "TestContext",
+    "TestRoomContext",
     "TestUploadContext",
+    "create_room_context",
     "create_test_context",
     "create_upload_context",
     "expect_guard_rejects",
@@ -44,6 +49,14 @@ class TestContext(Context[Any]):
 
 class TestUploadContext(UploadContext[Any], kw_only=True):
     """A context with an upload that no client sends. ``events`` as in :class:`TestContext`."""
+
+    __test__ = False
+
+    events: list[tuple[str, str, Any]] = msgspec.field(default_factory=list)
+
+
+class TestRoomContext(RoomContext[Any], kw_only=True):
+    """A context of a room's action. ``events`` as in :class:`TestContext`."""
 
     __test__ = False
 
@@ -110,6 +123,24 @@ def create_upload_context(
     return TestUploadContext(*_surroundings(user, headers, events), path, upload=upload, events=events)
 
 
+def create_room_context(
+    topic: Topic[Any],
+    *,
+    user: Any = None,
+    path: str = "test/action",
+    headers: dict[str, str] | None = None,
+) -> TestRoomContext:
+    """A context to call a room's action with directly:
+    ``await add_card(create_room_context(board.topic("b1"), user=ANN), "b1", "Milk")``.
+
+    Nobody is in the room. Otherwise as :func:`create_test_context`.
+    """
+    events: list[Any] = []
+    ctx = TestRoomContext(*_surroundings(user, headers, events), path, events=events)
+    ctx.here = RoomHere(ctx, topic.name)
+    return ctx
+
+
 def _surroundings(user: Any, headers: dict[str, str] | None, events: list[Any]) -> tuple[Services, Connection]:
     """A server's services without a server, and a connection without a client; ``events`` gets what is published."""
 
@@ -128,6 +159,7 @@ def _surroundings(user: Any, headers: dict[str, str] | None, events: list[Any]) 
         gauge,
         Admission(gauge),
         report=_ignore,
+        rooms=Nobody(),
     )
     request = ConnectRequest("/ws", headers=headers)
     return services, connection_without_client(hub, SeededClock(), request, user=user, user_id=identify(user))

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, overload
 from urllib.parse import urlencode
 
 from liverpc._types import P, Stream, T, Upload
 from liverpc.client.aio import Client
 from liverpc.client.calls import Call
 from liverpc.client.connection import Connection
+from liverpc.client.contract import ContractPage, parts_of, url_of
 from liverpc.client.handles import StreamHandle
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_target
@@ -26,12 +27,17 @@ from liverpc.client.sources import Data, Source
 from liverpc.client.uploading import UploadHandle
 from liverpc.config import ClientConfig
 from liverpc.hub.link import ConnectRequest
+from liverpc.pages import PageContract
 from liverpc.server import LiveServer
 from liverpc.telemetry import Counters
 from liverpc.testing.chaos import TestChaos
 from liverpc.transports.memory import MemorySocket, MemoryTransport
 
-__all__ = ["TestClient", "TestEnv", "TestHandle"]
+__all__ = ["TestClient", "TestEnv", "TestHandle", "TestPage"]
+
+C = TypeVar("C", bound=PageContract[Any])
+C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
+D = TypeVar("D")
 
 _AS_USER = "x-liverpc-test-user"
 _NOBODY = object()  # connect() without user=: the server's own on_connect decides
@@ -41,9 +47,16 @@ class _Connection(Connection):
     """Opens itself when something is first asked of it."""
 
     def __init__(
-        self, env: TestEnv, query: str, headers: Mapping[str, str], config: ClientConfig, offline: OfflineQueue | None
+        self,
+        env: TestEnv,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        config: ClientConfig,
+        offline: OfflineQueue | None,
     ) -> None:
         self.env = env
+        self._path = path
         self._query = query
         self._headers = headers
         self._opening = asyncio.Lock()
@@ -52,7 +65,7 @@ class _Connection(Connection):
         super().__init__(self._connect, config, offline=offline, silence=None, rng=env.random)
 
     async def _connect(self) -> Socket:
-        self.socket = await self.env.transport.connect(self.env.server.path, query=self._query, headers=self._headers)
+        self.socket = await self.env.transport.connect(self._path, query=self._query, headers=self._headers)
         return self.socket
 
     async def open(self) -> None:
@@ -124,6 +137,34 @@ class TestHandle(StreamHandle[T]):
         self._connection.env.server.publish_nowait(topic, event, data)
 
 
+class TestPage(ContractPage[C_co]):
+    """A page in a test: the real one, which connects and opens itself when it is first used; the environment closes it.
+
+    Events arrive once it is open: :meth:`open` sees to that when another page shall be heard first.
+    """
+
+    __test__ = False
+    client: TestClient
+    _connection: _Connection
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> Self:
+        """As ``ContractPage.open``. Harmless when open."""
+        async with self._opening:
+            if not self._begun:
+                if not self._owns:
+                    await self._connection.open()
+                await super().open()
+        return self
+
+    async def _ready(self) -> None:
+        await self.open()
+        await super()._ready()
+
+
 class TestClient(Client):
     """A client in a test: the real one, which connects when it is first used; the environment closes it.
 
@@ -134,9 +175,20 @@ class TestClient(Client):
     __test__ = False
     _connection: _Connection
 
-    async def open(self) -> Self:
-        """Connect now; raises what ``async with connect(…)`` would. Harmless when open."""
-        return await self.__aenter__()
+    @overload
+    def open(self, contract: Callable[[D, Any], C], params: D, /) -> TestPage[C]: ...
+    @overload
+    def open(self, contract: type[C], /, **parts: str | int) -> TestPage[C]: ...
+    @overload
+    def open(self, /) -> Coroutine[Any, Any, Self]: ...
+    def open(self, contract: Any = None, params: Any = None, /, **parts: Any) -> Any:
+        """Connect now; raises what ``async with connect(…)`` would. Harmless when open.
+
+        With a contract, as ``Client.open``.
+        """
+        if contract is None:
+            return self.__aenter__()
+        return TestPage(self, self._connection, self._options, contract, parts_of(contract, params, parts))
 
     def using(
         self, *, timeout: float | None = None, fresh: bool | None = None, idempotency_key: str | None = None
@@ -236,11 +288,80 @@ class TestEnv:
             config: Of the client.
             offline: The client's queue for the calls made without a connection.
         """
+        return self._client(self.server.path, user, query, headers, config, offline)
+
+    @overload
+    def open(
+        self,
+        contract: Callable[[D, Any], C],
+        params: D,
+        /,
+        *,
+        user: Any = _NOBODY,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        config: ClientConfig | None = None,
+        offline: OfflineQueue | None = None,
+    ) -> TestPage[C]: ...
+    @overload
+    def open(
+        self,
+        contract: type[C],
+        /,
+        *,
+        user: Any = _NOBODY,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        config: ClientConfig | None = None,
+        offline: OfflineQueue | None = None,
+        **parts: str | int,
+    ) -> TestPage[C]: ...
+    def open(
+        self,
+        contract: Any,
+        params: Any = None,
+        /,
+        *,
+        user: Any = _NOBODY,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        config: ClientConfig | None = None,
+        offline: OfflineQueue | None = None,
+        **parts: Any,
+    ) -> TestPage[Any]:
+        """Another client, on the URL of a contract: ``page = env.open(Chat, user="ann", room_id="general")``.
+
+        Args:
+            contract: The class.
+            params: Of its URL; or its parts by name.
+            user: As for :meth:`connect`, as the others.
+            query: Of the URL.
+            headers: Of the handshake.
+            config: Of the client.
+            offline: The client's queue.
+            parts: As ``params``. Those that are called like an argument of this method need ``params``.
+
+        Raises:
+            TypeError: A part is missing, empty, or there is one too many.
+        """
+        filled = parts_of(contract, params, parts)
+        client = self._client(url_of(contract, "", filled), user, query, headers, config, offline)
+        return TestPage(client, client._connection, client._options, contract, filled, owns=True)
+
+    def _client(
+        self,
+        path: str,
+        user: Any,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        config: ClientConfig | None,
+        offline: OfflineQueue | None,
+    ) -> TestClient:
         given = dict(headers or {})
         if user is not _NOBODY:
             given[_AS_USER] = str(len(self._users))
             self._users.append(user)
-        client = TestClient(_Connection(self, urlencode(query or {}), given, config or ClientConfig(), offline))
+        client = TestClient(_Connection(self, path, urlencode(query or {}), given, config or ClientConfig(), offline))
         self._clients.append(client)
         return client
 

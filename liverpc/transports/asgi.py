@@ -168,8 +168,11 @@ class AsgiApp:
         raw: bytes | None = scope.get("raw_path")
         whole = raw.decode("latin-1") if raw else quote(scope["path"])
         prefix = quote(scope.get("root_path") or "")
-        if prefix and whole.startswith(f"{prefix}/") and self._server.endpoint(whole) is None:
-            return whole[len(prefix) :]
+        if prefix and whole.startswith(f"{prefix}/"):
+            inner = whole[len(prefix) :]
+            # A contract's pattern may fit both.
+            if self._server.endpoint(inner) is not None or self._server.endpoint(whole) is None:
+                return inner
         return whole
 
 

@@ -108,6 +108,7 @@ def what_is_left(server: LiveServer) -> dict[str, int]:
         "requests": len(hub.requests),
         "decisions": len(server._streams.bare),
         "background": len(server._background),
+        "contracts": len(server._contracts),
         "uploads": len(server.uploads.running),
         "bytes of uploads": server.uploads.buffered,
         "throttled": len(pacing._throttled),

@@ -20,6 +20,21 @@ def test_the_programs_of_the_manual_work(script: str, printed: str, tmp_path: Pa
     assert "NOT_FOUND: there is no item 77" in said
 
 
+def test_the_pages_of_contracts_of_the_manual_work(tmp_path: Path) -> None:
+    port = free_port()
+    write_files(ROOT / "docs" / "client.md", tmp_path, port)
+    with subprocess_at(tmp_path, port, "talk"):
+        said = run(tmp_path, "pages.py")
+        assert run(tmp_path, "talking.py") == "hello connected\n"
+    assert said.splitlines() == [
+        "heard hello",
+        "cleared",
+        "JOIN_REJECTED",
+        "connected ('everybody',) ()",
+        "found hi",
+    ]
+
+
 def test_the_uploads_of_the_manual_work(tmp_path: Path) -> None:
     port = free_port()
     write_files(ROOT / "docs" / "client.md", tmp_path, port)

@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from liverpc.config import Level
 from liverpc.inspector.protocol import (
     ATTACH_PATH,
     SUBPROTOCOL,
@@ -40,6 +41,8 @@ from liverpc.inspector.protocol import (
     Get,
     Got,
     Hello,
+    Kick,
+    Look,
     Ok,
     PathInfo,
     PathStats,
@@ -47,7 +50,12 @@ from liverpc.inspector.protocol import (
     Ping,
     Pong,
     PublishEvent,
+    RefusedJoin,
     Resync,
+    RoomInfo,
+    RoomMember,
+    Rooms,
+    RoomTotals,
     ServerInfo,
     State,
     StreamInfo,
@@ -98,6 +106,16 @@ class World:
         self.pending: list[PendingCall] = [PendingCall(self.connections[1].id, "c-long", "report/build", "u_11", now)]
         self.uploads = [self._upload(number) for number in (1, 2, 3)]
         self.received = 0
+        self.rooms = [
+            RoomInfo("room", 1, "board:12", "", "board/list", 6, 1, 6, 2, now - 4),
+            RoomInfo("room", 2, "board:7", "", "board/list", 1, 0, 1, 0, now - 400),
+            RoomInfo("contract", 1, "chat/chat", '["設計-レビュー"]', "/rooms/{room_id}", 3, 0, 3, 0, now - 31),
+            RoomInfo("contract", 2, "chat/tenant", '["evil\x1b[31m"]', "/rooms/{room_id}", 2, 0, 2, 0, now - 90),
+        ]
+        self.refused = [
+            RefusedJoin(now - 12, "chat/project", self.connections[2].id, "u_13", "may not: no key was given"),
+            RefusedJoin(now - 3, "chat/project", self.connections[3].id, "", "raised Unavailable\x1b[31m"),
+        ]
         self.rings: dict[str, deque[Event]] = {each.topic: deque(maxlen=20) for each in self.streams}
         self.calls: deque[Event] = deque(maxlen=500)
         self.chaos: list[ChaosRule] = []
@@ -214,6 +232,33 @@ class World:
         self.calls.append(event)
         return event
 
+    def told(self, look: Look, *, full: bool) -> Rooms:
+        """What is told of the rooms."""
+        room = next((each for each in self.rooms if (each.kind, each.number) == (look.kind, look.number)), None)
+        return Rooms(
+            at=time.monotonic(),
+            totals=RoomTotals(5204, sum(each.members for each in self.rooms), 17),
+            full=full,
+            rows=self.rooms if full else [],
+            of=None if room is None else (room.kind, room.number),
+            members=[] if room is None else self._members(room),
+            refused=self.refused if full else [],
+        )
+
+    def _members(self, room: RoomInfo) -> list[RoomMember]:
+        how, now = "stream" if room.kind == "room" else "asked", time.monotonic()
+        return [
+            RoomMember(
+                one.user or f"__guest_{index}",
+                [] if index < room.away else [one.id],
+                how,
+                now - 60 * index,
+                {"name": f"User {index} — 出荷", "token": "[REDACTED]"},
+                {"x": self.random.randint(0, 800), "y": 40, "key": one.user} if index < room.cursors else None,
+            )
+            for index, one in enumerate(self.connections[: room.members])
+        ]
+
     def rules(self) -> list[ChaosRule]:
         left = self.chaos_ends - time.monotonic()
         self.chaos = [each for each in self.chaos if left > 0 and (not each.limit or each.hits < each.limit)]
@@ -258,6 +303,8 @@ class FakeServer:
         self.version = 1
         self.pid = 4242
         self.may_arm = True  #: the token may inject faults
+        self.may_kick = True  #: ... close connections
+        self.knows_rooms = True  #: False: it is older
         self.left_out = 0  #: older calls that its answers lack
         self.silent = False  #: sends nothing more
         self.lose = 0  #: the next events frame tells of so many lost events
@@ -309,6 +356,9 @@ class FakeServer:
         assert isinstance(hello, Hello)
         self._note(hello)
         armed = hello.want == "chaos" and self._chaos and self.may_arm
+        granted: Level = "chaos" if armed else "observe"
+        if hello.want == "admin" and self.may_kick:
+            granted, armed = "admin", True
         why = "the token opens observe" if self._chaos else "the server was not started with chaos"
         now = time.monotonic()
         await self._send(
@@ -316,8 +366,8 @@ class FakeServer:
             Welcome(
                 v=self.version,
                 session="s1",
-                granted="chaos" if armed else "observe",
-                denied=[] if armed or hello.want != "chaos" else [f"chaos: {why}"],
+                granted=granted,
+                denied=[] if granted == hello.want else [f"{hello.want}: {why}"],
                 server=ServerInfo("prod-a", "0.1.0", self.pid, 1_700_000_000.0),
                 at=now,
                 wall=time.time(),
@@ -329,12 +379,16 @@ class FakeServer:
         )
         self.sockets.append(socket)
         watches: dict[int, Watch] = {}
-        pump = asyncio.create_task(self._pump(socket, watches))
+        looks: list[Look] = []
+        pump = asyncio.create_task(self._pump(socket, watches, looks))
         try:
             async for data in socket:
                 frame = _decode(data)
                 self._note(frame)
-                await self._answer(socket, frame, watches, hello.client)
+                if isinstance(frame, Look):
+                    await self._look(socket, frame, looks)
+                else:
+                    await self._answer(socket, frame, watches, hello.client)
         except ConnectionClosed:
             pass
         finally:
@@ -353,7 +407,12 @@ class FakeServer:
         if not self.silent:
             await socket.send(_encode(frame), text=True)
 
-    async def _pump(self, socket: ServerConnection, watches: dict[int, Watch]) -> None:
+    async def _look(self, socket: ServerConnection, look: Look, looks: list[Look]) -> None:
+        full, looks[:] = not looks, [look] if look.rooms else []
+        if looks and self.knows_rooms:
+            await self._send(socket, self.world.told(look, full=full))
+
+    async def _pump(self, socket: ServerConnection, watches: dict[int, Watch], looks: list[Look]) -> None:
         rev, world = 1, self.world
         with contextlib.suppress(ConnectionClosed):
             await self._send(socket, world.state(rev, full=True))
@@ -372,6 +431,8 @@ class FakeServer:
                 if wanted or self.lose:
                     lost, self.lose = self.lose, 0
                     await self._send(socket, Events(items=wanted, lost=lost, sample=0.5 if lost else 1.0))
+                if looks and self.knows_rooms:
+                    await self._send(socket, world.told(looks[0], full=False))
                 rev += 1
                 await self._send(socket, world.state(rev, full=False))
 
@@ -395,6 +456,13 @@ class FakeServer:
             world.chaos, world.chaos_ends, world.detached = [rule], time.monotonic() + frame.ttl, frame.detach
             await self._send(socket, Ok(id=frame.id, rule=1))
             await self._send(socket, ChaosChanged(active=world.rules(), text=f"{client} armed drop {rule.topic}"))
+        elif isinstance(frame, Kick):
+            of = [
+                each
+                for each in world.connections
+                if (frame.user and frame.user == each.user) or frame.connection == each.id
+            ]
+            await self._send(socket, Ok(frame.id, closed=len(of)) if of else Err(frame.id, "nobody is connected"))
         elif isinstance(frame, ChaosClear):
             world.chaos = []
             await self._send(socket, Ok(id=frame.id))

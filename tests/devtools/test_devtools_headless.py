@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from liverpc.inspector.protocol import ChaosArm, ChaosClear, Watch
+from liverpc.inspector.protocol import ChaosArm, ChaosClear, Kick, Watch
 from tests.devtools.fake_attach import TOKEN, FakeServer, fake_server
 
 pytestmark = pytest.mark.realtime
@@ -78,7 +78,21 @@ async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> 
     assert [each["path"] for each in record["uploads"]] == ["files/store"] * 3
     assert {"user", "id", "size", "received", "taken", "buffered", "state"} <= set(record["uploads"][0])
     assert record["upload_totals"]["running"] == 3
+    assert [(each["kind"], each["name"], each["members"]) for each in record["rooms"]][:3] == [
+        ("room", "board:12", 6),
+        ("room", "board:7", 1),
+        ("contract", "chat/chat", 3),
+    ]
+    assert {"number", "key", "declared", "away", "connections", "cursors", "joined_at"} <= set(record["rooms"][0])
+    assert record["room_totals"] == {"rooms": 5204, "members": 12, "refused": 17, "more": False}
+    assert record["refused_joins"][0]["reason"] == "may not: no key was given"
     assert record["chaos"] == []
+
+
+async def test_a_snapshot_of_a_server_that_knows_no_rooms_has_none(server: FakeServer) -> None:
+    server.knows_rooms = False
+    (record,) = (await run("snapshot", server.url)).records
+    assert (record["rooms"], record["room_totals"], record["refused_joins"]) == ([], None, [])
 
 
 async def test_a_snapshot_of_a_quiet_server_says_that_it_is_quiet() -> None:
@@ -209,6 +223,33 @@ async def test_a_snapshot_tells_how_many_calls_it_lacks(server: FakeServer) -> N
     assert record["calls_left_out"] == 12
 
 
+# -- kick
+
+
+async def test_a_user_is_kicked(server: FakeServer) -> None:
+    result = await run("kick", server.url, "--user", "u_11", "--for-good", "--yes")
+    assert (result.code, result.narration) == (0, "")
+    assert result.records == [{"t": "kicked", "connection": "", "user": "u_11", "closed": 1}]
+    (kick,) = server.sent(Kick)
+    assert (kick.user, kick.connection, kick.for_good) == ("u_11", "", True)
+    connection = server.world.connections[1].id
+    assert (await run("kick", server.url, "--connection", connection, "--yes")).code == 0
+    assert (server.sent(Kick)[1].connection, server.sent(Kick)[1].for_good) == (connection, False)
+
+
+async def test_whom_there_is_not_is_told(server: FakeServer) -> None:
+    result = await run("kick", server.url, "--user", "nobody", "--yes")
+    assert (result.code, result.records) == (1, [])
+    assert "nobody is connected" in result.narration
+
+
+async def test_a_token_that_may_not_close_connections_is_a_refused_token(server: FakeServer) -> None:
+    server.may_kick = False
+    result = await run("kick", server.url, "--user", "u_11", "--yes")
+    assert (result.code, result.records, server.sent(Kick)) == (3, [], [])
+    assert "the token opens observe" in result.narration
+
+
 # -- how they end
 
 
@@ -237,6 +278,10 @@ async def test_codes_of_what_goes_wrong(server: FakeServer) -> None:
         ("chaos", "localhost:1", "set", "drop", "2", "--topic", "a"),
         ("chaos", "localhost:1", "set", "drop", "1", "--topic", "a", "--for", "1h"),
         ("chaos", "localhost:1", "set", "drop", "1", "--topic", "a", "--for", "10m", "--detach"),
+        ("kick", "localhost:1", "--user", "u_11"),  # without --yes
+        ("kick", "localhost:1", "--user", "", "--yes"),
+        ("kick", "localhost:1", "--yes"),
+        ("kick", "localhost:1", "--user", "u_11", "--connection", "c1", "--yes"),
         ("attach", "localhost:1"),  # no terminal here
         ("nonsense",),
         (),

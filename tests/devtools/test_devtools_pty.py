@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from liverpc.inspector.protocol import Hello
+from liverpc.inspector.protocol import Hello, Kick
 from tests.devtools.fake_attach import TOKEN, FakeServer, fake_server
 
 pytestmark = pytest.mark.realtime
@@ -105,6 +105,8 @@ async def test_a_session_on_a_real_terminal() -> None:
         await terminal.shows("10.0.0.1")
         terminal.type("7")
         await terminal.shows("files/store")
+        terminal.type("6")
+        await terminal.shows("chat/tenant")
         terminal.type("2/chat")
         await terminal.shows('filter "chat" 2 shown')
         terminal.type("\r")
@@ -117,6 +119,23 @@ async def test_a_session_on_a_real_terminal() -> None:
         assert await terminal.ended() == 0
         assert NORMAL in terminal.drawn
         assert "Traceback" not in terminal.drawn
+
+
+async def test_a_member_is_kicked_on_a_real_terminal() -> None:
+    async with attached("--admin", "--screen", "streams") as (server, terminal):
+        terminal.type("6")
+        await terminal.shows("chat/tenant")
+        terminal.type("jj\r")
+        await terminal.until(lambda text: "asked to join" in text)
+        terminal.type("D")
+        await terminal.shows("Nobody is locked out")
+        terminal.type("jj\r")
+        await server.until_sent(Kick)
+        (kick,) = server.sent(Kick)
+        assert (kick.user, kick.for_good) == ("u_11", True)
+        await terminal.until(lambda text: "closed 1 connection" in text)
+        terminal.type("\x03")
+        assert await terminal.ended() == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -342,7 +342,7 @@ async def test_the_tab_that_is_shown_is_the_last_to_lose_its_figure(bench: OpenB
         counters = {"upload_bytes": 10**6, "calls": 123_456_789}
         text = await fed(it, full(upload_totals=TOTALS, counters=counters, pending_total=150))
         tabs = next(line for line in text.splitlines() if "[7 Uploads]" in line)
-        assert " ".join(tabs.split()) == "2 Streams 3 RPC 4 Connections [7 Uploads] 1, 0 B/s"
+        assert " ".join(tabs.split()) == "2 Streams 3 RPC 4 Connections 6 Rooms [7 Uploads] 1, 0 B/s"
         await it.press("slash", *"longer-than-that", "enter")
-        tabs = await it.line("3 RPC")
-        assert " ".join(tabs.split()) == '2 Streams 3 RPC 4 Connections [7 Uploads] filter "longer-than-that" 0 shown'
+        tabs = await it.line("[7 Uploads]")
+        assert " ".join(tabs.split()) == '2 3 4 6 [7 Uploads] filter "longer-than-that" 0 shown'

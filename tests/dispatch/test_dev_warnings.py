@@ -237,3 +237,23 @@ async def test_a_list_stream_whose_loader_gives_no_list_is_reported(caplog: pyte
         await env.connect().subscribe(remote("demo/rows"))
         [told] = warned(caplog)
         assert "demo/rows gave a dict, which clients take for an empty list" in told
+
+
+async def test_silence_of_presence_and_cursors_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    @live.room("board", cursors=True, path="demo/board")
+    def board(ctx: Context[Any]) -> list[Any]:
+        return []
+
+    @board.presence
+    def who(ctx: Context[Any]) -> None: ...
+
+    server = LiveServer({"demo": SimpleNamespace(board=board, who=who, _guard=public())}, dev=True)
+    async with TestEnv(server) as env:
+        client = env.connect()
+        await client.subscribe(who)
+        await client.subscribe(board.cursors)
+        await asyncio.sleep(100)
+        assert warned(caplog) == []
+        await client.subscribe(board)
+        await asyncio.sleep(100)
+        assert len(warned(caplog)) == 1

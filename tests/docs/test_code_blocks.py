@@ -4,6 +4,7 @@ A block with ``name=x.py`` is a file beside the document's other files; ``test_*
 are run by the document's own test below. A block without name stands alone.
 """
 
+import asyncio
 import inspect
 import os
 import re
@@ -53,6 +54,7 @@ def run(folder: Path, *command: str, code: int = 0) -> str:
 def write_files(document: Path, folder: Path, port: int = 8000) -> None:
     for name, code in blocks(document):
         if name is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(code.replace("8000", str(port)))
 
 
@@ -75,13 +77,24 @@ def test_a_block_that_is_a_test_passes(document: Path, name: str, tmp_path: Path
     assert "passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
 
 
-def test_the_server_and_the_client_of_the_readme_understand_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("document", "server", "client", "printed"),
+    [
+        ("README.md", "chat", "page.py", "heard hello\nsent "),
+        ("README.md", "todo", "client.py", "[Todo(id=1, title='Milk')] connected\n"),
+        ("docs/contracts.md", "chat", "page.py", "heard hello\nnoted lift-off\nJOIN_REJECTED\n"),
+        ("docs/contracts.md", "chat", "watch.py", "connected chat\n"),
+        ("docs/contracts.md", "chat", "dashboard.py", "general from the dashboard\n"),
+    ],
+    ids=lambda value: value.removesuffix(".py"),
+)
+def test_a_server_and_a_client_of_a_document_understand_each_other(
+    document: str, server: str, client: str, printed: str, tmp_path: Path
+) -> None:
     port = free_port()
-    write_files(ROOT / "README.md", tmp_path, port)
-    with subprocess_at(tmp_path, port, "chat"):
-        printed = run(tmp_path, "client.py")
-    assert "text='hello'" in printed
-    assert "connected" in printed
+    write_files(ROOT / document, tmp_path, port)
+    with subprocess_at(tmp_path, port, server):
+        assert run(tmp_path, client).startswith(printed)
 
 
 @pytest.mark.realtime
@@ -95,10 +108,12 @@ async def test_the_fastapi_application_of_the_readme_serves_calls_and_its_own_ro
         at = At(port, "/ws")
         answer = await ask(at, "GET", "/rooms")
         assert (answer.status, answer.body) == (200, b'["general"]')
-        async with connect(at.url) as client, client.stream(remote("chat/messages")) as messages:
-            message = await client.call(remote("chat/send"), "hello")
-            assert message == {"id": 1, "text": "hello"}
-            assert messages.value == [message]
+        async with connect(at.url) as client, client.stream(remote("todo/todos")) as todos:
+            row = await client.call(remote("todo/add"), "Milk")
+            assert row == {"id": 1, "title": "Milk"}
+            assert todos.value == [row]
+        printed = await asyncio.to_thread(run, tmp_path, "page.py")  # the contract, on the same port
+        assert printed.startswith("heard hello\n")
 
 
 def test_the_commands_of_the_readme_exist() -> None:

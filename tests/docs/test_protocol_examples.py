@@ -126,6 +126,7 @@ def test_sections_keep_the_numbers_that_the_code_cites() -> None:
         ("9", "Interoperability"),
         ("10", "Plain HTTP"),
         ("11", "Bytes"),
+        ("12", "Rooms and contracts"),
     ]
 
 

@@ -23,7 +23,7 @@ from liverpc.inspector.protocol import (
 )
 from liverpc.transports.memory import MemorySocket
 
-SECRETS = {level: f"token-for-{level}-level" for level in ("metrics", "observe", "chaos", "scoped")}
+SECRETS = {level: f"token-for-{level}-level" for level in ("metrics", "observe", "chaos", "admin", "scoped")}
 F = TypeVar("F")
 
 
@@ -48,6 +48,7 @@ def make_server(**options: Any) -> LiveServer:
         Token(secret=SECRETS["metrics"], level="metrics"),
         Token(secret=SECRETS["observe"]),
         Token(secret=SECRETS["chaos"], level="chaos"),
+        Token(secret=SECRETS["admin"], level="admin"),
         Token(secret=SECRETS["scoped"], level="chaos", topics=("room:red",)),
     )
     inspect = {"enabled": True, "tokens": tokens, "chaos": True, **options}
@@ -71,10 +72,10 @@ class Observer:
         self.lost = 0
 
     @classmethod
-    async def attach(cls, env: Any, level: Any = "observe") -> "Observer":
+    async def attach(cls, env: Any, level: Any = "observe", *, token: str = "") -> "Observer":
         want: Any = "chaos" if level == "scoped" else level
         session = AttachSession(client="tests", want=want, monotonic=asyncio.get_running_loop().time)
-        observer = cls(await knock(env, SECRETS[level]), session)
+        observer = cls(await knock(env, token or SECRETS[level]), session)
         await observer.wait(Welcome)
         await observer.wait(State)
         return observer

@@ -15,6 +15,7 @@ from liverpc import (
     Context,
     HttpRequest,
     HttpResponse,
+    Limits,
     LiveError,
     LiveServer,
     Reject,
@@ -125,6 +126,7 @@ def make_server(*, fast_path: bool | None = None, with_on_topic: bool = True) ->
         on_resume=resend,
         authenticate=authenticate,
         clock=_Clock(),
+        limits=Limits(presence_grace_seconds=0.5),  # the contract's 9 seconds are a long time for a test
         naming="camel",
         name="fixture",
         fast_path=fast_path,

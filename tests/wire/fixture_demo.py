@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from liverpc import Context, Delta, LiveError, Page, UploadContext, live, public
+from liverpc import Context, Delta, LiveError, Page, RoomContext, UploadContext, live, public
 from tests.wire.fixture_world import REPLAYED, Caller, Row, State
 
 _guard = public()
@@ -462,4 +462,30 @@ async def slow_list(ctx: Context[Caller]) -> list[Row]:
 def push_slow_list(ctx: Context[Caller], row: Row) -> bool:
     state(ctx).slow_list.append(row)
     ctx.publish(slow_list.topic(), "created", row)
+    return True
+
+
+# -- a room
+
+
+@live.room("board:{board_id}", cursors=True)
+def board(ctx: Context[Caller], board_id: str) -> list[Row]:
+    return state(ctx).boards.get(board_id, [])
+
+
+@board.presence
+def who_is_there(ctx: Context[Caller], board_id: str) -> Row:
+    return {"name": ctx.user.name}
+
+
+@board.action
+def add_note(ctx: RoomContext[Caller], board_id: str, note: Row) -> Row:
+    state(ctx).boards.setdefault(board_id, []).append(note)
+    ctx.room.publish("created", note)
+    return note
+
+
+@board.action
+def move_cursor(ctx: RoomContext[Caller], board_id: str, position: Row) -> bool:
+    ctx.room.move_cursor(position)
     return True

@@ -24,6 +24,7 @@ class State:
     feed: list[Row] = field(default_factory=lambda: [{"n": 1}, {"n": 2}, {"n": 3}])
     counter: int = 0
     rooms: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
+    boards: dict[str, list[Row]] = field(default_factory=dict[str, list[Row]])
     slow_list: list[Row] = field(default_factory=list[Row])
     replayed: list[Row] = field(default_factory=lambda: [{"id": "r0"}])
     replayed_feed: list[Row] = field(default_factory=list[Row])

@@ -3,6 +3,5 @@
 WAITING = {
     "idempotent": "idempotent calls",
     "rate-limit": "rate limits",
-    "room": "rooms",
     "stream-derived": "derived streams",
 }

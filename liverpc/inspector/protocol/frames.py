@@ -120,6 +120,51 @@ class UploadInfo(_Row, frozen=True):
     state: str  #: ``waiting``, ``receiving``, ``full``, ``held``, ``complete`` or ``ended early``; see docs/devtools.md
 
 
+class RoomInfo(_Row, frozen=True):
+    """A room with somebody in it, and its figures. ``kind`` and ``number`` identify it."""
+
+    kind: str  #: ``room`` or ``contract``
+    number: int
+    name: str  #: topic of a room's data; ``<contract>/<room>`` for those of contracts
+    key: str  #: of a contract's room; empty for others, and for observers at level ``metrics``
+    declared: str  #: the path of a room; the URL pattern of a contract
+    members: int  #: users and guests, those in their grace too
+    away: int  #: of these, in their grace: without a connection
+    connections: int
+    cursors: int  #: members with a position
+    joined_at: float  #: when the newest member came
+
+
+class RoomMember(_Row, frozen=True):
+    """A user, or a guest, in a room."""
+
+    key: str  #: the user's id, or ``__guest_`` and a number
+    connections: list[str]  #: none: in its grace
+    how: str  #: ``stream``, ``auto``, ``asked`` or ``handler``; see docs/devtools.md
+    since: float
+    shown: Any = None  #: presence; redacted
+    cursor: Any = None  #: last position; redacted
+
+
+class RefusedJoin(_Row, frozen=True):
+    """Somebody who was not let into a room. The client was not told why."""
+
+    at: float
+    room: str  #: as :attr:`RoomInfo.name`; of a room the path, when its topic was not known
+    connection: str
+    user: str  #: empty for anonymous
+    reason: str
+
+
+class RoomTotals(_Row, frozen=True):
+    """All rooms that the observer may see."""
+
+    rooms: int
+    members: int
+    refused: int | None  #: joins since the server started; None for scoped tokens
+    more: bool = False  #: there are too many to look at: further rooms are not counted
+
+
 class UploadTotals(_Row, frozen=True):
     """All running uploads of a server, and how much there may be at most."""
 
@@ -256,6 +301,23 @@ class Get(_Frame, tag="get", frozen=True):
     ref: list[str]
 
 
+class Look(_Frame, tag="look", frozen=True):
+    """Tell of rooms from now on, with :class:`Rooms`, or no more; replaces what was said before."""
+
+    rooms: bool = True
+    kind: str = ""  #: with ``number``, the room whose members are to be told; empty: none
+    number: int = 0
+
+
+class Kick(_Frame, tag="kick", frozen=True):
+    """Close a connection, or all of a user; needs level ``admin``."""
+
+    id: int
+    connection: str = ""
+    user: str = ""  #: instead of ``connection``
+    for_good: bool = False  #: clients stop (4403); otherwise they come back at once (1012)
+
+
 class Resync(_Frame, tag="resync", frozen=True):
     """A delta was missed: send the whole state again."""
 
@@ -290,7 +352,7 @@ class Ping(_Frame, tag="ping", frozen=True):
     at: float  #: the sender's monotonic seconds, returned unchanged
 
 
-ClientFrame = Hello | Watch | Unwatch | Credit | Get | Resync | ChaosArm | ChaosRenew | ChaosClear | Ping
+ClientFrame = Hello | Watch | Unwatch | Credit | Get | Look | Resync | ChaosArm | ChaosRenew | ChaosClear | Kick | Ping
 
 
 # -- server to client -------------------------------------------------------------------------------------
@@ -358,6 +420,19 @@ class Events(_Frame, tag="ev", frozen=True):
     sample: float = 1.0  #: share of all events captured lately
 
 
+class Rooms(_Frame, tag="rooms", frozen=True):
+    """The rooms, or what changed since the last such frame. Comes about once a second, when anything changed."""
+
+    at: float
+    totals: RoomTotals
+    full: bool = False  #: forget what was told before
+    rows: list[RoomInfo] = []  #: new and changed ones; of all rooms at most 1,000 are told
+    gone: list[tuple[str, int]] = []  #: kind and number
+    of: tuple[str, int] | None = None  #: the room that is looked at, when its members changed
+    members: list[RoomMember] = []  #: all of them then; at most 200, and 256 KiB
+    refused: list[RefusedJoin] = []  #: new ones; of each kind of room the last 100 are kept
+
+
 class Got(_Frame, tag="got", frozen=True):
     """The answer to ``Get``: events, oldest first; at most 512 KiB of the newest."""
 
@@ -371,6 +446,7 @@ class Ok(_Frame, tag="ok", frozen=True):
 
     id: int
     rule: int = 0  #: the id of the armed rule
+    closed: int = 0  #: connections
 
 
 class Err(_Frame, tag="err", frozen=True):
@@ -401,9 +477,9 @@ class Bye(_Frame, tag="bye", frozen=True):
     text: str = ""
 
 
-ServerFrame = Welcome | State | Events | Got | Ok | Err | ChaosChanged | Pong | Bye
+ServerFrame = Welcome | State | Events | Rooms | Got | Ok | Err | ChaosChanged | Pong | Bye
 
-LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos")
+LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos", "admin")  #: each may what those before it may
 
 
 class Limits:

@@ -17,7 +17,7 @@ from liverpc.inspector.protocol import frames as f
 
 _KINDS = frozenset(
     str(kind.__struct_config__.tag)
-    for kind in (f.Welcome, f.State, f.Events, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Pong, f.Bye)
+    for kind in (f.Welcome, f.State, f.Events, f.Rooms, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Pong, f.Bye)
 )
 _decode = msgspec.json.Decoder(f.ServerFrame).decode
 _encode = msgspec.json.Encoder().encode

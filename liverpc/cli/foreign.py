@@ -1,0 +1,177 @@
+"""Pydantic models as msgspec structs with the same JSON, by way of their JSON schema. Nothing here imports pydantic."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import keyword
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Annotated, Any, ForwardRef, Literal, Union
+from uuid import UUID
+
+import msgspec
+from msgspec.inspect import StructType, Type, type_info
+
+__all__ = ["Foreign", "identifier"]
+
+_PLAIN: dict[Any, Any] = {"string": str, "integer": int, "number": float, "boolean": bool, "null": None}
+_FORMATS: dict[str, Any] = {
+    "date-time": datetime.datetime,
+    "date": datetime.date,
+    "time": datetime.time,
+    "duration": datetime.timedelta,
+    "uuid": UUID,
+}
+
+
+def identifier(text: str) -> str:
+    """A name that Python accepts, as much like the text as that can be."""
+    name = re.sub(r"\W", "_", text, flags=re.ASCII)
+    name = f"_{name}" if not name or name[0].isdigit() else name
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+class Foreign:
+    """Makes structs of JSON schemas; equal definitions become one struct."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}  # by definition, with all that it refers to
+
+    def node(self, schema: Mapping[str, Any], name: str) -> Type:
+        """What msgspec says of a type with this JSON schema.
+
+        Args:
+            schema: Of pydantic; its definitions may refer to each other.
+            name: For an object that is the schema itself, and not one of its definitions.
+
+        Raises:
+            TypeError, ValueError: Something in it cannot be told apart in JSON by its type alone, or has no name.
+        """
+        own = {name: schema} if "properties" in schema else {}
+        converter = _Converter({**schema.get("$defs", {}), **own}, schema)
+        with _module() as module:
+            names = vars(module)
+            for each in converter.definitions:
+                key = converter.closure(each)
+                if key not in self._made:
+                    self._made[key] = converter.definition(each, module.__name__)
+                names[identifier(each)] = self._made[key]
+            annotation = names[identifier(name)] if own else converter.annotation(schema)
+            # A struct around it, because the names in an annotation are those of a class's module.
+            whole = msgspec.defstruct("Whole", [("it", annotation)], module=module.__name__)
+            node = type_info(whole)
+            msgspec.json.Decoder(whole)  # refuses unions that cannot be told apart
+        assert isinstance(node, StructType)
+        return node.fields[0].type
+
+
+@contextmanager
+def _module() -> Iterator[ModuleType]:
+    """A module for names that refer to each other, while they are resolved."""
+    module = ModuleType("liverpc.cli.foreign.model")
+    sys.modules[module.__name__] = module
+    try:
+        yield module
+    finally:
+        del sys.modules[module.__name__]
+
+
+class _Converter:
+    """One schema, whose objects are ``definitions``."""
+
+    def __init__(self, definitions: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+        self.definitions = definitions
+        self._tags: dict[str, tuple[str, Any]] = {}  # by definition: member and value that tell it from others
+        for each in _objects([schema, dict(definitions)]):
+            discriminator = each.get("discriminator")
+            if isinstance(discriminator, Mapping):
+                for value, reference in discriminator.get("mapping", {}).items():
+                    self._tags[_target(reference)] = (discriminator["propertyName"], value)
+
+    def closure(self, name: str) -> str:
+        """A definition with all it refers to, as text."""
+        found: dict[str, Any] = {}
+        todo = [name]
+        while todo:
+            each = todo.pop()
+            if each not in found:
+                found[each] = [self.definitions[each], self._tags.get(each)]
+                references = (schema.get("$ref") for schema in _objects(self.definitions[each]))
+                todo += [_target(reference) for reference in references if isinstance(reference, str)]
+        return json.dumps([name, found], sort_keys=True)
+
+    def definition(self, name: str, module: str) -> Any:
+        schema = self.definitions[name]
+        if "properties" not in schema:
+            return self.annotation(schema)
+        tag_field, tag = self._tags.get(name, (None, None))
+        members = {member: inner for member, inner in schema["properties"].items() if member != tag_field}
+        rename = {identifier(member): member for member in members}
+        if len(rename) < len(members):
+            raise ValueError(f"{name} has members whose names differ only in what no Python name can have")
+        return msgspec.defstruct(
+            identifier(name),
+            [self._field(member, inner, member in schema.get("required", ())) for member, inner in members.items()],
+            module=module,
+            rename=rename,
+            tag_field=tag_field,
+            tag=tag,
+            kw_only=True,
+        )
+
+    def _field(self, member: str, schema: Mapping[str, Any], required: bool) -> tuple[Any, ...]:
+        annotation = self.annotation(schema)
+        if "description" in schema:
+            annotation = Annotated[annotation, msgspec.Meta(description=schema["description"])]
+        if required:
+            return (identifier(member), annotation)
+        if "default" in schema and (
+            schema["default"] in ([], {}) or isinstance(schema["default"], str | int | float | None)
+        ):
+            return (identifier(member), annotation, schema["default"])
+        return (identifier(member), Union[annotation, msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 - ForwardRef has no |
+
+    def annotation(self, schema: Mapping[str, Any]) -> Any:
+        if "$ref" in schema:
+            return ForwardRef(identifier(_target(schema["$ref"])))
+        if "const" in schema:
+            return Literal[schema["const"]]
+        if "enum" in schema:
+            return Literal[tuple(schema["enum"])]
+        for union in ("anyOf", "oneOf", "allOf"):
+            if union in schema:
+                return Union[tuple(self.annotation(each) for each in schema[union])]  # noqa: UP007 - ForwardRef has no |
+        kind = schema.get("type")
+        if kind == "array":
+            return self._array(schema)
+        if kind == "object":
+            if "properties" in schema:
+                raise ValueError(f"{schema.get('title', 'an object')} in it has no name")
+            values = schema.get("additionalProperties")
+            return dict[str, self.annotation(values) if isinstance(values, Mapping) else Any]  # type: ignore[misc]
+        if kind == "string":
+            return _FORMATS.get(schema.get("format", ""), str)
+        return _PLAIN.get(kind, Any)
+
+    def _array(self, schema: Mapping[str, Any]) -> Any:
+        if items := schema.get("prefixItems"):
+            return tuple[tuple(self.annotation(each) for each in items)]  # type: ignore[misc]
+        item = self.annotation(schema.get("items", {}))
+        return set[item] if schema.get("uniqueItems") else list[item]  # type: ignore[valid-type]
+
+
+def _target(reference: str) -> str:
+    return reference.rpartition("/")[2]
+
+
+def _objects(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """All objects in it, itself included."""
+    if isinstance(schema, Mapping):
+        yield schema
+        schema = list(schema.values())
+    for each in schema if isinstance(schema, list) else ():
+        yield from _objects(each)

@@ -1,0 +1,387 @@
+"""What a program holds of a contract that it has opened."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+import msgspec
+
+from liverpc._types import P, R
+from liverpc.client.connection import Connection
+from liverpc.client.convert import read_result
+from liverpc.client.listeners import Listeners
+from liverpc.client.opened import Asked, OpenContract, PageStatus
+from liverpc.client.options import CallOptions
+from liverpc.client.waiting import Waiters, next_change
+from liverpc.errors import ErrorCode, RpcError
+from liverpc.pages import Action, Events, Joinable, PageContract, payloads_of
+from liverpc.wire.frames import EventFrame
+
+if TYPE_CHECKING:
+    from liverpc.client.aio import Client
+
+__all__ = ["EVENTS_MAX", "ContractPage", "JoinLost", "parts_of", "url_of"]
+
+log = logging.getLogger("liverpc.client")
+
+EVENTS_MAX = 1000  # waiting in one iterator; with one more the oldest is dropped
+
+C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
+E = TypeVar("E", bound=Events)
+D = TypeVar("D")
+X = TypeVar("X")
+
+JoinLost = Callable[[str, Any, RpcError], object]  # gets the room's name, the payload or None, and why
+
+
+class ContractPage(Generic[C_co]):
+    """A contract on one connection, opened again on each that follows; made by ``connect`` or ``client.open``.
+
+    ``async with`` opens it, which waits for the server's answer, and leaves it. What ``connect`` made has a client of
+    its own, which is connected and closed with it.
+
+    When the connection is lost, calls and joins wait for the next one as all calls of a client do. It begins with
+    opening the contract, for which they wait, and with asking for its rooms again, which goes on beside them when the
+    server takes long to decide. What was emitted meanwhile has not been heard, and nothing tells: load anew what you
+    need, for instance in ``client.on_connect``.
+
+    Args:
+        client: What others may use the connection with.
+        connection: Of the client.
+        options: For calls; each is a request of its own.
+        contract: What to open.
+        parts: Of its URL, as text.
+        owns: Whether client and page live and end together.
+
+    Raises:
+        ValueError: The options have an idempotency key, which belongs to one call.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        connection: Connection,
+        options: CallOptions,
+        contract: type[C_co],
+        parts: Mapping[str, str],
+        *,
+        owns: bool = False,
+    ) -> None:
+        assert contract.pattern is not None
+        self.client = client
+        self._connection = connection
+        self._options = msgspec.structs.replace(options.keyless("a contract"), fresh=True)
+        self._contract = contract
+        self._owns = owns
+        self._actions = contract.actions()
+        self._rooms = contract.rooms()
+        self._payloads = payloads_of(contract.events)
+        self._listeners: dict[str, Listeners[Any]] = {event: Listeners() for event in self._payloads}
+        self._unreadable: set[str] = set()  # events of which the log says so
+        self._lost: Listeners[tuple[str, Any, RpcError]] = Listeners()
+        self._waiters = Waiters()
+        self._begun = False
+        self._open = OpenContract(
+            contract.name,
+            [dict(parts), contract.pattern.text],
+            connection.core.config.timeout if options.timeout is None else options.timeout,
+            on_change=self._waiters.wake,
+            on_event=self._arrived,
+            on_lost=self._tell_lost,
+        )
+
+    # -- life
+
+    async def open(self) -> Self:
+        """Open the contract and wait until that is done.
+
+        Raises:
+            RpcError: The server did not open it, or did not answer in time; ``CONNECTION_CLOSED`` when the client is
+                closed, also by the server because of a room that the contract requires. The page is closed then.
+            RuntimeError: The page was used before, the client is not open, or has this contract open already.
+        """
+        if self._begun or self.status == "closed":
+            raise RuntimeError(f"this page of {self._open.name} was used before; client.open() makes another")
+        self._begun = True
+        try:
+            if self._owns:
+                await self.client.__aenter__()
+            self._connection.check_open()
+            self._connection.open_contract(self._open)
+            while self.status == "connecting":
+                await next_change([self._waiters])
+            self._check()
+            if (error := self._open.error) is not None:
+                why = f"{self._open.name} ({self._open.args[1]}) was not opened: {error.message}"
+                raise RpcError.from_dict(error.to_dict() | {"message": why})
+        except BaseException:
+            if self._owns:
+                await self.client.aclose()
+            self._connection.leave_contract(self._open)
+            raise
+        return self
+
+    async def aclose(self) -> None:
+        """Leave the contract and its rooms; iterators end. Harmless when done already.
+
+        Returns when the server has answered, so that no event of this page reaches another one of the same contract.
+        """
+        if self._owns:
+            await self.client.aclose()
+        await self._connection.leave_contract(self._open).wait()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # -- state
+
+    @property
+    def status(self) -> PageStatus:
+        """``connecting`` until the contract was opened, then ``connected``; ``reconnecting`` until it is open again.
+
+        ``error`` while :attr:`error` says why it is not: the next connection tries again, and after ``TIMEOUT``,
+        ``DISCONNECTED``, ``OVERLOADED`` and ``INTERNAL_ERROR`` this one, too. ``closed`` is final.
+        """
+        return self._open.status
+
+    @property
+    def error(self) -> RpcError | None:
+        """Why the status is ``error``; else None."""
+        return self._open.error
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """The rooms that the server let this page join without being asked, when it was last opened."""
+        return self._open.joined
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Those that the page should have joined so, and could not."""
+        return self._open.refused
+
+    # -- use
+
+    async def call(self, action: Action[C_co, P, Any, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call an action of the contract: ``sent = await page.call(Chat.send, Send(text="hi"))``.
+
+        What it emits to rooms of this page arrives before it returns. Otherwise as :meth:`Client.call`; but two
+        identical calls are two requests.
+
+        Raises:
+            RpcError: As :meth:`Client.call`.
+            TypeError: The action is not one of this contract, there are too many or too few arguments, or they have
+                no JSON form.
+            RuntimeError: The page is not open.
+        """
+        self._check_member(action, self._actions, "an action")
+        payload = action.bind(args, kwargs)
+        await self._ready()
+        path = f"{self._open.name}/__event/{action.name}"
+        result: R = await self._connection.call(path, payload, action.result_type, self._options)
+        return result
+
+    async def join(self, room: Joinable[C_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Join a room, now and after each reconnect: ``await page.join(Chat.project, OpenProject("p1"))``.
+
+        What is emitted to it from now on arrives. Returns at once when the page has joined with this payload already.
+        If this is cancelled or fails with ``TIMEOUT``, the page may be in the room until its connection ends;
+        :meth:`leave` makes sure that it is not.
+
+        Raises:
+            RpcError: ``JOIN_REJECTED``, whatever the reason; ``VALIDATION``; or as :meth:`Client.call`.
+            TypeError: As :meth:`call`.
+            RuntimeError: The page is not open.
+        """
+        self._check_member(room, self._rooms, "a room")
+        payload = room.bind(args, kwargs)
+        await self._ready()
+        await self._connection.join_room(self._open, room.name, payload, self._options)
+
+    @overload
+    async def leave(self, room: Joinable[C_co, ...], /) -> None: ...
+    @overload
+    async def leave(self, room: Joinable[C_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+    async def leave(self, room: Joinable[C_co, Any], /, *args: Any, **kwargs: Any) -> None:
+        """Leave a room: with the payload it was joined with; without, all of that name. Harmless when not joined.
+
+        Rooms that the page has not asked for stay: what the server joins by itself, it also leaves by itself.
+
+        Raises:
+            RpcError: As :meth:`Client.call`. It will not be joined again all the same.
+            TypeError: As :meth:`call`.
+            RuntimeError: The page is not open.
+        """
+        self._check_member(room, self._rooms, "a room")
+        payload = room.bind(args, kwargs) if args or kwargs else []
+        await self._ready()
+        self._open.leave(room.name, payload)
+        await self._connection.call(f"{self._open.name}/__leave/{room.name}", payload, Any, self._options)
+
+    # -- news
+
+    @overload
+    def on(
+        self: ContractPage[PageContract[E]], event: Callable[[E, D], None], callback: Callable[[D], object], /
+    ) -> Callable[[], None]: ...
+    @overload
+    def on(
+        self: ContractPage[PageContract[E]], event: Callable[[E], None], callback: Callable[[], object], /
+    ) -> Callable[[], None]: ...
+    def on(self, event: Callable[..., None], callback: Callable[..., object], /) -> Callable[[], None]:
+        """Call ``callback`` with the payload of each such event: ``page.on(ToClient.message, show)``.
+
+        It is called without argument for events that have no payload. What it raises is logged. An event whose payload
+        does not fit the declared type is dropped and counted, and the first of its name is logged.
+
+        Returns:
+            A function that ends it. Others for the same event are not concerned.
+
+        Raises:
+            TypeError: The event is not one of this contract.
+        """
+        name = self._name_of(event)
+        if self._payloads[name] is not type(None):
+            return self._listeners[name].add(callback)
+        return self._listeners[name].add(lambda _: callback())
+
+    @overload
+    def events(self: ContractPage[PageContract[E]], event: Callable[[E, D], None], /) -> AsyncIterator[D]: ...
+    @overload
+    def events(self: ContractPage[PageContract[E]], event: Callable[[E], None], /) -> AsyncIterator[None]: ...
+    def events(self, event: Callable[..., None], /) -> AsyncIterator[Any]:
+        """The payloads of such events, from now on until the page is closed: ``async for m in page.events(...)``.
+
+        1000 of them wait; with one more the oldest is dropped, and counted as ``contract_events_dropped``. An iterator
+        that nobody holds any more is forgotten.
+
+        Raises:
+            TypeError: The event is not one of this contract.
+        """
+        return _Incoming(self, self._listeners[self._name_of(event)])
+
+    def on_join_lost(self, callback: JoinLost) -> Callable[[], None]:
+        """Call ``callback`` when a room could not be joined again after a reconnect: with name, payload and error.
+
+        The page is not in that room any more, and does not ask for it again by itself. Without a payload there is None.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._lost.add(lambda lost: callback(*lost))
+
+    # -- inside
+
+    async def _ready(self) -> None:
+        """Make sure that it is open, or comes back."""
+        self._check()
+
+    def _check(self) -> None:
+        if not self._begun:
+            raise RuntimeError(f"this page of {self._open.name} is not open: use it in its `async with` block")
+        core = self._connection.core
+        if core.status == "closed":
+            raise core.closed_error()
+        if self.status == "closed":
+            raise RpcError(ErrorCode.CONNECTION_CLOSED, f"the page of {self._open.name} was closed")
+
+    def _check_member(self, member: Any, known: Mapping[str, Any], what: str) -> None:
+        if known.get(getattr(member, "name", "")) is not member:
+            name = self._contract.__qualname__
+            raise TypeError(f"{member!r} is not {what} of {name}, which has {', '.join(known) or 'none'}")
+
+    def _name_of(self, event: Callable[..., None]) -> str:
+        name = getattr(event, "__name__", "")
+        if name not in self._payloads or getattr(self._contract.events, name) is not event:
+            events = self._contract.events.__qualname__
+            raise TypeError(f"{event!r} is not an event of {events}, which has {', '.join(self._payloads) or 'none'}")
+        return name
+
+    def _arrived(self, frame: EventFrame) -> None:
+        listeners = self._listeners.get(frame.event)
+        if not listeners:  # one that nobody wants is not decoded
+            return
+        payload, declared = None, self._payloads[frame.event]
+        if declared is not type(None):
+            try:
+                payload = read_result(frame.event, frame.data, declared)
+            except RpcError as error:
+                self._connection.core.contracts.unreadable += 1
+                if frame.event not in self._unreadable:
+                    self._unreadable.add(frame.event)
+                    log.warning(
+                        "%s: %r is dropped, for its payload does not fit; further ones are only counted: %s",
+                        self._open.name,
+                        frame.event,
+                        error.__cause__,
+                    )
+                return
+        listeners.tell(payload)
+
+    def _tell_lost(self, asked: Asked, error: RpcError) -> None:
+        if not self._lost:
+            log.warning("%s: the room %r could not be joined again: %s", self._open.name, asked.name, error)
+        self._lost.tell((asked.name, next(iter(asked.args), None), error))
+
+
+class _Incoming(AsyncIterator[D]):
+    def __init__(self, page: ContractPage[Any], listeners: Listeners[D]) -> None:
+        contracts = page._connection.core.contracts
+        queue: deque[D] = deque()
+        arrival = Waiters()
+
+        def put(payload: D) -> None:
+            if len(queue) == EVENTS_MAX:
+                queue.popleft()
+                contracts.dropped += 1
+            queue.append(payload)
+            arrival.wake()
+
+        self._page = page
+        self._queue = queue
+        self._arrival = arrival
+        weakref.finalize(self, listeners.add(put)).atexit = False
+
+    async def __anext__(self) -> D:
+        while not self._queue:
+            if self._page.status == "closed":
+                raise StopAsyncIteration
+            await next_change([self._arrival, self._page._waiters])
+        return self._queue.popleft()
+
+
+# -- where
+
+
+def parts_of(contract: Any, params: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """The parts of a contract's URL as text, from an object that has them or by name.
+
+    Raises:
+        TypeError: A part is missing, empty, or there is one too many; or it is no contract with a ``path=``.
+    """
+    if not (isinstance(contract, type) and issubclass(contract, PageContract)) or contract.pattern is None:
+        raise TypeError(f"{contract!r} is no contract that can be opened: a class with path=")
+    names = contract.pattern.names
+    if params is not None:
+        if given:
+            raise TypeError(f"{contract.__qualname__}: give the parts of the URL as one object or by name, not both")
+        given = params if isinstance(params, Mapping) else {n: getattr(params, n) for n in names if hasattr(params, n)}
+    parts = {name: str(msgspec.to_builtins(value)) for name, value in given.items()}
+    contract.pattern.fill(parts)
+    return parts
+
+
+def url_of(contract: type[PageContract[Any]], base: str, parts: Mapping[str, str]) -> str:
+    """Where a contract is, below ``base``, whose query stays."""
+    assert contract.pattern is not None
+    start, mark, query = base.partition("?")
+    return start.rstrip("/") + contract.pattern.fill(parts) + mark + query

@@ -1,0 +1,310 @@
+"""The contracts that a client has open and the rooms it has asked for, without I/O (docs/protocol.md section 12)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+
+from liverpc.client.calls import Call, Calls
+from liverpc.client.failure import TRANSIENT, Backoff, Retry
+from liverpc.errors import ErrorCode, RpcError
+from liverpc.wire.codec import canonical
+from liverpc.wire.frames import EventFrame, Reply
+
+__all__ = ["Asked", "OpenContract", "OpenContracts", "PageStatus"]
+
+log = logging.getLogger("liverpc.client")
+
+PageStatus = Literal["connecting", "connected", "reconnecting", "error", "closed"]
+
+
+class _Answer(msgspec.Struct):
+    """To ``__open``: which of the rooms that are joined without being asked for were joined."""
+
+    joined: list[str]
+    refused: list[str]
+
+
+class Asked:
+    """A room that a page has asked for.
+
+    Attributes:
+        name: Of the room.
+        args: The payload, or nothing.
+        wanted: Whether it was joined, and is to be on the next connections.
+        joined: Whether it is on this one.
+    """
+
+    __slots__ = ("args", "joined", "key", "name", "pending", "wanted")
+
+    def __init__(self, name: str, args: list[Any], key: bytes) -> None:
+        self.name = name
+        self.args = args
+        self.key = key
+        self.wanted = False
+        self.joined = False
+        self.pending = 0  # who waits for an answer
+
+
+class OpenContract:
+    """One contract, opened on every connection; used once.
+
+    Attributes:
+        name: On the wire.
+        status: ``connecting`` until the first answer, ``connected`` while it is open; ``reconnecting`` after the
+            connection was lost; ``error`` when the server did not open it; ``closed`` is final.
+        error: Why, exactly while the status is ``error``.
+        joined: The rooms that the server let it join without being asked, as of the last answer.
+        refused: Those it did not.
+
+    Args:
+        name: On the wire.
+        args: Of ``__open``.
+        timeout: Seconds for each answer to it.
+        on_change: Called after each change of the status; as the others, it must not raise.
+        on_event: Called with each event.
+        on_lost: Called with a room that could not be joined again, and why.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        args: list[Any],
+        timeout: float,
+        *,
+        on_change: Callable[[], object],
+        on_event: Callable[[EventFrame], object],
+        on_lost: Callable[[Asked, RpcError], object],
+    ) -> None:
+        self.name = name
+        self.args = args
+        self.timeout = timeout
+        self.status: PageStatus = "connecting"
+        self.error: RpcError | None = None
+        self.joined: tuple[str, ...] = ()
+        self.refused: tuple[str, ...] = ()
+        self.on_event = on_event
+        self.on_lost = on_lost
+        self.rooms: dict[bytes, Asked] = {}  # in the order in which they were asked for
+        self.requests: dict[Asked | None, Call] = {}  # unanswered, of this class's own; None: for the contract
+        self.retry: Retry | None = None
+        self._on_change = on_change
+
+    def ask(self, room: str, args: list[Any]) -> Asked:
+        """Somebody asks for a room; the end is told with :meth:`settle`. TypeError: ``args`` has no JSON form."""
+        key = canonical([room, args])
+        asked = self.rooms.setdefault(key, Asked(room, args, key))
+        asked.pending += 1
+        return asked
+
+    def answered(self, asked: Asked, call: Call) -> None:
+        """The server has said whether the room is joined; one that was left meanwhile stays left."""
+        if isinstance(call.outcome, Reply) and self.rooms.get(asked.key) is asked:
+            asked.wanted = asked.joined = True
+
+    def settle(self, asked: Asked) -> None:
+        """Who asked does not wait any more."""
+        asked.pending -= 1
+        if not (asked.wanted or asked.pending) and self.rooms.get(asked.key) is asked:
+            del self.rooms[asked.key]
+
+    def leave(self, room: str, args: list[Any]) -> None:
+        """Do not ask for a room again; without ``args``, for none of that name."""
+        key = canonical([room, args])
+        for asked in list(self.rooms.values()):
+            if asked.key == key or (asked.name == room and not args):
+                del self.rooms[asked.key]
+
+    def become(self, status: PageStatus, error: RpcError | None = None) -> None:
+        self.status, self.error = status, error
+        if status == "closed":
+            self.rooms.clear()
+        self._on_change()
+
+
+class OpenContracts:
+    """All of a client.
+
+    A connection begins with the requests to open each of them and to join its rooms once more. What follows need not be
+    held back: the server lets it wait until the contract is open.
+
+    Attributes:
+        unreadable: Events whose payload did not fit its declared type.
+        dropped: Events that nobody took out of their queue in time.
+
+    Args:
+        calls: Where the requests are made and waited for.
+        start: Sends a request, now or when there is a connection.
+        now: The clock of the deadlines.
+        backoff: Makes what tells how long to wait before a contract is asked for again.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        start: Callable[[Call], object],
+        *,
+        now: Callable[[], float],
+        backoff: Callable[[], Backoff],
+    ) -> None:
+        self.unreadable = 0
+        self.dropped = 0
+        self._calls = calls
+        self._start = start
+        self._now = now
+        self._backoff = backoff
+        self._connected = False
+        self._by_name: dict[str, OpenContract] = {}
+
+    def add(self, contract: OpenContract) -> None:
+        """Open it, on this connection and those to come.
+
+        Raises:
+            RuntimeError: The client has one of that name.
+        """
+        if contract.name in self._by_name:
+            raise RuntimeError(f"this client has {contract.name!r} open already, and each contract once at a time")
+        self._by_name[contract.name] = contract
+        self._ask(contract)
+
+    def remove(self, contract: OpenContract, on_done: Callable[[], object]) -> None:
+        """Leave it for good. Harmless when done already.
+
+        Args:
+            contract: From now on, it gets no events.
+            on_done: Called when the server has answered, or need not; the name is free then.
+        """
+        if contract.status == "closed":
+            on_done()
+            return
+
+        def done(_: Call | None = None) -> None:
+            contract.requests.clear()
+            del self._by_name[contract.name]
+            on_done()
+
+        self._forget_requests(contract)
+        contract.become("closed")
+        if self._by_name.get(contract.name) is not contract:
+            on_done()
+        elif self._connected:
+            contract.requests[None] = self._calls.new(f"{contract.name}/__close", [], contract.timeout, done)
+            self._start(contract.requests[None])
+        else:
+            done()
+
+    def take(self, frame: EventFrame) -> None:
+        """An event has come that is no stream's."""
+        contract = self._by_name.get(frame.topic.partition("/")[0])
+        if contract is not None and contract.status != "closed":
+            contract.on_event(frame)
+
+    # -- requests
+
+    def _ask(self, contract: OpenContract) -> list[Call]:
+        """Request what is not requested: the contract, and each room that is wanted. Returns what is unanswered."""
+        requests = contract.requests
+        if None not in requests:
+            path, done = f"{contract.name}/__open", partial(self._opened, contract)
+            requests[None] = self._calls.new(path, contract.args, contract.timeout, done)
+            self._start(requests[None])
+        for asked in contract.rooms.values():
+            if asked.wanted and not asked.joined and asked not in requests:
+                path, done = f"{contract.name}/__join/{asked.name}", partial(self._rejoined, contract, asked)
+                requests[asked] = self._calls.new(path, asked.args, contract.timeout, done)
+                self._start(requests[asked])
+        return list(requests.values())
+
+    def _opened(self, contract: OpenContract, call: Call) -> None:
+        del contract.requests[None]
+        try:
+            answer: _Answer = call.result(_Answer)
+        except RpcError as error:
+            if contract.status != "connecting":  # otherwise somebody waits for it, and gets the error
+                log.warning("the server did not open %s again: %s", contract.name, error)
+                contract.retry = (contract.retry or Retry(self._backoff(), 0.0)) if error.code in TRANSIENT else None
+                if contract.retry is not None:
+                    contract.retry.postpone(self._now(), error.retry_after or 0.0)
+            contract.become("error", error)
+        else:
+            contract.retry = None
+            contract.joined, contract.refused = tuple(answer.joined), tuple(answer.refused)
+            contract.become("connected")
+
+    def _rejoined(self, contract: OpenContract, asked: Asked, call: Call) -> None:
+        del contract.requests[asked]
+        contract.answered(asked, call)
+        error = call.outcome
+        if not isinstance(error, RpcError) or contract.rooms.get(asked.key) is not asked:
+            return
+        # Otherwise whatever opens the contract next asks for the room, too: the retry, or the next connection.
+        if contract.status != "error" and error.code != ErrorCode.DISCONNECTED:
+            del contract.rooms[asked.key]
+            contract.on_lost(asked, error)
+
+    def _forget_requests(self, contract: OpenContract) -> None:
+        for request in contract.requests.values():
+            self._calls.cancel(request)
+        contract.requests.clear()
+        contract.retry = None
+
+    # -- time
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`expire` has something to do next."""
+        return min(
+            (each.retry.due for each in self._by_name.values() if each.retry and not each.requests), default=None
+        )
+
+    def expire(self) -> None:
+        """Ask again for what the server did not open."""
+        for contract in self._by_name.values():
+            if contract.retry and contract.retry.due <= self._now():
+                self._ask(contract)
+
+    # -- the connection
+
+    def reopen(self) -> list[Call]:
+        """There is a connection: ask for everything. Returns the requests, in order."""
+        self._connected = True
+        return [call for contract in self._by_name.values() for call in self._ask(contract)]
+
+    def opening(self) -> set[Call]:
+        """The connection is lost. Returns the requests whose askers wait for the next one; the others are given up."""
+        self._connected = False
+        kept: set[Call] = set()
+        for contract in tuple(self._by_name.values()):
+            if contract.status == "connecting":
+                kept.update(contract.requests.values())
+            else:
+                self._give_up(contract)
+        return kept
+
+    def suspend(self) -> None:
+        """Tell every contract that the connection is lost."""
+        for contract in tuple(self._by_name.values()):
+            for asked in contract.rooms.values():
+                asked.joined = False
+            if contract.status in ("connected", "error"):
+                contract.become("reconnecting")
+
+    def drop(self) -> list[OpenContract]:
+        """Forget everything. Returns the contracts, which are to be told."""
+        self._connected = False
+        for contract in tuple(self._by_name.values()):
+            self._give_up(contract)
+        contracts = list(self._by_name.values())
+        self._by_name.clear()
+        return contracts
+
+    def _give_up(self, contract: OpenContract) -> None:
+        """The connection of its requests is lost."""
+        if contract.status == "closed":
+            why = f"{contract.name}: the connection was lost"
+            self._calls.answer(contract.requests[None], RpcError(ErrorCode.DISCONNECTED, why))
+        else:
+            self._forget_requests(contract)

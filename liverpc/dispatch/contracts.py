@@ -1,0 +1,95 @@
+"""Calls to contracts: which contract is meant depends on what the connection has opened."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from liverpc.declare.registry import AnyContract
+from liverpc.declare.replies import Follower, Slot
+from liverpc.dispatch.pipeline import Pipeline, Runner, nothing_there
+from liverpc.errors import LiveError
+from liverpc.hub.connection import Connection
+from liverpc.rooms.catalogue import Route, parts_of
+from liverpc.rooms.contracts import Contracts
+from liverpc.rooms.membership import Served
+from liverpc.wire.codec import encode, reply
+from liverpc.wire.frames import CallFrame
+
+__all__ = ["ContractCalls"]
+
+
+class ContractCalls:
+    """Enters the paths of the contracts into the pipeline.
+
+    Args:
+        contracts: Of the server.
+        pipeline: What their calls go through, openings included.
+    """
+
+    def __init__(self, contracts: Contracts, pipeline: Pipeline) -> None:
+        self._contracts = contracts
+        self._pipeline = pipeline
+        for path, entries in contracts.entries.items():
+            name, _, rest = path.partition("/")
+            runners = {contract: pipeline.runner(entry) for contract, entry in entries.items()}
+            pipeline.runners[path] = (self._opening if rest == "__open" else self._calling)(name, runners)
+
+    def connected(self, connection: Connection, route: Route) -> None:
+        """Open all contracts of the URL; it is as if the client called, and wanted no answer."""
+        for contract in route.contracts:
+            assert contract.pattern is not None
+            args = Raw(encode([route.parts, contract.pattern.text]))
+            path = f"{contract.name}/__open"
+            self._pipeline.runners[path](connection, CallFrame(rpc=path, args=args), None)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._contracts.closed(connection)
+
+    def _calling(self, name: str, runners: dict[AnyContract, Runner]) -> Runner:
+        contracts, pipeline = self._contracts, self._pipeline
+
+        def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
+            served = contracts.of(connection, name)
+            runner = None if served is None else runners.get(served.declared)
+            if runner is not None:
+                runner(connection, frame, slot)
+            else:
+                pipeline.refuse(connection, frame, nothing_there(frame), slot)
+
+        return run
+
+    def _opening(self, name: str, runners: dict[AnyContract, Runner]) -> Runner:
+        contracts, pipeline = self._contracts, self._pipeline
+
+        def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
+            try:
+                parts, pattern = parts_of(frame.args)
+                contract = contracts.catalogue.pick(name, pattern)
+                if contract is None:
+                    raise nothing_there(frame)
+                served = contracts.begin(connection, contract, parts)
+            except LiveError as error:
+                pipeline.refuse(connection, frame, error, slot)
+            else:
+                runners[contract](connection, frame, _Opening(contracts, served, slot))
+
+        return run
+
+
+class _Opening:
+    """Learns that an opening was answered (``declare.replies.Slot``)."""
+
+    __slots__ = ("_contracts", "_served", "_slot")
+
+    def __init__(self, contracts: Contracts, served: Served, slot: Slot | None) -> None:
+        self._contracts = contracts
+        self._served = served
+        self._slot = slot
+
+    def put(self, call: str | None, members: bytes, follower: Follower | None) -> None:
+        self._contracts.settled(self._served)
+        if self._slot is not None:
+            self._slot.put(call, members, follower)
+        elif call is not None:
+            self._served.connection.send(reply(call, members))

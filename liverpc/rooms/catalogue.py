@@ -1,0 +1,140 @@
+"""Which contracts a server has, under which names, and on which URLs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, get_type_hints
+
+import msgspec
+
+from liverpc.declare.registry import AnyContract
+from liverpc.errors import ConfigError, DeclarationError, ErrorCode, Issue, LiveError
+from liverpc.pages import UrlPattern
+from liverpc.schema.incoming import split_args
+
+__all__ = ["Catalogue", "Route", "check_locals", "is_of_contract", "parts_of"]
+
+_PARTS = frozenset(("__open", "__close", "__event", "__join", "__leave"))
+_decode_parts = msgspec.json.Decoder(dict[str, str | int]).decode
+_decode_pattern = msgspec.json.Decoder(str | None).decode
+
+
+def is_of_contract(path: str) -> bool:
+    """Whether a path could be one of a contract, be there such a contract or not."""
+    return path.split("/", 2)[1] in _PARTS
+
+
+def parts_of(args: msgspec.Raw) -> tuple[dict[str, str], str | None]:
+    """The URL's parts, and the pattern if it is given, from the arguments of an opening.
+
+    Raises:
+        LiveError: ``INVALID_REQUEST``: they are no list. ``VALIDATION``: they are of the wrong kind.
+    """
+    given = split_args(args)
+    try:
+        parts = {name: str(part) for name, part in _decode_parts(given[0]).items()} if given else {}
+        pattern = _decode_pattern(given[1]) if len(given) > 1 else None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # of huge numbers there is no text
+        raise LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[Issue(["params"], str(error))]) from None
+    return parts, pattern
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A URL that fits a pattern."""
+
+    contracts: tuple[AnyContract, ...]  #: all that have the pattern
+    parts: dict[str, str]  #: of the URL, decoded
+
+
+class Catalogue:
+    """The contracts of a server.
+
+    Args:
+        contracts: Them.
+        path: Of the server's WebSocket.
+        reserved: Paths on which something else answers.
+
+    Raises:
+        DeclarationError: Two contracts have the same name and pattern, or two patterns fit the same URLs.
+        ConfigError: A pattern is one of the other paths.
+    """
+
+    def __init__(self, contracts: Iterable[AnyContract], *, path: str, reserved: Iterable[str]) -> None:
+        self._reserved = frozenset(reserved) | {path}
+        self._named: dict[str, list[AnyContract]] = {}
+        on: dict[str, tuple[UrlPattern, list[AnyContract]]] = {}  # by the pattern without its names
+        for contract in contracts:
+            pattern = contract.pattern
+            assert pattern is not None
+            if pattern.text in self._reserved:
+                raise ConfigError(f"{_place(contract)}: path={pattern.text!r} is a path of the server; take another")
+            for other in self._named.setdefault(contract.name, []):
+                if other.pattern is not None and other.pattern.text == pattern.text:
+                    raise DeclarationError(
+                        f"{_place(other)} and {_place(contract)} are both {contract.name!r} on {pattern.text!r}; give "
+                        "one of them another name="
+                    )
+            self._named[contract.name].append(contract)
+            known, there = on.setdefault(re.sub(r"\{[^}:]*", "{", pattern.text), (pattern, []))
+            if known.text != pattern.text:
+                raise DeclarationError(
+                    f"{_place(there[0])} and {_place(contract)} are on the same URLs, as {known.text!r} and "
+                    f"{pattern.text!r}; call the parts of both the same"
+                )
+            there.append(contract)
+        self._patterns = sorted(on.values(), key=lambda each: (each[0].rank, each[0].text))
+
+    def route(self, path: str) -> Route | None:
+        """What is on a percent-encoded path; None: nothing, or its parts do not fit what is declared."""
+        if path in self._reserved:
+            return None
+        for pattern, contracts in self._patterns:
+            parts = pattern.match(path)
+            if parts is not None:
+                try:
+                    for contract in contracts:
+                        contract.params_from(parts)
+                except ValueError:
+                    return None
+                return Route(tuple(contracts), parts)
+        return None
+
+    def pick(self, name: str, pattern: str | None) -> AnyContract | None:
+        """The contract of a name; when several have it, the one with the pattern."""
+        named = self._named.get(name, [])
+        if pattern is None:
+            return named[0] if len(named) == 1 else None
+        return next((each for each in named if each.pattern is not None and each.pattern.text == pattern), None)
+
+
+def check_locals(contracts: Iterable[AnyContract], on_connect: Callable[..., Any] | None) -> None:
+    """Compare what the contracts expect of ``on_connect`` with what it says it returns, where both are classes.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if on_connect is None:
+        return
+    try:
+        returned: Any = get_type_hints(inspect.unwrap(on_connect)).get("return")
+    except (NameError, TypeError):  # annotations that exist for checkers only, or something without any
+        return
+    for contract in contracts:
+        wanted = contract.locals_type
+        if not (_is_class(wanted) and _is_class(returned)):
+            continue
+        if not issubclass(returned, wanted):
+            raise ConfigError(
+                f"{_place(contract)} is declared with Locals {wanted.__qualname__}, but on_connect "
+                f"({getattr(on_connect, '__qualname__', on_connect)}) returns {returned.__qualname__}"
+            )
+
+
+def _is_class(annotation: Any) -> bool:
+    return isinstance(annotation, type) and annotation is not Any
+
+
+def _place(contract: AnyContract) -> str:
+    return f"{contract.__module__}.{contract.__qualname__}"

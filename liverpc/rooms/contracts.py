@@ -1,0 +1,229 @@
+"""The contracts of a server: what answers on their paths, and who has opened which (docs/protocol.md section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+import msgspec
+
+from liverpc.declare.context import Context
+from liverpc.declare.contract import Contract
+from liverpc.declare.functions import Declaration
+from liverpc.declare.keys import RoomKey
+from liverpc.declare.members import Room
+from liverpc.declare.registry import AnyContract, Entry, Registry
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.rooms.catalogue import Catalogue
+from liverpc.rooms.census import Occupant, Refusal, RoomRow
+from liverpc.rooms.groups import group_of
+from liverpc.rooms.membership import Opened, Served, not_there
+from liverpc.rooms.places import Member
+from liverpc.rooms.refusals import Refusals
+from liverpc.schema.signature import Signature
+from liverpc.telemetry import Telemetry
+
+__all__ = ["Contracts"]
+
+C = TypeVar("C", bound=Contract[Any, Any, Any])
+
+
+class _AsSent(Signature):
+    """Leaves the arguments to whoever answers: first it has to be seen whether the contract is open."""
+
+    @property
+    def exact(self) -> Callable[[Any], tuple[Any, ...]]:
+        return self.decode
+
+    def decode(self, raw: msgspec.Raw | bytes) -> tuple[Any, ...]:
+        return (raw,)
+
+
+class _Call(Declaration[..., Any, Any]):
+    """What answers on one path of a contract.
+
+    Args:
+        handler: Takes the context and the arguments, not decoded.
+        names: Of the arguments, for people.
+    """
+
+    def __init__(self, contract: AnyContract, handler: Callable[..., Any], names: tuple[str, ...]) -> None:
+        super().__init__(handler)
+        self.__module__ = contract.__module__
+        self.signature = _AsSent(handler)
+        self.signature.names = names
+
+
+class Contracts:
+    """Serves the contracts of a server (``rooms.census.Census``).
+
+    Args:
+        registry: Where they are listed; their paths are entered into it.
+        catalogue: Where they are found.
+        hub: Where their rooms are topics.
+        telemetry: Of the server.
+
+    Attributes:
+        entries: Who answers on a path, for each contract that has it.
+
+    Raises:
+        DeclarationError: A function answers on the path of a contract.
+    """
+
+    def __init__(self, registry: Registry, catalogue: Catalogue, hub: Hub, telemetry: Telemetry) -> None:
+        self.catalogue = catalogue
+        self.entries: dict[str, dict[AnyContract, Entry]] = {}
+        self._known = registry.contracts
+        self._hub = hub
+        self._telemetry = telemetry
+        self._refusals = Refusals(lambda: hub.monotonic())
+        self._clients: dict[Connection, dict[str, Served]] = {}  # by name
+        for contract, guard in registry.contracts.items():
+            for rest, call in self._calls(contract):
+                path = f"{contract.name}/{rest}"
+                self.entries.setdefault(path, {})[contract] = registry.enter(path, call, guard)
+
+    def _calls(self, contract: AnyContract) -> Iterator[tuple[str, _Call]]:
+        async def open_(ctx: Context[Any], args: msgspec.Raw) -> Opened:
+            return await self._served(ctx, contract).open(ctx)
+
+        async def close(ctx: Context[Any], args: msgspec.Raw) -> None:
+            self._served(ctx, contract).end()
+            self._forget(ctx.connection, contract.name)
+
+        yield "__open", _Call(contract, open_, ("params", "pattern"))
+        yield "__close", _Call(contract, close, ())
+        for action in contract.actions().values():
+            yield f"__event/{action.name}", self._member(contract, Served.act, action)
+        for room in contract.rooms().values():
+            yield f"__join/{room.name}", self._member(contract, Served.ask, room)
+            yield f"__leave/{room.name}", self._member(contract, Served.unask, room)
+
+    def _member(self, contract: AnyContract, answer: Callable[..., Awaitable[Any]], member: Any) -> _Call:
+        @wraps(member.method.fn)  # for people: where it stands
+        async def handler(ctx: Context[Any], args: msgspec.Raw) -> Any:
+            return await answer(self._served(ctx, contract), ctx, member, args)
+
+        return _Call(contract, handler, () if member.payload is None else (member.payload.name,))
+
+    # -- who has opened what
+
+    def of(self, connection: Connection, name: str) -> Served | None:
+        """What a connection has open under a name, or is about to open."""
+        client = self._clients.get(connection)
+        return None if client is None else client.get(name)
+
+    def _served(self, ctx: Context[Any], contract: AnyContract) -> Served:
+        served = self.of(ctx.connection, contract.name)
+        if served is None or served.declared is not contract:  # closed while the guard waited
+            raise not_there()
+        return served
+
+    def begin(self, connection: Connection, contract: AnyContract, parts: Mapping[str, str]) -> Served:
+        """A call is about to open a contract: calls behind it wait. :meth:`settled` has to follow.
+
+        Raises:
+            LiveError: ``INVALID_REQUEST``: the connection has the name open, and it is another contract, or has other
+                parts.
+        """
+        client = self._clients.setdefault(connection, {})
+        served = client.get(contract.name)
+        if served is None:
+            served = client[contract.name] = Served(
+                contract, parts, connection, hub=self._hub, telemetry=self._telemetry, refusals=self._refusals
+            )
+        elif served.declared is not contract or served.parts != parts:
+            text = f"this connection has {contract.name} open with other parameters; close it first"
+            raise LiveError(ErrorCode.INVALID_REQUEST, text)
+        served.openers += 1
+        return served
+
+    def settled(self, served: Served) -> None:
+        """That call was answered; if none has opened the contract, it is not there any more."""
+        served.openers -= 1
+        if not served.openers and not served.is_open:
+            served.end()
+            if self.of(served.connection, served.declared.name) is served:
+                self._forget(served.connection, served.declared.name)
+
+    def _forget(self, connection: Connection, name: str) -> None:
+        client = self._clients.get(connection)
+        if client is not None:
+            client.pop(name, None)
+            if not client:
+                del self._clients[connection]
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        for served in self._clients.pop(connection, {}).values():
+            served.end()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    # -- from outside
+
+    def without_connection(self, contract: type[C]) -> C:
+        """See :meth:`LiveServer.contract`."""
+        if contract not in self._known:
+            raise TypeError(f"{contract.__qualname__} is no contract of this server; list its module in modules=")
+        instance = contract(None, None)
+        instance.served = _Broadcast(contract, self._hub)
+        return instance
+
+    # -- census
+
+    @property
+    def refused(self) -> int:
+        """All so far."""
+        return self._refusals.total
+
+    def refusals(self) -> list[Refusal]:
+        """The last 100, oldest first."""
+        return list(self._refusals.last)
+
+    def rows(self) -> Iterator[RoomRow]:
+        """The rooms that have somebody in them."""
+        found: dict[str, dict[str, list[tuple[Connection, Member]]]] = {}  # topic, who
+        for connection, client in self._clients.items():
+            who = connection.key
+            for served in client.values():
+                for topic, member in served.places.members.items():
+                    found.setdefault(topic, {}).setdefault(who, []).append((connection, member))
+        for topic, people in found.items():
+            state = self._hub.topics.get(topic)
+            group = next(iter(people.values()))[0][1].group
+            if state is not None:
+                occupants = [_occupant(who, places) for who, places in people.items()]
+                yield RoomRow(state.number, "contract", group.wire, group.key, group.pattern, occupants)
+
+
+def _occupant(who: str, places: list[tuple[Connection, Member]]) -> Occupant:
+    first = min((member for _, member in places), key=lambda member: member.since)
+    return Occupant(who, tuple(connection.id for connection, _ in places), first.how, first.since)
+
+
+class _Broadcast:
+    """Serves an instance that belongs to no connection (``declare.contract.Membership``)."""
+
+    def __init__(self, contract: AnyContract, hub: Hub) -> None:
+        self._contract = contract
+        self._hub = hub
+
+    def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
+        if key is None:
+            raise TypeError(f"no connection is here whose {room.name} it could be; say which: .{room.name}.at(...)")
+        group = group_of(self._contract, room, key)
+        self._hub.emit(group.topic, group.wire, event, payload)
+
+    def send(self, event: str, payload: Any) -> None:
+        raise TypeError("there is no client to send to; emit to a room: .<room>.at(...).emit")
+
+    async def join(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+        raise TypeError("there is no connection that could join")
+
+    def leave(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+        raise TypeError("there is no connection that could leave")

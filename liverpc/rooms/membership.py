@@ -1,0 +1,329 @@
+"""One contract of one connection: its opening, its actions, and the rooms it is in (docs/protocol.md section 12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from hashlib import sha256
+from inspect import isawaitable
+from typing import Any, Final
+
+import msgspec
+
+from liverpc.declare.context import Context
+from liverpc.declare.contract import Contract
+from liverpc.declare.keys import RoomKey
+from liverpc.declare.members import EventHandler, Room
+from liverpc.errors import ErrorCode, Issue, LiveError
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.hub.tasks import passes
+from liverpc.rooms.groups import Group, group_of
+from liverpc.rooms.places import Places, Wish
+from liverpc.rooms.refusals import Refusals
+from liverpc.schema.incoming import split_args
+from liverpc.telemetry import Telemetry
+from liverpc.wire.close import CloseCode
+from liverpc.wire.codec import canonical
+
+__all__ = ["Opened", "Served", "not_there"]
+
+_REJECTED: Final = "this room may not be joined"
+_NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
+_REQUIRED: Final = "a room that is needed here may not be joined"
+
+
+def not_there() -> LiveError:
+    """What everybody gets for everything that is not there, or not open."""
+    return LiveError(ErrorCode.NOT_FOUND, _NOT_THERE)
+
+
+def _rooms(declared: type[Contract[Any, Any, Any]]) -> list[Room[Any, Any]]:
+    return [room for room in declared.rooms().values() if isinstance(room, Room)]
+
+
+def params_of(declared: type[Contract[Any, Any, Any]], parts: Mapping[str, str]) -> Any:
+    """The declared parameters.
+
+    Raises:
+        LiveError: ``VALIDATION``: the parts do not fit.
+    """
+    try:
+        return declared.params_from(parts)
+    except ValueError as error:
+        raise LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[Issue(["params"], str(error))]) from None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The answer to an opening: rooms that are joined without being asked for."""
+
+    joined: list[str]
+    refused: list[str]
+
+
+class Served:
+    """One contract of one connection (``declare.contract.Membership``).
+
+    Calls wait until it has opened, and begin in the order in which they came.
+
+    Args:
+        declared: The contract.
+        parts: Of the URL, by name.
+        connection: Whose it is.
+        hub: Where the rooms are topics.
+        telemetry: Of the server.
+        refusals: Told of who may not join.
+
+    Attributes:
+        openers: Calls that are about to open it.
+        is_open: It is open; False again when it was closed.
+        places: The groups it is in.
+    """
+
+    def __init__(
+        self,
+        declared: type[Contract[Any, Any, Any]],
+        parts: Mapping[str, str],
+        connection: Connection,
+        *,
+        hub: Hub,
+        telemetry: Telemetry,
+        refusals: Refusals,
+    ) -> None:
+        self.declared = declared
+        self.parts = dict(parts)
+        self.connection = connection
+        self.openers = 0
+        self.is_open = False
+        self.places = Places(connection, hub, telemetry)
+        self._hub = hub
+        self._refusals = refusals
+        self._contract: Contract[Any, Any, Any] | None = None
+        self._own: dict[str, Group | None] = {}  # of private rooms; None: the connection has none
+        self._asking: dict[object, Wish] = {}  # those that are being decided; taken out: not wanted any more
+        self._answer: Opened | None = None
+        self._one_opener = asyncio.Lock()
+        self._settled = asyncio.Event()
+        self._waiting = 0
+        self._serial: dict[str, asyncio.Lock] = {}
+
+    # -- opening and closing
+
+    async def open(self, ctx: Context[Any]) -> Opened:
+        """Compute the keys of the private rooms, and join those that are joined without being asked for.
+
+        Once it is open, only the answer is given again. An opening that is given up goes on with the next call.
+
+        Raises:
+            LiveError: ``VALIDATION``: the parts of the URL do not fit. ``JOIN_REJECTED``: a required room may not be
+                joined; the connection is being closed. ``NOT_FOUND``: it was closed meanwhile.
+        """
+        async with self._one_opener:
+            if self._answer is None:
+                if self._contract is None:
+                    contract = self.declared(params_of(self.declared, self.parts), self.connection.locals)
+                    contract.served = self
+                    self._contract = contract
+                await self._select(ctx, self._contract)
+                if self.places.ended:
+                    raise not_there()
+                self._answer = self._join_own(ctx)
+                self.is_open = True
+                self._settled.set()
+        return self._answer
+
+    async def _select(self, ctx: Context[Any], contract: Contract[Any, Any, Any]) -> None:
+        private = [room for room in _rooms(self.declared) if not room.exposed]
+        seconds = self._hub.limits.connect_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                for room in private:
+                    if room.name not in self._own:
+                        self._own[room.name] = await self._group(ctx, room, contract)
+        except TimeoutError:
+            for room in private:
+                if room.name not in self._own:
+                    self._own[room.name] = None
+                    self._refuse(ctx, room, f"the keys were not there within {seconds:g} s")
+
+    def _join_own(self, ctx: Context[Any]) -> Opened:
+        answer = Opened([], [])
+        for room in _rooms(self.declared):
+            if not room.auto_join:
+                continue
+            group = self._own[room.name]
+            if group is not None:
+                try:
+                    self.places.enter(group, "auto")
+                except LiveError as error:
+                    self._refuse(ctx, room, error)
+                    group = None
+            (answer.refused if group is None else answer.joined).append(room.name)
+            if group is None and room.required:
+                self.end()
+                self.connection.close(CloseCode.FORBIDDEN, _REQUIRED)
+                raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
+        return answer
+
+    def end(self) -> None:
+        """Leave all rooms for good; calls that wait are answered that nothing is there."""
+        self.is_open = False
+        self.places.end()
+        self._asking.clear()
+        self._settled.set()
+
+    async def _opened(self) -> Contract[Any, Any, Any]:
+        """Wait for the opening; who came first goes on first.
+
+        Raises:
+            LiveError: ``NOT_FOUND``: it did not open, or is closed.
+        """
+        self._waiting += 1
+        try:
+            if not self._settled.is_set():
+                await self._settled.wait()
+            elif self._waiting > 1:  # those before were woken, and run in the next turn
+                await asyncio.sleep(0)
+        finally:
+            self._waiting -= 1
+        if not self.is_open or self._contract is None:
+            raise not_there()
+        return self._contract
+
+    # -- what clients ask for
+
+    async def act(self, ctx: Context[Any], action: EventHandler[Any, Any, Any, Any], args: msgspec.Raw) -> Any:
+        """Call a handler; the result is checked.
+
+        Raises:
+            LiveError: ``NOT_FOUND``, ``VALIDATION``, or what the handler raises for the client.
+            TypeError: The result is of another type than declared.
+        """
+        contract = await self._opened()
+        arguments = action.decode(args)
+        serial = self._serial.setdefault(action.name, asyncio.Lock()) if action.serial else nullcontext()
+        async with serial:
+            if not self.is_open:  # closed while those before ran
+                raise not_there()
+            result = action.method.fn(contract, *arguments)
+            if isawaitable(result):
+                result = await result
+        return action.checked_result(result)
+
+    async def ask(self, ctx: Context[Any], room: Room[Any, Any], args: msgspec.Raw) -> None:
+        """The client wants to join a room; harmless when it did already.
+
+        Raises:
+            LiveError: ``JOIN_REJECTED``, ``NOT_FOUND``, ``VALIDATION``, ``OVERLOADED``.
+        """
+        contract = await self._opened()
+        wish, payload = self._wish(room, args)
+        if wish in self.places.wishes:
+            return
+        # Before anybody decides: whether it would be allowed must not show.
+        self._hub.check_room(self.connection, len(self.places.wishes))
+        if not room.exposed:
+            group = self._own.get(room.name)
+            if group is None:
+                raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
+            self.places.enter(group, wish)
+            return
+        asking = object()
+        self._asking[asking] = wish
+        try:
+            group = await self._group(ctx, room, contract, *payload)
+            wanted = asking in self._asking
+        finally:
+            self._asking.pop(asking, None)
+        if group is None:
+            raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
+        if wanted and wish not in self.places.wishes:
+            self.places.enter(group, wish)
+
+    async def unask(self, ctx: Context[Any], room: Room[Any, Any], args: msgspec.Raw) -> None:
+        """The client does not want a room any more, or without a payload none of those it asked for by this name.
+
+        Raises:
+            LiveError: ``NOT_FOUND``, ``VALIDATION``.
+        """
+        await self._opened()
+        if room.payload is not None and not split_args(args):
+            wishes = [each for each in (*self.places.wishes, *self._asking.values()) if each[0] == room.name]
+        else:
+            wishes = [self._wish(room, args)[0]]
+        for wish in wishes:
+            for asking in [asking for asking, each in self._asking.items() if each == wish]:
+                del self._asking[asking]
+            self.places.give_up(wish)
+
+    def _wish(self, room: Room[Any, Any], args: msgspec.Raw) -> tuple[Wish, Sequence[Any]]:
+        if not room.exposed:
+            if split_args(args):
+                raise not_there()
+            return (room.name, b""), ()
+        payload = room.decode(args)
+        # Of what was sent: not every type that can be read can be written.
+        sent = canonical([msgspec.json.decode(each) for each in split_args(args)[: len(payload)]])
+        return (room.name, sha256(sent).digest()), payload
+
+    # -- what handlers ask for (declare.contract.Membership)
+
+    def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
+        """See the protocol. Raises ValueError for a key that is none."""
+        for group in self._groups(room, key):
+            self._hub.emit(group.topic, group.wire, event, payload, without=self.connection if others else None)
+
+    def send(self, event: str, payload: Any) -> None:
+        """See the protocol."""
+        self.connection.send_event(f"{self.declared.name}/__client", event, payload)
+
+    async def join(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+        """See the protocol."""
+        if key is None and room.exposed:
+            raise TypeError(f"{room.name} has many groups; say which: self.{room.name}.at(...).join()")
+        for group in self._groups(room, key):
+            self.places.enter(group, "handler")
+
+    def leave(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+        """See the protocol. Whatever the connection is in the room for, it is not in it any more."""
+        if key is None and not room.exposed and self._own.get(room.name) is None:
+            return
+        for group in self._groups(room, key):
+            self.places.leave(group.topic)
+
+    def _groups(self, room: Room[Any, Any], key: RoomKey | None) -> list[Group]:
+        if key is not None:
+            return [group_of(self.declared, room, key)]
+        if room.exposed:
+            return [member.group for member in self.places.members.values() if member.group.room == room.name]
+        group = self._own.get(room.name)
+        if group is None:
+            raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
+        return [group]
+
+    # -- inside
+
+    async def _group(
+        self, ctx: Context[Any], room: Room[Any, Any], contract: Contract[Any, Any, Any], *payload: Any
+    ) -> Group | None:
+        """The group that the application names; None when it names none, and then it was told why."""
+        try:
+            key = room.method.fn(contract, *payload)
+            if isawaitable(key):
+                key = await key
+        except BaseException as error:
+            if passes(error, gone=self.connection.closed):
+                raise
+            self._refuse(ctx, room, error)
+            return None
+        try:
+            if key is not None and key is not False:
+                return group_of(self.declared, room, key)
+            self._refuse(ctx, room, "refused")
+        except Exception as error:
+            self._refuse(ctx, room, f"no usable key: {error}")
+        return None
+
+    def _refuse(self, ctx: Context[Any], room: Room[Any, Any], why: str | BaseException) -> None:
+        self._refusals.add(ctx, f"{self.declared.name}/{room.name}", why)

@@ -1,0 +1,101 @@
+"""The groups that one contract of one connection is in, and why."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from liverpc.hub.connection import Connection
+from liverpc.hub.hub import Hub
+from liverpc.rooms.census import How
+from liverpc.rooms.groups import Group
+from liverpc.telemetry import Subscribed, Telemetry
+
+__all__ = ["Member", "Places", "Wish"]
+
+Wish: TypeAlias = tuple[str, bytes]
+"""What a client asked for: the room's name, and a digest of the payload."""
+
+
+class Member:
+    """The connection's place in one group.
+
+    Attributes:
+        group: Which.
+        reasons: Why it is there: ``auto``, ``handler``, and the wishes of its client. The last to go ends it.
+        since: hub.monotonic.
+    """
+
+    __slots__ = ("group", "reasons", "since")
+
+    def __init__(self, group: Group, since: float) -> None:
+        self.group = group
+        self.reasons: dict[str | Wish, None] = {}
+        self.since = since
+
+    @property
+    def how(self) -> How:
+        """The first of the reasons that still hold."""
+        first = next(iter(self.reasons))
+        return "auto" if first == "auto" else "handler" if first == "handler" else "asked"
+
+
+class Places:
+    """What a contract of a connection has joined. Once it has ended, or the connection is gone, nothing is joined.
+
+    Attributes:
+        members: By topic.
+        wishes: Those that came true, and their topics.
+        ended: Everything was left for good.
+    """
+
+    __slots__ = ("_connection", "_hub", "_telemetry", "ended", "members", "wishes")
+
+    def __init__(self, connection: Connection, hub: Hub, telemetry: Telemetry) -> None:
+        self.members: dict[str, Member] = {}
+        self.wishes: dict[Wish, str] = {}
+        self.ended = False
+        self._connection = connection
+        self._hub = hub
+        self._telemetry = telemetry
+
+    def enter(self, group: Group, reason: str | Wish) -> None:
+        """Join a group, for one more reason.
+
+        Raises:
+            LiveError: ``OVERLOADED``: the connection has as many streams as it may.
+        """
+        if self.ended or self._connection.closed:
+            return
+        member = self.members.get(group.topic)
+        if member is None:
+            self._hub.attach_bare(self._connection, group.topic, wire=group.wire)
+            member = self.members[group.topic] = Member(group, self._hub.monotonic())
+            if self._telemetry.subscribed:
+                self._telemetry.subscribed.emit(Subscribed(group.topic, "", self._connection.id))
+        member.reasons[reason] = None
+        if isinstance(reason, tuple):
+            self.wishes[reason] = group.topic
+
+    def give_up(self, wish: Wish) -> None:
+        """A wish is none any more. Harmless when it was none."""
+        topic = self.wishes.pop(wish, None)
+        if topic is not None:
+            reasons = self.members[topic].reasons
+            del reasons[wish]
+            if not reasons:
+                self.leave(topic)
+
+    def leave(self, topic: str) -> None:
+        """Leave a group, whatever the reasons are to be in it. Harmless for others."""
+        member = self.members.pop(topic, None)
+        if member is not None:
+            for reason in member.reasons:
+                if isinstance(reason, tuple):
+                    del self.wishes[reason]
+            self._hub.unsubscribe(self._connection, topic)
+
+    def end(self) -> None:
+        """Leave everything for good."""
+        self.ended = True
+        for topic in list(self.members):
+            self.leave(topic)
