@@ -117,7 +117,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         """
         name = topic.name if isinstance(topic, Topic) else topic
         self.services.hub.publish(name, event, data)
-        self._remember(name)
+        self.remember(name)
 
     def batch(self, messages: Iterable[tuple[Topic[Any] | str, str, Any]], /) -> None:
         """Publish several ``(topic, event, data)``, in order; otherwise as :meth:`publish`.
@@ -129,7 +129,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         named = [(topic.name if isinstance(topic, Topic) else topic, event, data) for topic, event, data in messages]
         self.services.hub.publish_batch(named)
         for name, _, _ in named:
-            self._remember(name)
+            self.remember(name)
 
     @overload
     def throttle(self, topic: Topic[D], event: str, data: D, interval: float, /) -> None: ...
@@ -154,7 +154,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         """
         name = topic.name if isinstance(topic, Topic) else topic
         self.services.pacing.throttle(name, event, data, interval, self)
-        self._remember(name)
+        self.remember(name)
 
     @overload
     def debounce(self, topic: Topic[D], event: str, data: D, interval: float, /) -> None: ...
@@ -164,7 +164,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         """Publish the last value, once none came for ``interval`` seconds; otherwise as :meth:`throttle`."""
         name = topic.name if isinstance(topic, Topic) else topic
         self.services.pacing.debounce(name, event, data, interval, self)
-        self._remember(name)
+        self.remember(name)
 
     def skip(self, key: str, seconds: float, /) -> bool:
         """Whether this was done less than ``seconds`` ago; if not, it counts as done now.
@@ -194,7 +194,8 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         """
         return self.services.admission.sheds(class_of_service)
 
-    def _remember(self, topic: str) -> None:
+    def remember(self, topic: str) -> None:
+        """This call published on a topic; for the devtools."""
         if self.published is None:
             self.published = [topic]
         elif len(self.published) < _REMEMBERED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from hashlib import sha256
 from inspect import isawaitable
 from typing import Any, Final
@@ -32,6 +33,8 @@ __all__ = ["Opened", "Served", "not_there"]
 _REJECTED: Final = "this room may not be joined"
 _NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
 _REQUIRED: Final = "a room that is needed here may not be joined"
+
+_call: ContextVar[Context[Any] | None] = ContextVar("the call in which something is emitted", default=None)
 
 
 def not_there() -> LiveError:
@@ -206,6 +209,7 @@ class Served:
         async with serial:
             if not self.is_open:  # closed while those before ran
                 raise not_there()
+            _call.set(ctx)  # for the rest of its task
             result = action.method.fn(contract, *arguments)
             if isawaitable(result):
                 result = await result
@@ -271,8 +275,11 @@ class Served:
 
     def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
         """See the protocol. Raises ValueError for a key that is none."""
+        call = _call.get()
         for group in self._groups(room, key):
             self._hub.emit(group.topic, group.wire, event, payload, without=self.connection if others else None)
+            if call is not None:
+                call.remember(group.wire)
 
     def send(self, event: str, payload: Any) -> None:
         """See the protocol."""

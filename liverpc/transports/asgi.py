@@ -33,6 +33,8 @@ _NOT_STARTED = (
 class Hosted(Application, Protocol):
     """What an ASGI server serves: an application that is started and stopped along with it."""
 
+    path: str  #: of the WebSocket
+
     @property
     def listener(self) -> Listener | None:
         """What decides about new connections; None while it does not run."""
@@ -169,10 +171,7 @@ class AsgiApp:
         whole = raw.decode("latin-1") if raw else quote(scope["path"])
         prefix = quote(scope.get("root_path") or "")
         if prefix and whole.startswith(f"{prefix}/"):
-            inner = whole[len(prefix) :]
-            # A contract's pattern may fit both.
-            if self._server.endpoint(inner) is not None or self._server.endpoint(whole) is None:
-                return inner
+            return whole if whole == self._server.path else whole[len(prefix) :]
         return whole
 
 

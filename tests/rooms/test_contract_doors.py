@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,10 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from liverpc import LiveServer
-from liverpc.declare.contract import Contract
-from liverpc.declare.members import event
-from liverpc.pages import Events
+from liverpc import Context, Contract, Events, LiveServer, event, live, public
 from tests.e2e.doors import DOORS, At, Door, ask, fastapi_around, starlette_around, under_uvicorn
 from tests.rooms.contract_kit import App, connected
 
@@ -28,6 +26,10 @@ def below_a_prefix(server: LiveServer, port: int = 0) -> AbstractAsyncContextMan
 
 def in_fastapi(server: LiveServer, port: int = 0) -> AbstractAsyncContextManager[At]:
     return under_uvicorn(fastapi_around(server), "/ws", port)
+
+
+class Where(msgspec.Struct):
+    rest: str
 
 
 WAYS = [*DOORS, Door("fastapi", in_fastapi), Door("mounted", below_a_prefix)]
@@ -78,10 +80,24 @@ async def test_a_page_that_is_asked_for_without_a_websocket_says_so(at: tuple[Ap
     assert (await ask(where, "GET", f"{prefix}/healthz")).status == 200
 
 
-async def test_a_pattern_for_everything_is_below_the_prefix_of_its_mount() -> None:
-    class Where(msgspec.Struct):
-        rest: str
+@pytest.mark.parametrize("ws", ["liverpc.transports.uvicorn:LiveDoor", "websockets-sansio"], ids=["door", "asgi"])
+async def test_a_page_and_its_contract_have_one_url(ws: str) -> None:
+    app = App()
+    site = fastapi_around(LiveServer([app.Chat], on_connect=connected))
 
+    async def page(room_id: str) -> str:
+        return f"the page of {room_id}"
+
+    site.router.add_api_route("/rooms/{room_id}", page)
+    site.router.routes.insert(0, site.router.routes.pop())  # before what is mounted
+    async with under_uvicorn(site, "/ws", ws=ws) as at, connect(f"{at.base}/rooms/a", proxy=None) as socket:
+        await socket.recv()
+        assert (await call(socket, "chat/__open", {"room_id": "a"}))["data"]["joined"] == ["chat"]
+        answer = await ask(at, "GET", "/rooms/a")
+        assert (answer.status, answer.body) == (200, b'"the page of a"')
+
+
+async def test_a_pattern_for_everything_is_below_the_prefix_of_its_mount() -> None:
     seen: list[str] = []
 
     class Anywhere(Contract[Events, Where], path="/{rest:path}"):
@@ -93,3 +109,20 @@ async def test_a_pattern_for_everything_is_below_the_prefix_of_its_mount() -> No
     async with below_a_prefix(LiveServer([Anywhere])) as at, connect(f"{at.base}/live/a/b", proxy=None) as socket:
         await socket.recv()
         assert (await call(socket, "anywhere/__event/here"))["data"] == "a/b"
+        assert (await ask(at, "GET", "/live/healthz")).status == 200
+
+
+async def test_a_path_with_the_prefix_of_its_mount_wins_over_a_pattern_that_fits_behind_it() -> None:
+    class Anywhere(Contract[Events, Where], path="/{rest:path}"):
+        pass
+
+    @live
+    def hello(ctx: Context[Any]) -> str:
+        return "hello"
+
+    modules = SimpleNamespace(Anywhere=Anywhere, hello=hello, _guard=public())
+    server = LiveServer({"m": modules}, path="/live/ws")
+    async with below_a_prefix(server) as at, connect(f"{at.base}/live/ws", proxy=None) as socket:
+        await socket.recv()
+        assert (await call(socket, "m/hello"))["data"] == "hello"
+        assert (await call(socket, "anywhere/__event/x"))["code"] == "NOT_FOUND"

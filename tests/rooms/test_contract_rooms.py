@@ -461,6 +461,7 @@ async def test_observers_see_values_and_the_names_that_clients_know() -> None:
             ("chat/__event/send", "c1", ("data",), "ann", None),
         ]  # fmt: skip
         assert finished[1].result == {"text": "x"}
+        assert (finished[0].published, finished[1].published) == ((), ("chat/chat",))
 
 
 # -- census

@@ -24,6 +24,7 @@ class HostedEcho(EchoApplication):
 
     def __init__(self, limits: Limits | None = None, *, failure: Exception | None = None) -> None:
         super().__init__(limits)
+        self.path = "/ws"
         self.listener: Listener | None = None
         self.failure = failure
         self.starts = 0
