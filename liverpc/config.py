@@ -89,6 +89,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     upload_grace_seconds: float = 5.0  #: for a handler to end by itself when its upload ended early
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     presence_grace_seconds: float = 5.0  #: after a user's last connection left a room, before all others hear of it
+    presence_graces: int = 100  #: rooms in which one user is in its grace; above: it leaves at once
     presence_per_room: int = 10_000  #: users listed in one room; above: those in their grace go, then nobody is added
     upgrades_per_address: int = 100  #: handshakes of one address per window, loopback exempt; above: HTTP 429
     upgrade_window_seconds: float = 10.0  #: the window, which slides

@@ -43,6 +43,8 @@ Q = ParamSpec("Q")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OURS = re.compile(r"(liverpc\.pages|liverpc\.declare|abc)(\.|$)")  # abc: the metaclass of contracts
+_DOTS = frozenset((".", ".."))
+_LITERAL = "!$&'()*+,;=:@"  # what a segment may have as it is, besides letters, digits and -._~
 _PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 
 
@@ -96,8 +98,12 @@ class UrlPattern:
     __slots__ = ("_parts", "names", "rank", "text")
 
     def __init__(self, text: str, place: str) -> None:
-        if not text.startswith("/") or "?" in text or "#" in text or "//" in text or (text != "/" and text[-1] == "/"):
+        if (mended := re.sub(r"/:([A-Za-z_]\w*)", r"/{\1}", text)) != text:
+            raise DeclarationError(f"{place}: in path={text!r}, parts are in braces: write {mended!r}")
+        if not text.startswith("/") or "?" in text or "#" in text or "//" in text:
             raise DeclarationError(f"{place}: path={text!r} is no path such as '/rooms/{{room_id}}'")
+        if text != "/" and text[-1] == "/":
+            raise DeclarationError(f"{place}: write path={text!r} without the slash at its end: {text[:-1]!r}")
         self.text = text
         self._parts: list[tuple[str, str | None, bool]] = []  # literal, name, is the rest
         segments = text[1:].split("/")
@@ -137,20 +143,25 @@ class UrlPattern:
         """The path with these parts, percent-encoded.
 
         Raises:
-            TypeError: A part is missing, empty, or there is one too many.
+            TypeError: A part is missing, empty, or there is one too many; or it has a segment ``.`` or ``..``, which
+                clients and proxies take for a way through the folders, in whichever spelling.
         """
+        surplus = [name for name in values if name not in self.names]
         if missing := [name for name in self.names if name not in values]:
-            raise TypeError(f"{self.text} needs {', '.join(missing)}")
-        if surplus := [name for name in values if name not in self.names]:
+            unknown = f", and has no {', '.join(surplus)}" if surplus else ""
+            raise TypeError(f"{self.text} needs {', '.join(missing)}{unknown}")
+        if surplus:
             raise TypeError(f"{self.text} has no {', '.join(surplus)}; it has {', '.join(self.names) or 'no parts'}")
         parts: list[str] = []
         for literal, name, rest in self._parts:
             if name is None:
-                parts.append(literal)
+                parts.append(quote(literal, safe=_LITERAL))
                 continue
             text = str(values[name])
             if not text:
                 raise TypeError(f"{self.text}: {name} is empty")
+            if not _DOTS.isdisjoint(text.split("/") if rest else (text,)):
+                raise TypeError(f"{self.text}: {name} is {text!r}; URLs have no segments '.' and '..'")
             parts.append(quote(text, safe="/" if rest else ""))
         return "/" + "/".join(parts)
 
@@ -175,6 +186,10 @@ class Events:
         super().__init_subclass__(**options)
         cls._names = enclosing_names(cls)
         cls._found = None
+        for name, annotation in inspect.get_annotations(cls).items():
+            if not name.startswith("_"):
+                kind = annotation.__name__ if isinstance(annotation, type) else annotation
+                raise DeclarationError(f"{declared_at(cls)}: write `def {name}(self, data: {kind}) -> None: ...`")
         for name, fn in vars(cls).items():
             if not name.startswith("_"):
                 _check_event(fn, f"{declared_at(cls)}: {name}")
@@ -326,6 +341,7 @@ class PageContract(Generic[E_co]):
     pattern: ClassVar[UrlPattern | None] = None
     events: ClassVar[type[Events]] = Events
     params_type: ClassVar[Any] = None
+    _members: ClassVar[dict[type[Any], Mapping[str, Any]]]
 
     def __init_subclass__(cls, *, path: str | None = None, name: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -341,7 +357,10 @@ class PageContract(Generic[E_co]):
         events = next(iter(type_arguments(cls, PageContract)), Events)
         if not isinstance(events, TypeVar):  # which a generic base leaves to its subclasses
             if not (isinstance(events, type) and issubclass(events, Events)):
-                raise DeclarationError(f"{place}: {events!r} is no subclass of Events that stands above it")
+                raise DeclarationError(
+                    f"{place}: what stands first in Contract[...] is what the server sends, a subclass of Events that "
+                    f"is defined above it; not {events!r}"
+                )
             cls.events = events
 
     @classmethod
@@ -355,6 +374,11 @@ class PageContract(Generic[E_co]):
         return _members(cls, Joinable)
 
 
-def _members(cls: type, kind: type[Any]) -> dict[str, Any]:
-    found: list[Any] = [inspect.getattr_static(cls, name) for name in dir(cls)]
-    return {member.name: member for member in found if isinstance(member, kind)}
+def _members(cls: type[PageContract[Any]], kind: type[Any]) -> Mapping[str, Any]:
+    known: dict[type[Any], Mapping[str, Any]] | None = vars(cls).get("_members")  # not that of a base
+    if known is None:
+        known = cls._members = {}
+    if kind not in known:  # looking takes long, and is done for each connection
+        found: list[Any] = [inspect.getattr_static(cls, name) for name in dir(cls)]
+        known[kind] = {member.name: member for member in found if isinstance(member, kind)}
+    return known[kind]

@@ -42,7 +42,6 @@ from liverpc.policies.faults import FaultRules
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.process import Listening, Loop, listen, run
-from liverpc.rooms.catalogue import Catalogue, check_locals
 from liverpc.rooms.census import Census
 from liverpc.rooms.contracts import Contracts
 from liverpc.rooms.live import LiveRooms
@@ -66,9 +65,9 @@ class LiveServer(Publisher, Loader[Never]):
 
     Args:
         modules: Where the live functions and contracts are: modules (a function's path is the last part of the
-            module's name / its own name), or a mapping from the first part of the path to a module or namespace. A
-            list may have contracts themselves, too; they keep the ``_guard`` of the module they stand in. With a
-            mapping, Python clients need ``@live(path=...)`` or ``remote(...)``: a declaration alone knows only
+            module's name / its own name), or a mapping from the first part of the path to a module or namespace. Both
+            may have contracts themselves, too; they keep their names and the ``_guard`` of the module they stand in.
+            With a mapping, Python clients need ``@live(path=...)`` or ``remote(...)``: a declaration alone knows only
             the module it stands in.
         on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``, or its ``user`` is, if it
             returns a ``Locals``. Raise ``Reject`` to refuse. It runs on every connect and reconnect and has
@@ -200,10 +199,8 @@ class LiveServer(Publisher, Loader[Never]):
         self._admission = Admission(self._gauge)
         self._rooms = LiveRooms(self._hub, self._pacing, self.limits, self.counters, self._background, report)
         self._services = Services(self._hub, self._pacing, self._gauge, self._admission, report, self._rooms)
-        reserved = ("/healthz", "/readyz", auth_path, ATTACH_PATH)
-        catalogue = Catalogue(self.registry.contracts, path=path, reserved=reserved)
-        check_locals(self.registry.contracts, on_connect)
-        self._contracts = Contracts(self.registry, catalogue, self._hub, self.telemetry)
+        reserved = (path, "/healthz", "/readyz", auth_path, ATTACH_PATH)
+        self._contracts = Contracts(self.registry, self._hub, self.telemetry, reserved=reserved, on_connect=on_connect)
         self._warner = (
             DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry, self.registry)
             if self.dev
@@ -291,7 +288,8 @@ class LiveServer(Publisher, Loader[Never]):
     def contract(self, contract: type[C], /) -> C:
         """An instance that belongs to no connection, to send events: ``server.contract(Chat).chat.at("x").emit...``.
 
-        Its ``params`` and ``locals`` are None. Rooms are reached with ``at``; it cannot join any.
+        It has neither ``params`` nor ``locals``, and its ``__init__`` does not run. Rooms are reached with ``at``; it
+        cannot join any.
 
         Raises:
             TypeError: This server does not serve the contract.

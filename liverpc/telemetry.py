@@ -162,6 +162,7 @@ class Counters:
     upload_bytes: int = 0  #: received
     upload_holds: int = 0  #: times reading from a connection stopped, for a handler had not taken what was there
     upload_stalls: int = 0  #: uploads ended because their handler took nothing meanwhile
+    presence_graces_cut: int = 0  #: users who left more rooms at a time than have a grace
     presence_overflows: int = 0  #: users a full room did not list
     paced_overflows: int = 0  #: throttled or debounced publishes sent at once, and skips not made, for want of room
     resumes: int = 0  #: streams of returning clients that got what they missed instead of the whole value

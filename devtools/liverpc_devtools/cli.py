@@ -210,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     whom = kick.add_mutually_exclusive_group(required=True)
     whom.add_argument("--connection", type=_name, metavar="ID", help="as in snapshot, whole")
     whom.add_argument("--user", type=_name, metavar="ID")
-    kick.add_argument("--for-good", action="store_true", help="clients stop; default: they come back at once")
+    kick.add_argument("--for-good", action="store_true", help="clients stop; default: they come back by themselves")
     kick.add_argument("--yes", action="store_true", required=True, help="yes, close them: nobody is asked")
     return parser
 

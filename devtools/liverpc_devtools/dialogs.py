@@ -140,7 +140,7 @@ class KickForm(ModalScreen[Kick | None]):
             named[f"all connections of {user}"] = Kick(id=0, user=user)
         self._wishes: dict[str, Kick] = {}
         for name, wish in named.items():
-            self._wishes[f"{name}; it may come back at once"] = wish
+            self._wishes[f"{name}; it comes back by itself"] = wish
             self._wishes[f"{name}, for good: its client stops"] = msgspec.structs.replace(wish, for_good=True)
 
     def compose(self) -> ComposeResult:

@@ -29,6 +29,8 @@ from liverpc.inspector.protocol import (
     Look,
     Match,
     Ok,
+    RoomInfo,
+    Rooms,
     RoomTotals,
     ServerFrame,
     State,
@@ -46,6 +48,8 @@ __all__ = ["SCHEMA", "Refused", "chaos_clear", "chaos_list", "chaos_set", "kick"
 SCHEMA = 1  #: version of what goes to standard output
 
 _CLEAR_SECONDS = 2.0
+_MEMBERS_SECONDS = 5.0  # for asking one room after the other
+_MAX_MEMBERS = 200
 
 
 class Refused(Exception):
@@ -88,7 +92,8 @@ async def snapshot(target: Target, *, wait_live: bool, timeout: float) -> None: 
                 raise AttachError("unreachable", f"no state came within {timeout:g} s") from None
             if wait_live:
                 narrate(f"not live within {timeout:g} s: no stream has published, or nothing was called")
-        emit(_snapshot(model, attachment.welcome))
+        members = await _members(attachment, model)
+        emit(_snapshot(model, attachment.welcome, members))
 
 
 async def _fill(attachment: Attachment, model: Model, *, wait_live: bool) -> None:
@@ -105,12 +110,38 @@ async def _fill(attachment: Attachment, model: Model, *, wait_live: bool) -> Non
             asked = model.get("calls")
 
 
+async def _members(attachment: Attachment, model: Model) -> list[dict[str, Any]]:
+    """Who is in the rooms, as far as it can be told in a few seconds."""
+    found: list[dict[str, Any]] = []
+    try:
+        async with asyncio.timeout(_MEMBERS_SECONDS):
+            for room in list(model.rooms.rows.values()):
+                await _look_into(attachment, model, room)
+                named = _fields(room, "kind", "number", "name")
+                found += [{**named, **msgspec.structs.asdict(each)} for each in model.rooms.members]
+                if len(found) >= _MAX_MEMBERS:
+                    break
+    except TimeoutError:
+        pass
+    return found[:_MAX_MEMBERS]
+
+
+async def _look_into(attachment: Attachment, model: Model, room: RoomInfo) -> None:
+    model.look(Look(kind=room.kind, number=room.number))
+    while True:
+        frame = await attachment.receive()
+        if frame is not None:
+            model.apply(frame)
+            if isinstance(frame, Rooms) and frame.of == (room.kind, room.number):
+                return
+
+
 def _live(model: Model) -> bool:
     published = any(row.stats.published for row in model.rows.streams.values())
     return published and any(stats.calls for _, stats in model.rows.paths.values())
 
 
-def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
+def _snapshot(model: Model, welcome: Welcome, members: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "t": "snapshot",
         "schema": SCHEMA,
@@ -150,6 +181,7 @@ def _snapshot(model: Model, welcome: Welcome) -> dict[str, Any]:
         ],
         "upload_totals": _totals(model.uploads.totals),
         "rooms": [msgspec.structs.asdict(row) for row in model.rooms.rows.values()],
+        "room_members": members,
         "room_totals": _totals(model.rooms.totals),
         "refused_joins": [msgspec.structs.asdict(each) for each in model.rooms.refused],
         "connections": [

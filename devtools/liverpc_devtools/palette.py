@@ -89,25 +89,36 @@ def gauge(share: float, cells: int, glyphs: Glyphs) -> str:
 
 
 def wrap(line: Line, cells: int) -> list[Line]:
-    """A long line as several, the later ones indented two more than the first."""
+    """A long line as several, cut at words, the later ones indented two more than the first."""
     if width(line) <= cells:
         return [line]
     first = line[0][0] if line else ""
     indent = min(len(first) - len(first.lstrip(" ")) + 2, max(cells // 2, 0))
     lines: list[Line] = [[]]
-    room = cells
+    room, fresh = cells, max(cells - indent, 2)
     for text, name in line:
         rest = text
         while rest:
-            part = chop_cells(rest, room)[0] if room > 0 else ""
+            part = _first_words(rest, room, fresh)
             if part:
                 lines[-1].append((part, name))
             rest = rest[len(part) :]
             room -= cell_len(part)
             if rest:
                 lines.append([(" " * indent, name)])
-                room = max(cells - indent, 2)
+                room = fresh
     return lines
+
+
+def _first_words(text: str, room: int, fresh: int) -> str:
+    """What of a text goes into the rest of a line; a word is cut only if it is too long for a ``fresh`` one, too."""
+    part = chop_cells(text, room)[0] if room > 0 else ""
+    if part == text or " " in text[len(part) - 1 : len(part) + 1]:
+        return part
+    before, space, _ = part.rpartition(" ")
+    if before.strip():
+        return before + space
+    return "" if room < fresh and cell_len(text.lstrip(" ").partition(" ")[0]) <= fresh else part
 
 
 def segments(line: Line, ground: str = "base") -> list[Segment]:

@@ -158,17 +158,17 @@ class RoomsView(View):
     # -- keys ---------------------------------------------------------------------------------------------
 
     def action_open(self) -> None:
-        if self._rooms.has_focus or self._payload.has_focus:
+        if self.focused(self._rooms) or self.focused(self._payload):
             self.enter_details()
             self.screen.set_focus(self._refused if self.has_class("-refused") else self._members)
-        elif self._refused.has_focus and (refused := self._refused.selected) is not None:
+        elif self.focused(self._refused) and (refused := self._refused.selected) is not None:
             self.post_message(self.Goto("connections", short(refused.connection)))
         elif (member := self._members.selected) is not None and member.connections:
             needle = short(member.connections[0]) if member.key.startswith(_GUEST) else clean(member.key)
             self.post_message(self.Goto("connections", needle))
 
     def action_refused(self) -> None:
-        inside = not self._rooms.has_focus
+        inside = not self.focused(self._rooms)
         self.toggle_class("-refused")
         if inside:
             self.screen.set_focus(self._refused if self.has_class("-refused") else self._members)
@@ -232,5 +232,6 @@ def _refused_columns(model: Model) -> list[Column[RefusedJoin]]:
         Column("room", 14, lambda row: (clean(row.room), "strong"), most=36),
         Column("user", 9, lambda row: (clean(row.user) or "anonymous", "text"), most=20),
         Column("conn", 8, lambda row: (clean(short(row.connection)), "dim"), optional=1),
-        Column("reason", 20, lambda row: (clean(row.reason), "warn"), most=80),
+        Column("reason", 13, lambda row: (clean(row.reason), "warn"), most=60),
+        Column("asked for", 12, lambda row: (clean(row.asked), "text"), most=80),
     ]

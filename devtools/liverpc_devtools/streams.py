@@ -137,7 +137,7 @@ class StreamsView(View):
 
     def action_open(self) -> None:
         self.enter_details()
-        self.screen.set_focus(self._payload if self._events.has_focus else self._events)
+        self.screen.set_focus(self._payload if self.focused(self._events) else self._events)
 
     def action_pause(self) -> None:
         self.model.pause()

@@ -205,6 +205,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
             self.virtual_size = Size(self._width, len(order) + 1)
             self.refresh()
         self._keep_cursor(place)
+        self._scroll(self.scroll_offset.y)
 
     def _keep_cursor(self, before: int | None) -> None:
         if not self._order:
@@ -349,9 +350,13 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if self._cursor not in self._place:
             return
         place, top, lines = self._place[self._cursor], self.scroll_offset.y, max(self.size.height - 1, 1)
-        target = min(max(top, place - lines + 1), place)
-        if target != top:
-            self.scroll_to(y=target, animate=False, immediate=True)
+        self._scroll(min(max(top, place - lines + 1), place))
+
+    def _scroll(self, top: int) -> None:
+        """Begin with this row, or above it when there would be empty lines below the last."""
+        top = min(top, max(len(self._order) - max(self.size.height - 1, 1), 0))
+        if top != self.scroll_offset.y:
+            self.scroll_to(y=top, animate=False, immediate=True)
 
     def on_click(self, event: Click) -> None:
         if event.y > 0:

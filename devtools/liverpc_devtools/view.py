@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
 from textual.message import Message
+from textual.widget import Widget
 
 from liverpc_devtools.model import Model
 from liverpc_devtools.palette import Glyphs, Line, Piece
@@ -80,11 +81,15 @@ class View(Vertical):
             line.append((f'filter "{self.table.needle}" {count(self.table.shown)} shown  ', "warn"))
         return line
 
+    def focused(self, widget: Widget) -> bool:
+        """Whether keys go to it. Its own ``has_focus`` says so some turns later, when further keys may be there."""
+        return self.screen.focused is widget
+
     def back(self) -> bool:
         """Leave what was entered last; False when there is nothing to leave."""
         if self.has_class("-detail"):
             self.remove_class("-detail")
-        elif self.table.has_focus:
+        elif self.focused(self.table):
             return False
         self.screen.set_focus(self.table)
         return True

@@ -16,7 +16,10 @@ from uuid import UUID
 import msgspec
 from msgspec.inspect import StructType, Type, type_info
 
-__all__ = ["Foreign", "identifier"]
+__all__ = ["NO_TAG", "Foreign", "identifier"]
+
+NO_TAG = "\0"
+"""As the name of the member that tells a struct from others: there is none."""
 
 _PLAIN: dict[Any, Any] = {"string": str, "integer": int, "number": float, "boolean": bool, "null": None}
 _FORMATS: dict[str, Any] = {
@@ -36,9 +39,14 @@ def identifier(text: str) -> str:
 
 
 class Foreign:
-    """Makes structs of JSON schemas; equal definitions become one struct."""
+    """Makes structs of JSON schemas; equal definitions become one struct.
 
-    def __init__(self) -> None:
+    Args:
+        readable: They are for reading messages, so that members of unions have to be told apart by a discriminator.
+    """
+
+    def __init__(self, *, readable: bool) -> None:
+        self._readable = readable
         self._made: dict[str, Any] = {}  # by definition, with all that it refers to
 
     def node(self, schema: Mapping[str, Any], name: str) -> Type:
@@ -52,7 +60,7 @@ class Foreign:
             TypeError, ValueError: Something in it cannot be told apart in JSON by its type alone, or has no name.
         """
         own = {name: schema} if "properties" in schema else {}
-        converter = _Converter({**schema.get("$defs", {}), **own}, schema)
+        converter = _Converter({**schema.get("$defs", {}), **own}, schema, readable=self._readable)
         with _module() as module:
             names = vars(module)
             for each in converter.definitions:
@@ -63,10 +71,23 @@ class Foreign:
             annotation = names[identifier(name)] if own else converter.annotation(schema)
             # A struct around it, because the names in an annotation are those of a class's module.
             whole = msgspec.defstruct("Whole", [("it", annotation)], module=module.__name__)
-            node = type_info(whole)
-            msgspec.json.Decoder(whole)  # refuses unions that cannot be told apart
+            node = _inspected(whole)
         assert isinstance(node, StructType)
         return node.fields[0].type
+
+
+def _inspected(whole: type[msgspec.Struct]) -> Type:
+    try:
+        return type_info(whole)
+    except TypeError as error:
+        union = re.search(r"type `(.*)` is not supported", str(error))
+        if union is None:
+            raise
+        text = union[1].replace(f"{whole.__module__}.", "").replace("typing.", "")
+        raise TypeError(
+            f"in JSON, nothing tells what {text} holds; give models a member like kind: Literal['cat'] and the union "
+            "pydantic.Field(discriminator='kind')"
+        ) from None
 
 
 @contextmanager
@@ -81,10 +102,11 @@ def _module() -> Iterator[ModuleType]:
 
 
 class _Converter:
-    """One schema, whose objects are ``definitions``."""
+    """One schema, whose objects are ``definitions``; for ``readable`` see :class:`Foreign`."""
 
-    def __init__(self, definitions: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    def __init__(self, definitions: Mapping[str, Any], schema: Mapping[str, Any], *, readable: bool) -> None:
         self.definitions = definitions
+        self._readable = readable
         self._tags: dict[str, tuple[str, Any]] = {}  # by definition: member and value that tell it from others
         for each in _objects([schema, dict(definitions)]):
             discriminator = each.get("discriminator")
@@ -94,28 +116,43 @@ class _Converter:
 
     def closure(self, name: str) -> str:
         """A definition with all it refers to, as text."""
+        found = {each: [schema, self._tags.get(each)] for each, schema in self._reached(self.definitions[name]).items()}
+        return json.dumps([name, self.definitions[name], self._tags.get(name), found], sort_keys=True)
+
+    def _reached(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The definitions to which a schema refers, and those to which they do."""
         found: dict[str, Any] = {}
-        todo = [name]
+        todo = [schema]
         while todo:
-            each = todo.pop()
-            if each not in found:
-                found[each] = [self.definitions[each], self._tags.get(each)]
-                references = (schema.get("$ref") for schema in _objects(self.definitions[each]))
-                todo += [_target(reference) for reference in references if isinstance(reference, str)]
-        return json.dumps([name, found], sort_keys=True)
+            for each in _objects(todo.pop()):
+                reference = each.get("$ref")
+                if isinstance(reference, str) and (name := _target(reference)) not in found:
+                    found[name] = self.definitions[name]
+                    todo.append(found[name])
+        return found
+
+    def _is_secret(self, schema: Mapping[str, Any]) -> bool:
+        """Whether there are passwords in it, whose default is not what it says."""
+        return any(each.get("format") == "password" for each in _objects([schema, *self._reached(schema).values()]))
 
     def definition(self, name: str, module: str) -> Any:
         schema = self.definitions[name]
         if "properties" not in schema:
             return self.annotation(schema)
-        tag_field, tag = self._tags.get(name, (None, None))
-        members = {member: inner for member, inner in schema["properties"].items() if member != tag_field}
+        discriminator, tag = self._tags.get(name, (None, None))
+        required = (*schema.get("required", ()), discriminator)
+        members = dict(schema["properties"])
+        if self._readable:
+            members.pop(discriminator, None)
+            tag_field = discriminator
+        else:
+            tag_field, tag = NO_TAG, name  # msgspec inspects no unions of structs without tags
         rename = {identifier(member): member for member in members}
         if len(rename) < len(members):
             raise ValueError(f"{name} has members whose names differ only in what no Python name can have")
         return msgspec.defstruct(
             identifier(name),
-            [self._field(member, inner, member in schema.get("required", ())) for member, inner in members.items()],
+            [self._field(member, inner, member in required) for member, inner in members.items()],
             module=module,
             rename=rename,
             tag_field=tag_field,
@@ -129,9 +166,8 @@ class _Converter:
             annotation = Annotated[annotation, msgspec.Meta(description=schema["description"])]
         if required:
             return (identifier(member), annotation)
-        if "default" in schema and (
-            schema["default"] in ([], {}) or isinstance(schema["default"], str | int | float | None)
-        ):
+        simple = schema.get("default") in ([], {}) or isinstance(schema.get("default"), str | int | float | None)
+        if "default" in schema and simple and not self._is_secret(schema):
             return (identifier(member), annotation, schema["default"])
         return (identifier(member), Union[annotation, msgspec.UnsetType], msgspec.UNSET)  # noqa: UP007 - ForwardRef has no |
 

@@ -33,7 +33,7 @@ export interface PageSocket {
 
 /** Times in milliseconds. */
 export interface PageOptions {
-  /** How long a request waits for its answer, and for a connection (30 000). */
+  /** How long a request waits for its answer, and for a connection (30 000); `Infinity`: until there is one. */
   timeout?: number;
   /** Before the first attempt to reconnect (3000); then 2.2 times longer each, up to `maxRetryDelay` (300 000). */
   retryDelay?: number;
@@ -42,7 +42,8 @@ export interface PageOptions {
   WebSocket?: new (url: string) => PageSocket;
 }
 
-export type PageStatus = "connecting" | "connected" | "reconnecting" | "closed";
+/** `error`: there is a connection, but the server has not opened the contract. `closed` is final. */
+export type PageStatus = "connecting" | "connected" | "reconnecting" | "error" | "closed";
 
 /** What became of the rooms that are joined without being asked for. */
 export interface PageOpening {
@@ -69,6 +70,13 @@ interface JoinWish {
   readonly room: string;
   readonly args: readonly unknown[];
   granted: boolean;
+  asking: number; // who waits for an answer
+}
+
+/** What a browser has of its own. */
+interface PageTarget {
+  addEventListener(kind: string, listener: (event: { type: string }) => void): void;
+  removeEventListener(kind: string, listener: (event: { type: string }) => void): void;
 }
 
 const TERMINAL = [1008, 4401, 4403];
@@ -78,6 +86,8 @@ const TRANSIENT = ["TIMEOUT", "OVERLOADED", "INTERNAL_ERROR"];
 const GROWTH = 2.2;
 const SILENCE = 150_000; // without a message the connection is lost
 const MAX_WAITING = 1000; // requests without an answer
+const MAX_DELAY = 2 ** 31 - 1; // a timer with more fires at once
+const BROWSER = globalThis as Partial<PageTarget> & { document?: PageTarget & { visibilityState: string } };
 
 /** One contract on a connection of its own, which comes back by itself until the server refuses or it is closed. */
 export class ContractPage {
@@ -93,8 +103,10 @@ export class ContractPage {
   private socket: PageSocket | undefined;
   private current: PageStatus = "connecting";
   private end: LiveError | undefined;
+  private refusal: LiveError | undefined; // of the contract, on this connection
   private lastId = 0;
   private attempts = 0; // that have failed since the last success
+  private hurries = false; // instead of waiting for the retry, when something speaks for it
   private automatic: readonly string[] = [];
   private retryTimer: ReturnType<typeof setTimeout> | undefined;
   private silenceTimer: ReturnType<typeof setTimeout> | undefined;
@@ -106,20 +118,24 @@ export class ContractPage {
     this.url = address(url, pattern, parts);
     this.options = options;
     this.dial();
+    BROWSER.addEventListener?.("online", this.hurry);
+    BROWSER.document?.addEventListener("visibilitychange", this.hurry);
   }
 
   get status(): PageStatus {
     return this.current;
   }
 
-  /** Why the page is closed for good; undefined while it is not. */
+  /** Why the status is `error` or `closed`; undefined while it is not. */
   get failure(): LiveError | undefined {
-    return this.end;
+    return this.end ?? this.refusal;
   }
 
-  /** Wait for the connection; rejects when the server refuses the page. */
-  opened(): Promise<PageOpening> {
-    return this.request("__open", this.openArgs);
+  /** Wait for the connection; rejects when the server refuses the page. After an `error`: ask once more. */
+  async opened(): Promise<PageOpening> {
+    const opening = await this.request<PageOpening>("__open", this.openArgs);
+    if (this.current === "error") this.resume(opening);
+    return opening;
   }
 
   /** Be told each new status. Returns what ends that. */
@@ -148,14 +164,15 @@ export class ContractPage {
   protected async enter(room: string, ...payload: readonly unknown[]): Promise<void> {
     const args = given(payload);
     const key = keyOf(room, args);
-    const wish = this.wishes.get(key) ?? { room, args, granted: false };
+    const wish = this.wishes.get(key) ?? { room, args, granted: false, asking: 0 };
     this.wishes.set(key, wish);
+    wish.asking += 1;
     try {
       await this.request(`__join/${room}`, args);
       wish.granted = true;
-    } catch (error) {
-      if (!wish.granted && this.wishes.get(key) === wish) this.wishes.delete(key);
-      throw error;
+    } finally {
+      wish.asking -= 1;
+      if (!wish.granted && !wish.asking && this.wishes.get(key) === wish) this.wishes.delete(key);
     }
   }
 
@@ -182,9 +199,12 @@ export class ContractPage {
       if (!now && this.waiting.size >= MAX_WAITING) throw new LiveError("QUEUE_FULL", "too many requests wait");
       const id = String(++this.lastId);
       const text = JSON.stringify({ rpc: `${this.contract}/${path}`, id, args });
-      const timer = setTimeout(() => {
-        this.taken(id)?.fail(new LiveError("TIMEOUT", `no answer to ${path} in time`));
-      }, this.options.timeout ?? 30_000);
+      const { timeout = 30_000 } = this.options;
+      const giveUp = (): void => {
+        const what = waiting.sent ? `no answer to ${path} in time` : `${path} was not sent: no connection in time`;
+        this.taken(id)?.fail(new LiveError("TIMEOUT", what));
+      };
+      const timer = timeout > MAX_DELAY ? undefined : setTimeout(giveUp, timeout);
       const waiting: PendingRequest = {
         text,
         sent: false,
@@ -192,7 +212,7 @@ export class ContractPage {
         fail: (error) => (clearTimeout(timer), reject(error)),
       };
       this.waiting.set(id, waiting);
-      if (now || this.current === "connected") this.write(waiting);
+      if (now || this.talks()) this.write(waiting);
     });
   }
 
@@ -200,6 +220,10 @@ export class ContractPage {
     if (waiting.sent) return;
     waiting.sent = true;
     this.socket?.send(waiting.text);
+  }
+
+  private talks(): boolean {
+    return this.current === "connected" || this.current === "error";
   }
 
   private taken(id: string): PendingRequest | undefined {
@@ -211,6 +235,8 @@ export class ContractPage {
   // The connection.
 
   private dial(): void {
+    clearTimeout(this.retryTimer);
+    this.hurries = false;
     const Socket = this.options.WebSocket ?? (globalThis as { WebSocket?: new (url: string) => PageSocket }).WebSocket;
     if (!Socket) throw new TypeError("there is no global WebSocket here: pass one with options.WebSocket");
     const socket = new Socket(this.url);
@@ -226,6 +252,13 @@ export class ContractPage {
     this.watchSilence();
   }
 
+  /** The network is back, or somebody looks at the page: do not wait for the rest of what may be minutes. */
+  private readonly hurry = (event: { type: string }): void => {
+    if (!this.hurries || (event.type !== "online" && BROWSER.document?.visibilityState !== "visible")) return;
+    this.attempts = 0;
+    this.dial();
+  };
+
   private watchSilence(): void {
     clearTimeout(this.silenceTimer);
     this.silenceTimer = setTimeout(() => this.drop("the server was silent"), SILENCE);
@@ -239,29 +272,45 @@ export class ContractPage {
     socket.close();
   }
 
-  /** Ask for everything the page had; what waits goes out when that is settled, and finds everything as it was. */
+  /** Open the contract: what waits goes out when that is settled. */
   private async connected(socket: PageSocket): Promise<void> {
     socket.send('{"type":"hello","caps":[]}');
-    const wishes = [...this.wishes.entries()].filter(([, wish]) => wish.granted); // the others are among what waits
-    await Promise.all([this.reopen(), ...wishes.map(([key, wish]) => this.rejoin(key, wish))]);
-    if (this.socket !== socket) return;
-    for (const waiting of this.waiting.values()) this.write(waiting); // ahead of what listeners ask for
-    this.setStatus("connected");
-  }
-
-  private async reopen(): Promise<void> {
     try {
       const opening = await this.request<PageOpening>("__open", this.openArgs, true);
-      this.attempts = 0;
-      const error = new LiveError("JOIN_REJECTED", "the room cannot be joined any more");
-      for (const room of this.automatic) {
-        if (opening.refused.includes(room)) tell(this.lostListeners, { room, payload: undefined, error });
-      }
-      this.automatic = opening.joined;
+      if (this.socket === socket) this.resume(opening);
     } catch (error) {
-      // Another connection may fare better. Of anything else, whoever asks for something hears.
-      if (TRANSIENT.includes((error as LiveError).code)) this.drop("the contract was not opened");
+      if (this.socket === socket) this.refused(error as LiveError);
     }
+  }
+
+  /** Ask for the rooms that the page had, ahead of all else. The server may take its time with them; calls need not. */
+  private resume(opening: PageOpening): void {
+    this.attempts = 0;
+    this.refusal = undefined;
+    const lost = this.automatic.filter((room) => opening.refused.includes(room));
+    this.automatic = opening.joined;
+    for (const [key, wish] of this.wishes) {
+      if (wish.granted) void this.rejoin(key, wish); // the others are among what waits
+    }
+    this.writeAll("connected");
+    const error = new LiveError("JOIN_REJECTED", "the room cannot be joined any more");
+    for (const room of lost) {
+      if (!this.end) tell(this.lostListeners, { room, payload: undefined, error }); // a listener may close it
+    }
+  }
+
+  private refused(error: LiveError): void {
+    if (TRANSIENT.includes(error.code)) {
+      this.drop("the contract was not opened"); // another connection may fare better
+    } else {
+      this.refusal = error;
+      this.writeAll("error"); // whoever asks for something hears from the server
+    }
+  }
+
+  private writeAll(status: PageStatus): void {
+    for (const waiting of this.waiting.values()) this.write(waiting); // ahead of what listeners ask for
+    this.setStatus(status);
   }
 
   private async rejoin(key: string, wish: JoinWish): Promise<void> {
@@ -270,7 +319,11 @@ export class ContractPage {
     } catch (caught) {
       const error = caught as LiveError;
       if (!this.socket || error.code === "DISCONNECTED" || this.wishes.get(key) !== wish) return;
+      wish.granted = false;
+      if (wish.asking) return; // who asks hears of it
       this.wishes.delete(key);
+      // It may come to be joined yet.
+      if (error.code === "TIMEOUT") this.request(`__leave/${wish.room}`, wish.args, true).catch(() => {});
       tell(this.lostListeners, { room: wish.room, payload: wish.args[0], error });
     }
   }
@@ -304,8 +357,10 @@ export class ContractPage {
     const { retryDelay = 3000, maxRetryDelay = 300_000 } = this.options;
     const delay = Math.min(retryDelay * GROWTH ** this.attempts, maxRetryDelay) * (0.75 + Math.random() / 2);
     this.attempts += 1;
-    this.retryTimer = setTimeout(() => this.dial(), delay);
-    if (this.current === "connected") this.setStatus("reconnecting");
+    this.retryTimer = setTimeout(() => this.dial(), Math.min(delay, MAX_DELAY));
+    this.hurries = code !== TOO_MANY;
+    this.refusal = undefined;
+    if (this.talks()) this.setStatus("reconnecting");
     for (const [id, waiting] of this.waiting) {
       if (!waiting.sent) continue;
       this.waiting.delete(id);
@@ -319,6 +374,8 @@ export class ContractPage {
     this.socket = undefined;
     clearTimeout(this.retryTimer);
     clearTimeout(this.silenceTimer);
+    BROWSER.removeEventListener?.("online", this.hurry);
+    BROWSER.document?.removeEventListener("visibilitychange", this.hurry);
     this.setStatus("closed");
     for (const waiting of this.waiting.values()) waiting.fail(error);
     this.waiting.clear();
@@ -330,7 +387,8 @@ export class ContractPage {
   }
 }
 
-function added<T>(listeners: Set<T>, listener: T): () => void {
+function added<T>(listeners: Set<(data: T) => void>, callback: (data: T) => void): () => void {
+  const listener = (data: T): void => callback(data); // another one when a callback is given twice
   listeners.add(listener);
   return () => void listeners.delete(listener);
 }
@@ -371,7 +429,9 @@ function keyOf(room: string, args: readonly unknown[]): string {
 }
 
 function address(base: string, pattern: string, parts: Record<string, string>): string {
-  const path = pattern.replace(/\{(\w+)(:path)?\}/g, (_, name: string, rest: string | undefined) => {
+  const filled = (segment: string): string => {
+    const [, name, rest] = /^\{(\w+)(:path)?\}$/.exec(segment) ?? [];
+    if (name === undefined) return encodeURIComponent(segment);
     const text = parts[name] ?? "";
     const segments = rest ? text.split("/") : [text];
     // URLs cannot carry them: they would lead elsewhere.
@@ -379,7 +439,8 @@ function address(base: string, pattern: string, parts: Record<string, string>): 
       throw new TypeError(`${name} cannot be ${JSON.stringify(text)} in ${pattern}`);
     }
     return segments.map(encodeURIComponent).join("/");
-  });
+  };
+  const path = pattern.split("/").map(filled).join("/");
   const here = (globalThis as { location?: { href: string } }).location?.href;
   const url = new URL(base || "/", here);
   url.protocol = url.protocol.replace("http", "ws");

@@ -37,13 +37,17 @@ class PageSpec(msgspec.Struct):
     events: list[Member] = []
 
 
-def described(contracts: Sequence[type[PageContract[Any]]]) -> tuple[list[PageSpec], Shapes]:
+def described(contracts: Sequence[type[PageContract[Any]]], *, readable: bool) -> tuple[list[PageSpec], Shapes]:
     """What clients see of contracts, and the classes in that.
+
+    Args:
+        contracts: In the order in which they are to be.
+        readable: See :class:`Shapes`.
 
     Raises:
         ConfigError: A type has no form in JSON.
     """
-    shapes = Shapes()
+    shapes = Shapes(readable=readable)
     titles = tell_apart(contracts, lambda each: each.__name__, lambda each: pascal(_fixed(each)) + each.__name__)
     owners = {contract.events: contract for contract in reversed(contracts)}
     events = tell_apart(owners, lambda each: each.__name__, lambda each: titles[owners[each]] + each.__name__)

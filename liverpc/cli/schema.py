@@ -31,7 +31,7 @@ def schema(options: argparse.Namespace) -> int:
     if not contracts:
         raise ConfigError(f"{options.server} has no contracts; streams and functions need no generated client")
     command = f"liverpc schema {options.server} --{options.language}"
-    pages, shapes = described(contracts)
+    pages, shapes = described(contracts, readable=options.language == "python")
     write = python_module if options.language == "python" else typescript_module
     text = write(pages, shapes, command)
     if options.output is None:

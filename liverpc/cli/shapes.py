@@ -28,7 +28,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-from liverpc.cli.foreign import Foreign
+from liverpc.cli.foreign import NO_TAG, Foreign
 from liverpc.errors import ConfigError
 from liverpc.schema.models import adapter_of
 
@@ -86,7 +86,7 @@ class Shape:
     @property
     def tag(self) -> tuple[str, str | int] | None:
         """The member that tells it apart, and its value."""
-        if not isinstance(self.node, StructType) or self.node.tag_field is None or self.node.tag is None:
+        if not isinstance(self.node, StructType) or self.node.tag_field in (None, NO_TAG) or self.node.tag is None:
             return None
         return (self.node.tag_field, self.node.tag)
 
@@ -114,11 +114,14 @@ class Shapes:
     """The classes that a set of contracts uses.
 
     Types are added first, those that clients send before all others; after :meth:`name_all` they can be looked up.
+
+    Args:
+        readable: See :class:`Foreign`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, readable: bool) -> None:
         self._shapes: dict[Any, Shape] = {}
-        self._foreign = Foreign()
+        self._foreign = Foreign(readable=readable)
 
     def add(self, annotation: Any, place: str, *, sent: bool) -> Type:
         """The node of an annotation, with all classes in it added.
@@ -146,7 +149,8 @@ class Shapes:
             schema = adapter.json_schema(mode="validation" if sent else "serialization")
             return self._foreign.node(schema, getattr(annotation, "__name__", ""))
         except Exception as error:  # models and annotations may have code of their own
-            raise ConfigError(f"{place}: no client can be generated for {annotation!r}: {error}") from None
+            name = getattr(annotation, "__name__", repr(annotation))
+            raise ConfigError(f"{place}: no client can be generated for {name}: {error}") from None
 
     def _walk(self, node: Type, place: str, sent: bool) -> None:
         if isinstance(node, CustomType | ExtType):

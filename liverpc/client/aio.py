@@ -11,7 +11,7 @@ import msgspec
 from liverpc._types import Binary, P, R, Rpc, Stream, T, Upload
 from liverpc.client.batch import Batch
 from liverpc.client.connection import Connection
-from liverpc.client.contract import ContractPage, parts_of
+from liverpc.client.contract import ContractPage
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.handles import StreamHandle
@@ -20,6 +20,7 @@ from liverpc.client.options import CallOptions, check_data, check_target
 from liverpc.client.push import PushHandler
 from liverpc.client.sources import Data, Source
 from liverpc.client.uploading import UploadHandle
+from liverpc.client.urls import parts_of
 from liverpc.pages import PageContract
 
 __all__ = ["Client", "ClientCounters"]
@@ -318,7 +319,8 @@ class Client:
             parts: The same by name.
 
         Raises:
-            TypeError: A part is missing, empty, or there is one too many; or the class has no ``path=``.
+            TypeError: A part is missing, empty, no text or number, or there is one too many; or the class has no
+                ``path=``.
             ValueError: This client has an idempotency key, which belongs to one call.
         """
         return ContractPage(self, self._connection, self._options, contract, parts_of(contract, params, parts))

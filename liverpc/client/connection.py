@@ -56,6 +56,7 @@ class Connection(Requests):
             to that.
         rng: For ids and for the back-off's jitter.
         wall: Seconds since the epoch, to notice that the device slept. None: nobody looks.
+        path: Where the connector connects, for error texts.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class Connection(Requests):
         silence: float | None,
         rng: random.Random | None = None,
         wall: Callable[[], float] | None = None,
+        path: str = "",
     ) -> None:
         self._connector = connector
         self._config = config
         self._silence = silence
+        self._path = path
         self._sleep = SleepWatch(wall, self._slept)
         monotonic = asyncio.get_running_loop().time
         super().__init__(ClientCore(config, offline=offline, monotonic=monotonic, wall=wall or time.time, rng=rng))
@@ -108,23 +111,27 @@ class Connection(Requests):
             async with asyncio.timeout(self._config.connect_timeout):
                 await opened.wait()
             if self.core.status == "closed":
-                raise self.core.closed_error()
+                raise RpcError(ErrorCode.CONNECTION_CLOSED, self.core.closed_error().message + self._cure())
         except TimeoutError:
-            failure = self.core.failure
-            why = str(failure or "the server does not answer")
+            why = str(self.core.failure or "the server does not answer") + self._cure()
             await self.close()
             text = f"no connection within {self._config.connect_timeout:g} s: {why}"
-            if failure is not None and failure.code == of_status(404):
-                text += (
-                    "; the path in the URL may be wrong or missing: a LiveServer's is /ws unless it says otherwise, "
-                    "and a contract's is its own"
-                )
             raise RpcError(ErrorCode.TIMEOUT, text) from None
         except BaseException:
             await self.close()
             raise
         finally:
             stop()
+
+    def _cure(self) -> str:
+        """What may be wrong with the URL, behind a reason."""
+        failure = self.core.failure
+        if failure is None or failure.code != of_status(404):
+            return ""
+        return (
+            f"; asked for {self._path}; a LiveServer's path is /ws unless it says otherwise, and a contract takes the "
+            "server's URL without path"
+        )
 
     async def close(self) -> None:
         """End everything. Afterwards no task and no timer of this connection is left."""

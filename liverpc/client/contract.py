@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import weakref
 from collections import deque
@@ -15,7 +16,7 @@ from liverpc._types import P, R
 from liverpc.client.connection import Connection
 from liverpc.client.convert import read_result
 from liverpc.client.listeners import Listeners
-from liverpc.client.opened import Asked, OpenContract, PageStatus
+from liverpc.client.opened import OpenContract, PageStatus
 from liverpc.client.options import CallOptions
 from liverpc.client.waiting import Waiters, next_change
 from liverpc.errors import ErrorCode, RpcError
@@ -25,7 +26,7 @@ from liverpc.wire.frames import EventFrame
 if TYPE_CHECKING:
     from liverpc.client.aio import Client
 
-__all__ = ["EVENTS_MAX", "ContractPage", "JoinLost", "parts_of", "url_of"]
+__all__ = ["EVENTS_MAX", "ContractPage", "JoinLost"]
 
 log = logging.getLogger("liverpc.client")
 
@@ -34,7 +35,6 @@ EVENTS_MAX = 1000  # waiting in one iterator; with one more the oldest is droppe
 C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
 E = TypeVar("E", bound=Events)
 D = TypeVar("D")
-X = TypeVar("X")
 
 JoinLost = Callable[[str, Any, RpcError], object]  # gets the room's name, the payload or None, and why
 
@@ -84,21 +84,23 @@ class ContractPage(Generic[C_co]):
         self._listeners: dict[str, Listeners[Any]] = {event: Listeners() for event in self._payloads}
         self._unreadable: set[str] = set()  # events of which the log says so
         self._lost: Listeners[tuple[str, Any, RpcError]] = Listeners()
+        self._statuses: Listeners[PageStatus] = Listeners()
         self._waiters = Waiters()
         self._begun = False
         self._open = OpenContract(
             contract.name,
             [dict(parts), contract.pattern.text],
             connection.core.config.timeout if options.timeout is None else options.timeout,
-            on_change=self._waiters.wake,
+            on_change=self._changed,
             on_event=self._arrived,
             on_lost=self._tell_lost,
         )
+        self._told = self.status
 
     # -- life
 
     async def open(self) -> Self:
-        """Open the contract and wait until that is done.
+        """Open the contract and wait until that is done; first, until another page of its name that is closed is gone.
 
         Raises:
             RpcError: The server did not open it, or did not answer in time; ``CONNECTION_CLOSED`` when the client is
@@ -112,6 +114,8 @@ class ContractPage(Generic[C_co]):
             if self._owns:
                 await self.client.__aenter__()
             self._connection.check_open()
+            await self._connection.when_free(self._open.name)
+            self._check()  # it may have been closed meanwhile
             self._connection.open_contract(self._open)
             while self.status == "connecting":
                 await next_change([self._waiters])
@@ -120,20 +124,22 @@ class ContractPage(Generic[C_co]):
                 why = f"{self._open.name} ({self._open.args[1]}) was not opened: {error.message}"
                 raise RpcError.from_dict(error.to_dict() | {"message": why})
         except BaseException:
+            self._connection.leave_contract(self._open)
             if self._owns:
                 await self.client.aclose()
-            self._connection.leave_contract(self._open)
             raise
         return self
 
     async def aclose(self) -> None:
         """Leave the contract and its rooms; iterators end. Harmless when done already.
 
+        Calls, joins and leaves that are not answered end with ``CONNECTION_CLOSED``; those that were sent may have run.
         Returns when the server has answered, so that no event of this page reaches another one of the same contract.
         """
+        left = self._connection.leave_contract(self._open)
         if self._owns:
             await self.client.aclose()
-        await self._connection.leave_contract(self._open).wait()
+        await left.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -156,7 +162,7 @@ class ContractPage(Generic[C_co]):
 
     @property
     def error(self) -> RpcError | None:
-        """Why the status is ``error``; else None."""
+        """Why the status is ``error``, or why the client was closed, and this with it; else None."""
         return self._open.error
 
     @property
@@ -168,6 +174,19 @@ class ContractPage(Generic[C_co]):
     def refused(self) -> tuple[str, ...]:
         """Those that the page should have joined so, and could not."""
         return self._open.refused
+
+    def on_status(self, callback: Callable[[PageStatus], object]) -> Callable[[], None]:
+        """Call ``callback`` with the new status after each change; :attr:`error` says why, then.
+
+        Returns:
+            A function that ends it.
+
+        Raises:
+            RpcError: The page is closed (``CONNECTION_CLOSED``).
+            TypeError: It is a coroutine function.
+        """
+        self._check_callback(callback)
+        return self._statuses.add(callback)
 
     # -- use
 
@@ -186,8 +205,9 @@ class ContractPage(Generic[C_co]):
         self._check_member(action, self._actions, "an action")
         payload = action.bind(args, kwargs)
         await self._ready()
-        path = f"{self._open.name}/__event/{action.name}"
-        result: R = await self._connection.call(path, payload, action.result_type, self._options)
+        result: R = await self._connection.call_within(
+            self._open, f"__event/{action.name}", payload, action.result_type, self._options
+        )
         return result
 
     async def join(self, room: Joinable[C_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -225,7 +245,7 @@ class ContractPage(Generic[C_co]):
         payload = room.bind(args, kwargs) if args or kwargs else []
         await self._ready()
         self._open.leave(room.name, payload)
-        await self._connection.call(f"{self._open.name}/__leave/{room.name}", payload, Any, self._options)
+        await self._connection.call_within(self._open, f"__leave/{room.name}", payload, Any, self._options)
 
     # -- news
 
@@ -247,9 +267,11 @@ class ContractPage(Generic[C_co]):
             A function that ends it. Others for the same event are not concerned.
 
         Raises:
-            TypeError: The event is not one of this contract.
+            RpcError: The page is closed (``CONNECTION_CLOSED``).
+            TypeError: The event is not one of this contract, or the callback a coroutine function.
         """
         name = self._name_of(event)
+        self._check_callback(callback)
         if self._payloads[name] is not type(None):
             return self._listeners[name].add(callback)
         return self._listeners[name].add(lambda _: callback())
@@ -273,10 +295,15 @@ class ContractPage(Generic[C_co]):
         """Call ``callback`` when a room could not be joined again after a reconnect: with name, payload and error.
 
         The page is not in that room any more, and does not ask for it again by itself. Without a payload there is None.
+        For a room that the server joined by itself, and refuses now, the error is a ``JOIN_REJECTED``.
 
         Returns:
             A function that ends it.
+
+        Raises:
+            RpcError, TypeError: As :meth:`on_status`.
         """
+        self._check_callback(callback)
         return self._lost.add(lambda lost: callback(*lost))
 
     # -- inside
@@ -288,11 +315,26 @@ class ContractPage(Generic[C_co]):
     def _check(self) -> None:
         if not self._begun:
             raise RuntimeError(f"this page of {self._open.name} is not open: use it in its `async with` block")
-        core = self._connection.core
-        if core.status == "closed":
-            raise core.closed_error()
+        self._check_not_closed()
+
+    def _check_not_closed(self) -> None:
         if self.status == "closed":
-            raise RpcError(ErrorCode.CONNECTION_CLOSED, f"the page of {self._open.name} was closed")
+            why = f"the page of {self._open.name} was closed" if self.error is None else self.error.message
+            raise RpcError(ErrorCode.CONNECTION_CLOSED, why)
+
+    def _check_callback(self, callback: Any) -> None:
+        if inspect.iscoroutinefunction(callback):
+            raise TypeError(
+                f"{callback!r} is a coroutine function; callbacks are plain ones, and what is to be awaited goes into "
+                "`async for ... in page.events(...)` or a task"
+            )
+        self._check_not_closed()
+
+    def _changed(self) -> None:
+        self._waiters.wake()
+        before, self._told = self._told, self.status
+        if before != self._told:  # it stays ``error`` when the server refuses once more
+            self._statuses.tell(self._told)
 
     def _check_member(self, member: Any, known: Mapping[str, Any], what: str) -> None:
         if known.get(getattr(member, "name", "")) is not member:
@@ -327,10 +369,10 @@ class ContractPage(Generic[C_co]):
                 return
         listeners.tell(payload)
 
-    def _tell_lost(self, asked: Asked, error: RpcError) -> None:
+    def _tell_lost(self, room: str, args: list[Any], error: RpcError) -> None:
         if not self._lost:
-            log.warning("%s: the room %r could not be joined again: %s", self._open.name, asked.name, error)
-        self._lost.tell((asked.name, next(iter(asked.args), None), error))
+            log.warning("%s: the room %r could not be joined again: %s", self._open.name, room, error)
+        self._lost.tell((room, next(iter(args), None), error))
 
 
 class _Incoming(AsyncIterator[D]):
@@ -357,31 +399,3 @@ class _Incoming(AsyncIterator[D]):
                 raise StopAsyncIteration
             await next_change([self._arrival, self._page._waiters])
         return self._queue.popleft()
-
-
-# -- where
-
-
-def parts_of(contract: Any, params: Any, given: Mapping[str, Any]) -> dict[str, str]:
-    """The parts of a contract's URL as text, from an object that has them or by name.
-
-    Raises:
-        TypeError: A part is missing, empty, or there is one too many; or it is no contract with a ``path=``.
-    """
-    if not (isinstance(contract, type) and issubclass(contract, PageContract)) or contract.pattern is None:
-        raise TypeError(f"{contract!r} is no contract that can be opened: a class with path=")
-    names = contract.pattern.names
-    if params is not None:
-        if given:
-            raise TypeError(f"{contract.__qualname__}: give the parts of the URL as one object or by name, not both")
-        given = params if isinstance(params, Mapping) else {n: getattr(params, n) for n in names if hasattr(params, n)}
-    parts = {name: str(msgspec.to_builtins(value)) for name, value in given.items()}
-    contract.pattern.fill(parts)
-    return parts
-
-
-def url_of(contract: type[PageContract[Any]], base: str, parts: Mapping[str, str]) -> str:
-    """Where a contract is, below ``base``, whose query stays."""
-    assert contract.pattern is not None
-    start, mark, query = base.partition("?")
-    return start.rstrip("/") + contract.pattern.fill(parts) + mark + query

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from liverpc.client.calls import Batch, Call, Calls
@@ -90,7 +90,7 @@ class ClientCore(Link):
         def backoff() -> Backoff:
             return Backoff(self.config, rng)
 
-        self.contracts = OpenContracts(self._calls, self._start, now=monotonic, backoff=backoff)
+        self.contracts = OpenContracts(self._calls, self._start, self._end_calls, now=monotonic, backoff=backoff)
         self.streams = Streams(
             self._calls,
             self._start,
@@ -363,6 +363,14 @@ class ClientCore(Link):
         if self.status == "connected":
             self._outbox.put(call)
 
+    def _end_calls(self, calls: Collection[Call], why: str) -> None:
+        for call in calls:
+            self._calls.answer(call, RpcError(ErrorCode.CONNECTION_CLOSED, why))
+            if self.offline is not None:
+                self.offline.forget(call.id)
+        if self.offline is not None:  # not before, for it would send the next of them
+            self.offline.advance()
+
     # -- inside: losing the connection, for Link
 
     def _suspend(self, told: str) -> None:
@@ -390,7 +398,7 @@ class ClientCore(Link):
             self._calls.answer(call, self.closed_error())
         self.uploads.close(lambda _: self.closed_error(), lost=lost)
         for contract in contracts:
-            contract.become("closed")
+            contract.become("closed", self.closed_error())
         for store in stores:
             store.fail(self.closed_error())
 

@@ -124,8 +124,8 @@ class Inbox:
             self.health = _HEALTH.get(frame.event, self.health)
         elif frame.topic.startswith(SIGNAL_PREFIX):
             self.signals.take(frame)
-        elif not self._streams.event(frame):  # whose topics may look like those of a contract
-            self._contracts.take(frame)
+        elif not self._contracts.take(frame):
+            self._streams.event(frame)
 
     def _answer(self, frame: EventFrame) -> None:
         if frame.event == BATCH_REPLY:

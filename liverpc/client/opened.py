@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Literal
 
@@ -37,9 +37,10 @@ class Asked:
         args: The payload, or nothing.
         wanted: Whether it was joined, and is to be on the next connections.
         joined: Whether it is on this one.
+        lost: Why it was not joined again, while somebody else still asks for it.
     """
 
-    __slots__ = ("args", "joined", "key", "name", "pending", "wanted")
+    __slots__ = ("args", "joined", "key", "lost", "name", "pending", "wanted")
 
     def __init__(self, name: str, args: list[Any], key: bytes) -> None:
         self.name = name
@@ -47,6 +48,7 @@ class Asked:
         self.key = key
         self.wanted = False
         self.joined = False
+        self.lost: RpcError | None = None
         self.pending = 0  # who waits for an answer
 
 
@@ -57,9 +59,10 @@ class OpenContract:
         name: On the wire.
         status: ``connecting`` until the first answer, ``connected`` while it is open; ``reconnecting`` after the
             connection was lost; ``error`` when the server did not open it; ``closed`` is final.
-        error: Why, exactly while the status is ``error``.
+        error: Why the status is ``error``, or ``closed`` without :meth:`OpenContracts.remove`.
         joined: The rooms that the server let it join without being asked, as of the last answer.
         refused: Those it did not.
+        calls: What whoever has it open waits for; all of it ends with it.
 
     Args:
         name: On the wire.
@@ -67,7 +70,7 @@ class OpenContract:
         timeout: Seconds for each answer to it.
         on_change: Called after each change of the status; as the others, it must not raise.
         on_event: Called with each event.
-        on_lost: Called with a room that could not be joined again, and why.
+        on_lost: Called with a room that could not be joined again, its payload or nothing, and why.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class OpenContract:
         *,
         on_change: Callable[[], object],
         on_event: Callable[[EventFrame], object],
-        on_lost: Callable[[Asked, RpcError], object],
+        on_lost: Callable[[str, list[Any], RpcError], object],
     ) -> None:
         self.name = name
         self.args = args
@@ -87,8 +90,10 @@ class OpenContract:
         self.error: RpcError | None = None
         self.joined: tuple[str, ...] = ()
         self.refused: tuple[str, ...] = ()
+        self.calls: set[Call] = set()
         self.on_event = on_event
         self.on_lost = on_lost
+        self.on_left: list[Callable[[], object]] = []
         self.rooms: dict[bytes, Asked] = {}  # in the order in which they were asked for
         self.requests: dict[Asked | None, Call] = {}  # unanswered, of this class's own; None: for the contract
         self.retry: Retry | None = None
@@ -105,12 +110,15 @@ class OpenContract:
         """The server has said whether the room is joined; one that was left meanwhile stays left."""
         if isinstance(call.outcome, Reply) and self.rooms.get(asked.key) is asked:
             asked.wanted = asked.joined = True
+            asked.lost = None
 
     def settle(self, asked: Asked) -> None:
         """Who asked does not wait any more."""
         asked.pending -= 1
         if not (asked.wanted or asked.pending) and self.rooms.get(asked.key) is asked:
             del self.rooms[asked.key]
+            if asked.lost is not None:
+                self.on_lost(asked.name, asked.args, asked.lost)
 
     def leave(self, room: str, args: list[Any]) -> None:
         """Do not ask for a room again; without ``args``, for none of that name."""
@@ -139,6 +147,7 @@ class OpenContracts:
     Args:
         calls: Where the requests are made and waited for.
         start: Sends a request, now or when there is a connection.
+        end: Ends calls for those who wait for them, also calls that are held back, and says why.
         now: The clock of the deadlines.
         backoff: Makes what tells how long to wait before a contract is asked for again.
     """
@@ -147,6 +156,7 @@ class OpenContracts:
         self,
         calls: Calls,
         start: Callable[[Call], object],
+        end: Callable[[Collection[Call], str], object],
         *,
         now: Callable[[], float],
         backoff: Callable[[], Backoff],
@@ -155,6 +165,7 @@ class OpenContracts:
         self.dropped = 0
         self._calls = calls
         self._start = start
+        self._end = end
         self._now = now
         self._backoff = backoff
         self._connected = False
@@ -175,33 +186,46 @@ class OpenContracts:
         """Leave it for good. Harmless when done already.
 
         Args:
-            contract: From now on, it gets no events.
+            contract: From now on, it gets no events. Its calls end with ``CONNECTION_CLOSED``, for they must not run in
+                the next one of its name.
             on_done: Called when the server has answered, or need not; the name is free then.
         """
-        if contract.status == "closed":
-            on_done()
-            return
+        contract.on_left.append(on_done)
+        if contract.status != "closed":
+            self._forget_requests(contract)
+            self._end(tuple(contract.calls), f"the page of {contract.name} was closed")
+            contract.become("closed")
+            if self._connected and self._by_name.get(contract.name) is contract:
+                done = partial(self._left, contract)
+                contract.requests[None] = self._calls.new(f"{contract.name}/__close", [], contract.timeout, done)
+                self._start(contract.requests[None])
+        if None not in contract.requests:
+            self._left(contract)
 
-        def done(_: Call | None = None) -> None:
-            contract.requests.clear()
+    def _left(self, contract: OpenContract, _: Call | None = None) -> None:
+        contract.requests.clear()
+        if self._by_name.get(contract.name) is contract:
             del self._by_name[contract.name]
-            on_done()
+        done, contract.on_left = contract.on_left, []
+        for each in done:
+            each()
 
-        self._forget_requests(contract)
-        contract.become("closed")
-        if self._by_name.get(contract.name) is not contract:
-            on_done()
-        elif self._connected:
-            contract.requests[None] = self._calls.new(f"{contract.name}/__close", [], contract.timeout, done)
-            self._start(contract.requests[None])
-        else:
-            done()
+    def leaving(self, name: str) -> OpenContract | None:
+        """The contract that is left and has the name still; :meth:`remove` tells when it is free."""
+        contract = self._by_name.get(name)
+        return contract if contract is not None and contract.status == "closed" else None
 
-    def take(self, frame: EventFrame) -> None:
-        """An event has come that is no stream's."""
-        contract = self._by_name.get(frame.topic.partition("/")[0])
-        if contract is not None and contract.status != "closed":
+    def take(self, frame: EventFrame) -> bool:
+        """Whether an event is one of a contract; all below its name are."""
+        if not self._by_name:
+            return False
+        name, slash, _ = frame.topic.partition("/")
+        contract = self._by_name.get(name) if slash else None
+        if contract is None:
+            return False
+        if contract.status != "closed":
             contract.on_event(frame)
+        return True
 
     # -- requests
 
@@ -232,19 +256,34 @@ class OpenContracts:
             contract.become("error", error)
         else:
             contract.retry = None
-            contract.joined, contract.refused = tuple(answer.joined), tuple(answer.refused)
+            before, contract.joined, contract.refused = contract.joined, tuple(answer.joined), tuple(answer.refused)
             contract.become("connected")
+            also_asked = {asked.name for asked in contract.rooms.values()}  # their own answers say more
+            for room in contract.refused:
+                if room in before and room not in also_asked:
+                    why = "the server does not let this page join it any more"
+                    contract.on_lost(room, [], RpcError(ErrorCode.JOIN_REJECTED, why))
 
     def _rejoined(self, contract: OpenContract, asked: Asked, call: Call) -> None:
         del contract.requests[asked]
         contract.answered(asked, call)
         error = call.outcome
-        if not isinstance(error, RpcError) or contract.rooms.get(asked.key) is not asked:
+        if not isinstance(error, RpcError) or asked.joined or contract.rooms.get(asked.key) is not asked:
             return
-        # Otherwise whatever opens the contract next asks for the room, too: the retry, or the next connection.
-        if contract.status != "error" and error.code != ErrorCode.DISCONNECTED:
-            del contract.rooms[asked.key]
-            contract.on_lost(asked, error)
+        if contract.status == "error" or error.code == ErrorCode.DISCONNECTED:
+            return  # whatever opens the contract next asks for the room, too: the retry, or the next connection
+        if asked.pending:  # what the others are answered decides
+            asked.wanted, asked.lost = False, error
+            return
+        del contract.rooms[asked.key]
+        if error.code == ErrorCode.TIMEOUT:  # the server may join it yet
+            path, left = f"{contract.name}/__leave/{asked.name}", partial(self._given_up, contract, asked)
+            contract.requests[asked] = self._calls.new(path, asked.args, contract.timeout, left)
+            self._start(contract.requests[asked])
+        contract.on_lost(asked.name, asked.args, error)
+
+    def _given_up(self, contract: OpenContract, asked: Asked, _: Call) -> None:
+        del contract.requests[asked]
 
     def _forget_requests(self, contract: OpenContract) -> None:
         for request in contract.requests.values():

@@ -11,10 +11,11 @@ from typing import Any, TypeVar, overload
 
 from liverpc.client.aio import Client
 from liverpc.client.connection import Connection
-from liverpc.client.contract import ContractPage, parts_of, url_of
+from liverpc.client.contract import ContractPage
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions
 from liverpc.client.socket import Connector
+from liverpc.client.urls import parts_of, path_of, url_of
 from liverpc.config import ClientConfig
 from liverpc.errors import ConfigError
 from liverpc.pages import PageContract
@@ -181,4 +182,4 @@ def opener(
         silence = None
     elif auth is not False:
         raise ConfigError("connect(): auth needs the sockets that connect() opens itself, not a connector")
-    return partial(Connection, connector, config, offline=offline, silence=silence, wall=wall)
+    return partial(Connection, connector, config, offline=offline, silence=silence, wall=wall, path=path_of(url))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from liverpc._types import Upload
@@ -68,7 +69,12 @@ class Requests(ABC):
             self.uploads, fn.path, args, source, fn.result_type, timeout=options.timeout, in_thread=in_thread
         )
 
-    async def _call(self, start: Callable[[Callable[[Call], object]], Call], result_type: Any) -> Any:
+    async def _call(
+        self,
+        start: Callable[[Callable[[Call], object]], Call],
+        result_type: Any,
+        contract: OpenContract | None = None,
+    ) -> Any:
         self.check_open()
         answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -77,10 +83,14 @@ class Requests(ABC):
                 answered.set_result(None)
 
         call = start(on_done)
+        if contract is not None:
+            contract.calls.add(call)
         self._settle()
         try:
             await answered
         finally:
+            if contract is not None:
+                contract.calls.discard(call)
             if not call.done:
                 self.core.cancel(call)
                 self._settle()
@@ -114,6 +124,11 @@ class Requests(ABC):
         self._settle()
         return sent
 
+    async def when_free(self, name: str) -> None:
+        """Wait for the answer that ends a contract of this name, if one is being left."""
+        while (former := self.core.contracts.leaving(name)) is not None:
+            await self.leave_contract(former).wait()
+
     def open_contract(self, contract: OpenContract) -> None:
         if self.core.status == "closed":
             raise self.core.closed_error()
@@ -127,21 +142,34 @@ class Requests(ABC):
         self._settle()
         return left
 
+    async def call_within(
+        self,
+        contract: OpenContract,
+        path: str,
+        args: list[Any],
+        result_type: Any,
+        options: CallOptions,
+        first: Callable[[Call], object] = lambda _: None,
+    ) -> Any:
+        """As :meth:`call`, of a contract's own, with which it ends; ``first`` is told of the answer at once."""
+
+        def start(on_done: Callable[[Call], object]) -> Call:
+            def done(call: Call) -> None:
+                first(call)
+                on_done(call)
+
+            return self.core.call(f"{contract.name}/{path}", args, timeout=options.timeout, on_done=done)
+
+        return await self._call(start, result_type, contract)
+
     async def join_room(self, contract: OpenContract, room: str, args: list[Any], options: CallOptions) -> None:
         """Ask for a room, unless it is joined, from start to answer; forgotten when cancelled."""
         asked = contract.ask(room, args)
-
-        def start(on_done: Callable[[Call], object]) -> Call:
-            def answered(call: Call) -> None:
-                contract.answered(asked, call)  # now, for the connection may be lost before whoever waits runs
-                on_done(call)
-
-            path = f"{contract.name}/__join/{room}"
-            return self.core.call(path, args, timeout=options.timeout, on_done=answered)
-
+        # Before whoever waits runs, for the connection may be lost by then.
+        first = partial(contract.answered, asked)
         try:
             if not asked.joined:
-                await self._call(start, Any)
+                await self.call_within(contract, f"__join/{room}", args, Any, options, first)
         finally:
             contract.settle(asked)
 

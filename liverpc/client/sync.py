@@ -18,7 +18,6 @@ from liverpc.client import aio
 from liverpc.client import contract as pages
 from liverpc.client.aio import ClientCounters
 from liverpc.client.connection import Connection
-from liverpc.client.contract import parts_of
 from liverpc.client.core import Status
 from liverpc.client.failure import Failure
 from liverpc.client.inbox import Health
@@ -29,6 +28,7 @@ from liverpc.client.portal import Portal
 from liverpc.client.sources import Data, Source
 from liverpc.client.sync_contract import ContractPage
 from liverpc.client.sync_handles import Batch, StreamHandle, UploadHandle
+from liverpc.client.urls import parts_of
 from liverpc.config import ClientConfig
 from liverpc.errors import RpcError
 from liverpc.pages import PageContract

@@ -23,7 +23,6 @@ __all__ = ["ContractPage"]
 C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
 E = TypeVar("E", bound=Events)
 D = TypeVar("D")
-X = TypeVar("X")
 
 
 class ContractPage(Generic[C_co]):
@@ -107,7 +106,7 @@ class ContractPage(Generic[C_co]):
 
     @property
     def error(self) -> RpcError | None:
-        """Why the status is ``error``; else None."""
+        """As of the asyncio client's page."""
         return self._page.error
 
     @property
@@ -119,6 +118,10 @@ class ContractPage(Generic[C_co]):
     def refused(self) -> tuple[str, ...]:
         """Those that the page should have joined so, and could not."""
         return self._page.refused
+
+    def on_status(self, callback: Callable[[PageStatus], object]) -> Callable[[], None]:
+        """Call ``callback`` with the new status after each change. Returns a function that ends it."""
+        return self._stopper(lambda: self._page.on_status(callback))
 
     # -- use
 

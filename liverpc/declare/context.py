@@ -60,6 +60,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
     published: list[str] | None = None  # topics, for the devtools
     asked: CallFrame | None = None  # of a stream request: what the client wants
     data: bytes = b""  # of a binary call
+    served: object = None  # of a call to a contract: what the connection had open under its name when it came
     _state: dict[str, Any] | None = None
 
     @property

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec.inspect import DataclassType, StructType, TypedDictType, type_info
@@ -17,6 +20,7 @@ from msgspec.inspect import DataclassType, StructType, TypedDictType, type_info
 from liverpc._types import T
 from liverpc.declare.emitting import Emitter, Membership, RoomHandle, Sent, Unserved, sent_by
 from liverpc.declare.folders import pattern_of
+from liverpc.declare.functions import Declaration
 from liverpc.declare.keys import RoomKey
 from liverpc.declare.members import EventHandler, Room, event, room
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
@@ -81,7 +85,8 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
     Args (of the class):
         path: Of the URL. ``Params`` has a field for each part in braces. Without one, a contract in a module below a
             package ``routes`` answers on the path of its folders: ``/rooms/{room_id}`` for what is in
-            ``routes/rooms/_room_id_/``, and ``__rest__`` is ``{rest:path}``.
+            ``routes/rooms/_room_id_/``, and ``__rest__`` is ``{rest:path}``. A base of
+            others needs none; unless it is generic or without members, its name begins with ``_``.
         name: On the wire; the class's name in snake case when not given.
 
     Attributes:
@@ -117,10 +122,16 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
         cls.params_type = None if isinstance(params, TypeVar) or params is type(None) else params
         cls.locals_type = None if isinstance(known, TypeVar) or known is Any else known
         cls._resolved, cls._read_params, cls._sending = False, None, None
+        _check_init(cls, place)
         cls._settle(enclosing_names(cls))
 
     @classmethod
     def _settle(cls, names: Mapping[str, Any] | None) -> None:
+        for member in vars(cls).values():
+            if isinstance(member, Declaration):
+                raise DeclarationError(
+                    f"{where(member.handler)}: @live stands in modules, not in a contract; here it is @event"
+                )
         by_name: dict[tuple[bool, str], EventHandler[Any, Any, Any, Any] | Room[Any, Any]] = {}
         for owner in cls.__mro__:
             for attribute, member in vars(owner).items():
@@ -133,6 +144,17 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
                     raise DeclarationError(
                         f"{where(member.method.fn)} and {where(other.method.fn)} are both {member.name!r} on the wire"
                     )
+
+    if not TYPE_CHECKING:  # or every attribute would exist for checkers
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"{type(self).__qualname__!r} object has no attribute {name!r}"
+            if "params" not in vars(self):  # __init__ has not run
+                text = (
+                    f"this {type(self).__qualname__} has no {name}: LiveServer.contract() made it, or "
+                    "its __init__ does not call super().__init__(params, locals)"
+                )
+            raise AttributeError(text, name=name, obj=self)
 
     if not TYPE_CHECKING:  # Contract[ToClient]: before Python 3.13 type variables have no defaults
 
@@ -170,6 +192,11 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
             raise DeclarationError(f"{place}: {path} has {missing}, and Params has no such field")
         if surplus := ", ".join(field for field in fields if field not in parts):
             raise DeclarationError(f"{place}: Params has {surplus}, which is not in {path}")
+        for field, annotation in fields.items():
+            if not _is_text(annotation):
+                raise DeclarationError(
+                    f"{place}: Params.{field} is {annotation!r}, and a part of a URL is text: a str, an int, a UUID"
+                )
 
     @classmethod
     def params_from(cls, texts: Mapping[str, str]) -> Any:
@@ -214,15 +241,36 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
 _RESERVED = {name for name in dir(Contract) if not name.startswith("_")} | {"name", "params", "locals", "served"}
 
 
-def _fields(params: Any, place: str) -> Sequence[str]:
-    """The names by which the parts of a URL become a value of this type."""
+def _check_init(cls: type, place: str) -> None:
+    init = vars(cls).get("__init__")
+    try:
+        inspect.signature(init or Contract.__init__).bind(None, None, None)
+    except TypeError:
+        raise DeclarationError(
+            f"{place}: its __init__ takes self, params and locals, and calls super().__init__(params, locals)"
+        ) from None
+
+
+def _fields(params: Any, place: str) -> Mapping[str, Any]:
+    """The types of the URL's parts, by the names by which they become a value of this type."""
     if params is None:
-        return ()
+        return {}
     if adapter_of(params) is not None:
-        return [field.alias or name for name, field in params.model_fields.items()]
+        return {field.alias or name: field.annotation for name, field in params.model_fields.items()}
     known = type_info(params)
     if not isinstance(known, StructType | DataclassType | TypedDictType):
         raise DeclarationError(
             f"{place}: Params is {params!r}; make it a struct with a field for each part of the path"
         )
-    return [field.encode_name for field in known.fields]
+    hints = get_type_hints(params)
+    return {field.encode_name: hints.get(field.name, Any) for field in known.fields}
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether a text may become a value of this type; True when that cannot be told."""
+    kind, inner = get_origin(annotation) or annotation, get_args(annotation)
+    if kind in (Union, UnionType):
+        return any(_is_text(each) for each in inner if each is not NoneType)
+    if not isinstance(kind, type) or issubclass(kind, str):
+        return True
+    return not issubclass(kind, Collection | msgspec.Struct) and not is_dataclass(kind)

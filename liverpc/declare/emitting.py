@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from liverpc.declare.keys import Part, RoomKey, room_key
+from liverpc.declare.keys import Part, room_key
 from liverpc.pages import Events, Payload, bound, events_of
 from liverpc.schema.outgoing import Outgoing
 
@@ -21,8 +21,8 @@ E = TypeVar("E", bound=Events)
 class Membership(Protocol):
     """What serves one contract of one connection, or of none: :meth:`LiveServer.contract`."""
 
-    def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
-        """Send an event to a room; ``key`` None: those of this connection.
+    def emit(self, room: Room[Any, Any], key: bytes | None, event: str, payload: Any, others: bool) -> None:
+        """Send an event to a room. ``key`` is that of :func:`room_key`; None: the rooms of this connection.
 
         The payload is checked and ready to be encoded; None: the event has none.
         """
@@ -32,8 +32,8 @@ class Membership(Protocol):
         """Send an event to this connection alone; ``payload`` as for :meth:`emit`."""
         ...
 
-    async def join(self, room: Room[Any, Any], key: RoomKey | None) -> None: ...
-    def leave(self, room: Room[Any, Any], key: RoomKey | None) -> None: ...
+    async def join(self, room: Room[Any, Any], key: bytes | None) -> None: ...
+    def leave(self, room: Room[Any, Any], key: bytes | None) -> None: ...
 
 
 class Unserved:
@@ -53,7 +53,7 @@ class RoomHandle(Generic[E]):
     joined.
     """
 
-    def __init__(self, contract: Contract[E, Any, Any], declared: Room[Any, Any], key: RoomKey | None = None) -> None:
+    def __init__(self, contract: Contract[E, Any, Any], declared: Room[Any, Any], key: bytes | None = None) -> None:
         self._contract = contract
         self._room = declared
         self._key = key
@@ -88,8 +88,7 @@ class RoomHandle(Generic[E]):
         Raises:
             ValueError: It is no key, such as one with None in it.
         """
-        room_key(key)
-        return type(self)(self._contract, self._room, key)
+        return type(self)(self._contract, self._room, room_key(key))
 
     async def join(self) -> None:
         """Let this connection join. Harmless when it has, or is gone.

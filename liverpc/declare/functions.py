@@ -9,6 +9,7 @@ import re
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin, overload
 
@@ -181,7 +182,8 @@ class TopicSource:
 
     A template's ``{name}`` is replaced by ``str`` of the validated argument, which must be a string, a
     number, a date or datetime, a UUID, or an enum member with such a value. Arguments are checked before any
-    topic is computed, so no unvalidated text shapes a name.
+    topic is computed, so no unvalidated text shapes a name. Different arguments make different topics: one that
+    contains what stands between it and the next is refused.
     """
 
     def __init__(self, topic: Any, signature: Signature) -> None:
@@ -190,6 +192,7 @@ class TopicSource:
         self._topic = topic
         self._signature = signature
         self._names: tuple[str, ...] = ()  # of the template's parameters
+        self._between: dict[str, str] = {}  # what follows a parameter that is not the last
         self.text = topic if isinstance(topic, str) else repr(topic)  # for people
         self.static: str | None = None
         place = where(signature.fn)
@@ -208,6 +211,11 @@ class TopicSource:
                 raise DeclarationError(
                     f"{place}: the topic {topic!r} names {name!r}, which is no parameter (parameters: {known})"
                 )
+        for (_, before, _, _), (text, after, _, _) in pairwise(string.Formatter().parse(topic)):
+            if before and after:
+                if not text:
+                    raise DeclarationError(f"{place}: the topic {topic!r} has nothing between {before!r} and {after!r}")
+                self._between[before] = text
         if not self._names:
             self.static = topic.format()
             if (fault := topic_fault(self.static)) is not None:
@@ -240,6 +248,9 @@ class TopicSource:
             part = topic_part(values[name])
             if part is None:
                 raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} cannot be part of a topic")
+            after = self._between.get(name)
+            if after is not None and (part + after).index(after) != len(part):  # it might be the next one's beginning
+                raise LiveError(ErrorCode.INVALID_REQUEST, f"the argument {name!r} may not contain {after!r}")
             parts[name] = part
         return str(self._topic.format(**parts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 from liverpc._types import P, Present, R, T, User
 from liverpc.declare.context import Context
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from liverpc.declare.rooms import RoomFunction
 
 __all__ = [
+    "BESIDE",
     "BesideRoom",
     "InRoom",
     "MoveCursor",
@@ -33,6 +34,9 @@ __all__ = [
 X = TypeVar("X")
 D = TypeVar("D")
 Anything = Callable[..., Any]
+
+BESIDE: Final = (":presence", ":cursors")
+"""What the topics of presence and cursors have behind that of the room's data."""
 
 
 class RoomHere:
@@ -158,6 +162,20 @@ def move_cursor(ctx: RoomContext[Any], *arguments: Any) -> None:
     ctx.room.move_cursor(arguments[-1])
 
 
+def check_parameters(fn: Anything, room: RoomFunction[Any, Any, Any, Any], what: str) -> None:
+    """Refuse a function of a room that takes other parameters.
+
+    Raises:
+        DeclarationError: It does.
+    """
+    names = tuple(inspect.signature(fn).parameters)[1:]
+    if names != room.signature.names:
+        raise DeclarationError(
+            f"{where(fn)}: {what} takes the parameters of its room, ({', '.join(['ctx', *room.signature.names])}), "
+            f"not ({', '.join(inspect.signature(fn).parameters)})"
+        )
+
+
 def _check_types(part: Declaration[Any, Any, Any], room: Declaration[Any, Any, Any]) -> None:
     """Refuse a part that reads the room's arguments as something else.
 
@@ -191,13 +209,8 @@ class RoomPresence(BesideRoom[P, X, list[Present[D]], User], Generic[P, X, D, Us
     """Who is in a room; the function says what is shown of one user."""
 
     def __init__(self, handler: Anything, room: RoomFunction[Any, Any, Any, Any]) -> None:
-        names = tuple(inspect.signature(handler).parameters)[1:]
-        if names != room.signature.names:
-            raise DeclarationError(
-                f"{where(handler)}: presence takes the parameters of its room, "
-                f"({', '.join(['ctx', *room.signature.names])})"
-            )
-        super().__init__(handler, room, ":presence", StreamOptions(merge="presence", access=room.admits))
+        check_parameters(handler, room, "presence")
+        super().__init__(handler, room, BESIDE[0], StreamOptions(merge="presence", access=room.admits))
 
     @property
     def path(self) -> str:
@@ -227,7 +240,7 @@ class RoomCursors(BesideRoom[P, Any, list[dict[str, Any]], Any], Generic[P]):
 
     def __init__(self, room: RoomFunction[Any, Any, Any, Any]) -> None:
         options = StreamOptions(merge="cursor", access=room.admits, coalesce_by=_cursor_key)
-        super().__init__(room.handler, room, ":cursors", options)
+        super().__init__(room.handler, room, BESIDE[1], options)
 
     @property
     def path(self) -> str:

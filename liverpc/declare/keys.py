@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from uuid import UUID
 
 from liverpc.wire.codec import encode
 
-__all__ = ["Part", "RoomKey", "room_key"]
+__all__ = ["Part", "RoomKey", "may_be_key", "room_key"]
 
 Part: TypeAlias = str | int | UUID
 RoomKey: TypeAlias = Part | Sequence[Part]
@@ -46,3 +47,17 @@ def _canonical(part: Any, position: int) -> object:
         return {"uuid": part.hex}
     shown = repr(part) if part is None or isinstance(part, bool | str) else f"of type {type(part).__name__}"
     raise ValueError(f"part {position} of the key is {shown}; parts are non-empty strings, integers and UUIDs")
+
+
+def may_be_key(annotation: Any) -> bool:
+    """Whether what is annotated so can be a key, or the refusal of one; True when that cannot be told."""
+    kind, inner = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Annotated:
+        return may_be_key(inner[0])
+    if kind in (Union, UnionType):
+        return all(each in (NoneType, bool) or may_be_key(each) for each in inner)
+    if not isinstance(kind, type) or kind in (Any, object) or issubclass(kind, Awaitable | str | UUID):
+        return True
+    if issubclass(kind, int):
+        return kind is not bool
+    return issubclass(kind, Sequence) and kind is not bytes and all(map(may_be_key, inner))

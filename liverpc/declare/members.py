@@ -10,7 +10,7 @@ import msgspec
 
 from liverpc._types import P, R, R_co
 from liverpc.declare.emitting import RoomHandle
-from liverpc.declare.keys import RoomKey
+from liverpc.declare.keys import RoomKey, may_be_key
 from liverpc.errors import DeclarationError
 from liverpc.pages import Action, Events, Joinable, PageContract, Payload, is_name
 from liverpc.schema.incoming import Incoming, split_args
@@ -129,6 +129,9 @@ class EventHandler(Action[C_contra, P, X, R_co], Generic[C_contra, P, X, R_co]):
         if "return" not in fn.__annotations__:
             raise DeclarationError(f"{where(fn)}: annotate what it returns, None included; it is the answer's schema")
 
+    def __repr__(self) -> str:
+        return self.method.fn.__qualname__
+
     @property
     def payload(self) -> Payload | None:
         return self.method.payload
@@ -190,6 +193,9 @@ class Room(Joinable[C_contra, P], Generic[C_contra, P]):
         self.required = required
         self.__doc__ = fn.__doc__
 
+    def __repr__(self) -> str:
+        return self.method.fn.__qualname__
+
     @property
     def payload(self) -> Payload | None:
         return self.method.payload
@@ -201,8 +207,14 @@ class Room(Joinable[C_contra, P], Generic[C_contra, P]):
             DeclarationError: It cannot be read from JSON or does not exist, or the method never gives a key.
         """
         self.method.resolve()
-        if self.method.signature.result in (None, type(None)):
-            raise DeclarationError(f"{where(self.method.fn)}: a room's method returns the key; this one returns None")
+        place, result = where(self.method.fn), self.method.signature.result
+        if "return" not in self.method.fn.__annotations__:
+            raise DeclarationError(f"{place}: annotate the key that it returns, `-> RoomKey`")
+        if not may_be_key(result):
+            shown = "None" if result is type(None) else getattr(result, "__name__", result)
+            raise DeclarationError(
+                f"{place}: a room's method returns the key, of strings, integers and UUIDs; this one returns {shown}"
+            )
 
     def decode(self, raw_args: msgspec.Raw | bytes) -> tuple[Any, ...]:
         """See :meth:`Method.decode`."""
@@ -262,6 +274,22 @@ class RoomDecorators:
         """
         return Room(fn, exposed=True)
 
+    if not TYPE_CHECKING:  # what is written by mistake, and refused by checkers anyway
+        _expose = expose
+
+        def expose(self, *fn: Any, **options: Any) -> Any:
+            if len(fn) != 1 or options:
+                raise DeclarationError("@room.expose has no options: write @room.expose, without parentheses")
+            return self._expose(*fn)
+
+        expose.__doc__ = _expose.__doc__
+
+        def __call__(self, *fn: Any, **options: Any) -> Any:
+            raise DeclarationError(
+                "there is no @room: write @room.private, whose key the server computes, or @room.expose, for which "
+                "the page asks"
+            )
+
 
 class EventDecorator:
     """The type of :data:`event`."""
@@ -281,7 +309,8 @@ class EventDecorator:
         Args:
             fn: The method, without parentheses.
             name: On the wire; the method's own when not given.
-            serial: Run one at a time for each connection, in the order of the calls.
+            serial: Run one at a time for each connection, in the order in which they pass the guard; that is the order
+                of the calls unless a guard or a middleware waits.
 
         Raises:
             DeclarationError: There is more than one parameter, or an annotation is missing.

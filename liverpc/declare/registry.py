@@ -14,7 +14,7 @@ from liverpc.declare.contract import Contract
 from liverpc.declare.decorators import ChannelDecorator, Draft, StreamDecorator
 from liverpc.declare.functions import Channel, Declaration, RpcFunction, StreamFunction, TopicSource, first_part
 from liverpc.declare.guards import Check, Guard, Public, combined
-from liverpc.declare.inroom import InRoom
+from liverpc.declare.inroom import BesideRoom, InRoom
 from liverpc.declare.rooms import RoomDecorator, RoomFunction
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
@@ -36,6 +36,7 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
     (Declaration, "rpc"),
 )
 
+_OF_ROOMS = (InRoom, BesideRoom)  # they come with their room, and with that one's guard
 _UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorator, RoomDecorator)
 
 # Options that apply to a topic: streams on one may not say different things.
@@ -126,14 +127,15 @@ class Registry:
     @staticmethod
     def _named(modules: Modules) -> list[tuple[str | None, Any]]:
         if isinstance(modules, Mapping):
-            return list(modules.items())
+            return [(first, _with_guard(module)) for first, module in modules.items()]
         if isinstance(modules, ModuleType):
             raise ConfigError(f"modules= takes a list: modules=[{modules.__name__.rpartition('.')[2]}]")
+        if isinstance(modules, type):
+            raise ConfigError(f"modules= takes a list: modules=[{modules.__name__}]")
         named: list[tuple[str | None, Any]] = []
         for module in modules:
             if isinstance(module, type) and issubclass(module, Contract):
-                home = sys.modules.get(module.__module__)  # whose guard it has
-                named.append((module.__name__, SimpleNamespace(_guard=getattr(home, "_guard", None), contract=module)))
+                named.append((module.__name__, _with_guard(module)))
             elif isinstance(module, ModuleType | SimpleNamespace):
                 named.append((None, module))
             else:
@@ -151,6 +153,7 @@ class Registry:
         own = guard if isinstance(guard, Guard) else None
         found = 0
         for name, declaration in members.items():
+            _check_path(declaration, getattr(module, "__name__", None))
             if _is_contract(declaration, None if first else getattr(module, "__name__", None)) and name[:1] != "_":
                 found += 1
                 self._add_contract(declaration, combined(*self._guards, own))
@@ -158,8 +161,8 @@ class Registry:
                 raise DeclarationError(f"{label}.{name} has {declaration.policies[0]} but no @live: add it above")
             if isinstance(declaration, _UNFINISHED) and not name.startswith("_"):
                 raise DeclarationError(f"{label}.{name} {declaration.unused()}")
-            if not isinstance(declaration, Declaration) or name.startswith("_") or hasattr(declaration, "room"):
-                continue  # what belongs to a room comes with it, and with its guard
+            if not isinstance(declaration, Declaration) or name[:1] == "_" or isinstance(declaration, _OF_ROOMS):
+                continue
             if first is None and declaration.__module__ != getattr(module, "__name__", declaration.__module__):
                 continue  # imported from elsewhere: it belongs to its own module, with that module's guard
             found += 1
@@ -254,11 +257,31 @@ class Registry:
         return self._by_path
 
 
+def _with_guard(module: Any) -> Any:
+    """A contract that is listed itself, as if it were alone in its module; everything else as it is."""
+    if not (isinstance(module, type) and issubclass(module, Contract)):
+        return module
+    return SimpleNamespace(_guard=getattr(sys.modules.get(module.__module__), "_guard", None), contract=module)
+
+
 def _is_contract(value: object, module: str | None) -> bool:
     """Whether this is a contract that can be served, and stands in that module; None: it may come from elsewhere."""
     if not isinstance(value, type) or not issubclass(value, Contract) or value.pattern is None:
         return False
     return module is None or value.__module__ == module
+
+
+def _check_path(value: object, module: str | None) -> None:
+    """Refuse a contract of that module that nobody could reach, unless it is a base of others."""
+    if not isinstance(value, type) or not issubclass(value, Contract) or value.pattern is not None:
+        return
+    if module is not None and value.__module__ != module:
+        return
+    if value.__name__[:1] != "_" and not vars(value)["__parameters__"] and (value.actions() or value.rooms()):
+        raise DeclarationError(
+            f"{value.__module__}.{value.__qualname__} has no path=: give it one, or put its module below a package "
+            "called routes; the name of a base of contracts begins with _"
+        )
 
 
 def _camel(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from inspect import isawaitable
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
@@ -11,15 +11,23 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVa
 from liverpc._types import P, Page, R, Row, Rpc, Stream, T, User
 from liverpc.declare.context import Context
 from liverpc.declare.decorators import Coro, Fn, declared
-from liverpc.declare.functions import Declaration, StreamFunction
+from liverpc.declare.functions import Declaration, StreamFunction, TopicSource
 from liverpc.declare.guards import refusing
-from liverpc.declare.inroom import MoveCursor, RoomAction, RoomContext, RoomCursors, RoomPresence
+from liverpc.declare.inroom import (
+    BESIDE,
+    MoveCursor,
+    RoomAction,
+    RoomContext,
+    RoomCursors,
+    RoomPresence,
+    check_parameters,
+)
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.topics import TopicPattern
-from liverpc.errors import DeclarationError, LiveError
-from liverpc.schema.signature import where
+from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.schema.signature import Signature, where
 
-__all__ = ["RoomDecorator", "RoomFunction"]
+__all__ = ["RoomDecorator", "RoomFunction", "RoomTopic"]
 
 X = TypeVar("X")
 D = TypeVar("D")
@@ -27,6 +35,31 @@ U = TypeVar("U")
 Q = ParamSpec("Q")
 Anything = Callable[..., Any]
 RoomFn: TypeAlias = Callable[Concatenate[RoomContext[U], P], R]
+
+
+class RoomTopic(TopicSource):
+    """Where the topic of a room's data comes from.
+
+    None ends like the topics beside it: an argument that did would reach those of another room, past its guard.
+
+    Raises:
+        DeclarationError: A fixed name or a template leaves out a parameter, so that several rooms would be one.
+    """
+
+    def __init__(self, topic: Any, signature: Signature) -> None:
+        super().__init__(topic, signature)
+        missing = [name for name in signature.names if name not in self._names]
+        if missing and not callable(self._topic):
+            raise DeclarationError(
+                f"{where(signature.fn)}: the topic {self.text!r} does not name {', '.join(missing)}, so all of them "
+                "would be one room"
+            )
+
+    def resolve(self, ctx: Context[Any] | None, arguments: Sequence[Any]) -> str:
+        topic = super().resolve(ctx, arguments)
+        if topic.endswith(BESIDE):
+            raise LiveError(ErrorCode.INVALID_REQUEST, f"no room may end in {' or '.join(BESIDE)}")
+        return topic
 
 
 class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
@@ -47,6 +80,7 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         path: str | None = None,
     ) -> None:
         super().__init__(handler, topic=topic, options=options, path=path)
+        self.topics = RoomTopic(topic, self.signature)
         if self.signature.rest is not None:
             raise DeclarationError(
                 f"{where(handler)}: a room takes no *{self.signature.rest.name}: actions add their own"
@@ -98,7 +132,13 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         return (topic.pattern if isinstance(topic, TopicPattern) else topic) + suffix
 
     def scoped(self, predicate: Anything) -> Self:
-        """The same room for those whom ``predicate`` lets pass, into any part of it."""
+        """The same room for those whom ``predicate`` lets pass, into any part of it.
+
+        Raises:
+            DeclarationError: Something belongs to the room already, and would stay with the one without predicate.
+        """
+        if self.shows is not None or self._actions:
+            raise DeclarationError(f"{where(self.handler)}: put @live.scoped next to @live.room, before its parts")
         declaration = copy.copy(self)
 
         async def holds(ctx: Context[Any], *args: Any) -> bool:
@@ -153,14 +193,15 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
     def move_cursor(self) -> Rpc[..., None]:
         """The action that moves the caller's cursor: ``client.call(board.move_cursor, "b1", {"x": 4, "y": 5})``.
 
-        See :meth:`RoomHere.move_cursor`. An action of this name takes its place.
+        See :meth:`RoomHere.move_cursor`. An action of this name takes its place, here as well.
 
         Raises:
             DeclarationError: The room has no cursors.
         """
-        if self._move_cursor is None:
+        mover = self._actions.get("move_cursor", self._move_cursor)
+        if mover is None:
             raise self._without_cursors()
-        return self._move_cursor
+        return mover
 
     def _without_cursors(self) -> DeclarationError:
         return DeclarationError(f"{where(self.handler)}: the room has no cursors; declare it with cursors=True")
@@ -196,7 +237,7 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         the caller as it is, anything else as a generic refusal. Returning False refuses, too. May be async; several
         are asked in order.
         """
-        self._checks.append(fn)
+        self._checks.append(self._fitting(fn, "a guard"))
         return fn
 
     def on_join(self, fn: Fn[User, P, object], /) -> Fn[User, P, object]:
@@ -204,7 +245,7 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
 
         Its errors are logged, and ``LiveServer(on_error=)`` is told of them.
         """
-        self.on_join_hook = self._only(fn, self.on_join_hook)
+        self.on_join_hook = self._only(self._fitting(fn, "on_join"), self.on_join_hook)
         return fn
 
     def on_leave(self, fn: Fn[User, P, object], /) -> Fn[User, P, object]:
@@ -212,7 +253,11 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
 
         The context is that of its last subscription. Errors as for :meth:`on_join`.
         """
-        self.on_leave_hook = self._only(fn, self.on_leave_hook)
+        self.on_leave_hook = self._only(self._fitting(fn, "on_leave"), self.on_leave_hook)
+        return fn
+
+    def _fitting(self, fn: Anything, what: str) -> Anything:
+        check_parameters(fn, self, what)
         return fn
 
     def _only(self, fn: Anything, other: Anything | None) -> Anything:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Raw
 
+from liverpc.declare.context import Context
 from liverpc.declare.registry import AnyContract
 from liverpc.declare.replies import Follower, Slot
-from liverpc.dispatch.pipeline import Pipeline, Runner, nothing_there
+from liverpc.dispatch.pipeline import Admit, Pipeline, Runner
+from liverpc.dispatch.unanswered import nothing_there
 from liverpc.errors import LiveError
 from liverpc.hub.connection import Connection
 from liverpc.rooms.catalogue import Route, parts_of
@@ -31,7 +35,8 @@ class ContractCalls:
         self._pipeline = pipeline
         for path, entries in contracts.entries.items():
             name, _, rest = path.partition("/")
-            runners = {contract: pipeline.runner(entry) for contract, entry in entries.items()}
+            bind = self._binding(name)
+            runners = {contract: pipeline.runner(entry, bind) for contract, entry in entries.items()}
             pipeline.runners[path] = (self._opening if rest == "__open" else self._calling)(name, runners)
 
     def connected(self, connection: Connection, route: Route) -> None:
@@ -45,6 +50,14 @@ class ContractCalls:
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         self._contracts.closed(connection)
+
+    def _binding(self, name: str) -> Admit:
+        contracts = self._contracts
+
+        def bind(ctx: Context[Any], frame: CallFrame) -> None:
+            contracts.bind(ctx, name)
+
+        return bind
 
     def _calling(self, name: str, runners: dict[AnyContract, Runner]) -> Runner:
         contracts, pipeline = self._contracts, self._pipeline

@@ -91,7 +91,7 @@ class LiveEndpoint:
         return Refuse(403, "this Origin may not connect; list it in LiveServer(origins=[...])")
 
     def decide(self, request: ConnectRequest) -> Any | Refuse | Awaitable[Any | Refuse]:
-        route = self._catalogue.route(request.path)
+        route = request.route = self._catalogue.route(request.path)
         if route is not None:
             request.params = route.parts
         if self._on_connect is None:
@@ -138,9 +138,8 @@ class LiveEndpoint:
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))
         connection.send(encode({"type": "welcome", "sessionId": connection.id}))
-        route = self._catalogue.route(request.path)
-        if route is not None:
-            self._contracts.connected(connection, route)
+        if request.route is not None:
+            self._contracts.connected(connection, request.route)
         return LiveSession(
             connection,
             hub=hub,

@@ -30,37 +30,25 @@ from liverpc.declare.registry import Entry, Kind, Registry
 from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
 from liverpc.declare.uploading import UploadContext, begin
 from liverpc.dispatch.outcome import Outcomes
+from liverpc.dispatch.unanswered import DEEP, TOO_MANY, nothing_there, wrong_kind
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
-from liverpc.rooms.catalogue import is_of_contract
-from liverpc.rooms.membership import not_there
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Telemetry
 from liverpc.wire.binary import BinaryCall
 from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
-from liverpc.wire.names import is_path
 
-__all__ = ["DEEP", "Pipeline", "Runner", "nothing_there"]
+__all__ = ["Admit", "Pipeline", "Runner"]
 
 UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
 INVALID_PATH = "__invalid__"
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, Slot | None], None]
-_HOW = {
-    "rpc": "is a function; call it",
-    "stream": "is a stream; subscribe to it",
-    "channel": "is a stream; subscribe to it",
-    "binary": "is for binary calls: one message with all of the data",
-    "upload": "is for uploads: data in chunks",
-}
-DEEP = "the arguments nest too deep; flatten them"
-_TOO_MANY = LiveError(
-    ErrorCode.INVALID_REQUEST, f"a batch has at most {BATCH_MAX} calls, this one more; send several batches"
-)
+Admit = Callable[[Context[Any], CallFrame], None]
 
 
 def _in_thread(handler: Any, *args: Any) -> Any:
@@ -123,7 +111,7 @@ class Pipeline:
         entry = self._entries.get(frame.rpc)
         if entry is None:
             return nothing_there(frame)
-        return entry if entry.kind == kind else _wrong_kind(entry)
+        return entry if entry.kind == kind else wrong_kind(entry)
 
     def encoded(self, result: Any) -> bytes:
         """A result as JSON.
@@ -146,7 +134,7 @@ class Pipeline:
             sequential: Each begins when the one before was answered, be it with an error.
         """
         if len(calls) > BATCH_MAX:
-            self.refuse_batch(connection, calls, _TOO_MANY)
+            self.refuse_batch(connection, calls, TOO_MANY)
         elif sequential and calls:
             waiting = deque(enumerate(calls))
 
@@ -185,11 +173,11 @@ class Pipeline:
 
     # -- the ways to answer on a path
 
-    def runner(self, entry: Entry) -> Runner:
-        """How calls to an entry are answered."""
-        if entry.direct and self._short and entry.declaration.access is None:
+    def runner(self, entry: Entry, admit: Admit | None = None) -> Runner:
+        """How calls to an entry are answered; ``admit`` sees each before its guard, in the order of their coming."""
+        if entry.direct and self._short and entry.declaration.access is None and admit is None:
             return self._at_once(entry)
-        return self._in_task(entry)
+        return self._in_task(entry, admit or self._admission(entry))
 
     def _at_once(self, entry: Entry) -> Runner:
         # The hot path: all it needs is in local variables, and it calls as little as it can.
@@ -228,9 +216,9 @@ class Pipeline:
 
         return run
 
-    def _in_task(self, entry: Entry) -> Runner:
+    def _in_task(self, entry: Entry, admit: Admit | None) -> Runner:
         services, path, now, failed = self._services, entry.path, self._now, self.outcomes.failed
-        admit, in_task = self._admission(entry), self._answering(entry)
+        in_task = self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
         kind: type[Context[Any]] = RoomContext if isinstance(entry.declaration, InRoom) else Context
 
@@ -252,19 +240,19 @@ class Pipeline:
 
         return run
 
-    def _admission(self, entry: Entry) -> Callable[[Context[Any], CallFrame], None] | None:
+    def _admission(self, entry: Entry) -> Admit | None:
         """What comes before the guard; raises a LiveError when the frame is none for this path."""
         declaration: Any = entry.declaration
 
         def stream(ctx: Context[Any], frame: CallFrame) -> None:
             # Running a loader without its topic, access and subscription would bypass them.
             if frame.stream is not True:
-                raise _wrong_kind(entry)
+                raise wrong_kind(entry)
             ctx.asked = frame
 
         def binary(ctx: Context[Any], frame: CallFrame) -> None:
             if not isinstance(frame, BinaryCall):
-                raise _wrong_kind(entry)
+                raise wrong_kind(entry)
             if len(frame.data) > declaration.max_size:
                 raise too_large(entry.path, declaration.max_size)
             if json_depth_exceeds(bytes(frame.args), self._depth - 1):
@@ -272,7 +260,7 @@ class Pipeline:
             ctx.data = frame.data
 
         def upload(ctx: Context[Any], frame: CallFrame) -> None:
-            raise _wrong_kind(entry)
+            raise wrong_kind(entry)
 
         kinds = {"rpc": None, "stream": stream, "channel": stream, "binary": binary, "upload": upload}
         return kinds[entry.kind]
@@ -384,22 +372,3 @@ class Pipeline:
             return result
         opening.value = result
         return opening
-
-
-def _wrong_kind(entry: Entry) -> LiveError:
-    return LiveError(ErrorCode.INVALID_REQUEST, f"{entry.path} {_HOW[entry.kind]}")
-
-
-def nothing_there(frame: CallFrame) -> LiveError:
-    """What a call gets whose path nobody answers on, or of a contract that is not open."""
-    path = frame.rpc
-    if path is UNSET:
-        return LiveError(ErrorCode.INVALID_REQUEST, "in a batch, every call needs a path and an id, both strings")
-    if not is_path(path):
-        text = "a path is two or more parts of letters, digits, _ and -, joined by /"
-        return LiveError(ErrorCode.INVALID_REQUEST, text)
-    if bytes(frame.args)[:1] != b"[":
-        return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
-    if is_of_contract(path):
-        return not_there()
-    return LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")

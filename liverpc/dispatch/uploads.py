@@ -16,7 +16,8 @@ from liverpc.declare.registry import Entry
 from liverpc.declare.replies import Follower, answer
 from liverpc.declare.uploading import IncomingUpload, UploadContext
 from liverpc.dispatch.outcome import Outcomes
-from liverpc.dispatch.pipeline import DEEP, Pipeline
+from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.unanswered import DEEP
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, Background, passes

@@ -37,12 +37,13 @@ class ConnectRequest:
         path: Of the URL, without the query, percent-encoding untouched.
         query: First value of each query parameter.
         params: Decoded parts of the path by name, on the URL of a contract; empty elsewhere.
+        route: For the endpoint, what it found there.
         headers: Lower-case name to value; repeated headers are joined with ``", "``.
         address: The peer's IP address, or ``"memory"``.
         secure: Whether it came over TLS.
     """
 
-    __slots__ = ("_cookies", "address", "headers", "params", "path", "query", "secure")
+    __slots__ = ("_cookies", "address", "headers", "params", "path", "query", "route", "secure")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class ConnectRequest:
             {k: v[0] for k, v in parse_qs(query, keep_blank_values=True).items()} if query else {}
         )
         self.params: Mapping[str, str] = {}
+        self.route: Any = None
         self.headers: Mapping[str, str] = headers or {}
         self.address = address
         self.secure = secure

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from liverpc.errors import DeclarationError
+from liverpc.wire.names import is_reserved
 
 __all__ = ["RuleBook", "TopicRules"]
 
@@ -87,6 +88,8 @@ class RuleBook:
     def match(self, pattern: re.Pattern[str], rules: TopicRules, template: str) -> None:
         """The rules of all topics that fully match a pattern, likewise; of several patterns the first counts.
 
+        A pattern says nothing of reserved names, however much it matches: no stream is ever on those.
+
         Args:
             pattern: Of the template.
             rules: Of its topics.
@@ -117,6 +120,8 @@ class RuleBook:
             self._learnt.move_to_end(name)
         if rules is not None:
             return rules
+        if is_reserved(name):
+            return None
         for pattern, candidate in self._patterns.items():
             if pattern.fullmatch(name):
                 return candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ _MAX_EVENTS = 512 * 1024  # bytes of events in one frame
 _MAX_BACKLOG = 4 << 20
 SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it has to wait
 _MAX_WAITING = 4096  # events kept for one observer between two flushes
+_MAX_NAMED = 10  # connections in a line of the log
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1", "memory")
 _decode = msgspec.json.Decoder(ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
@@ -273,14 +275,16 @@ class Observer:
         if not look.rooms:
             self.rooms = None
             return
-        self.rooms = self.rooms or RoomsTold(self.view, self.inspector.tap.redactor)
+        began = time.thread_time()
+        self.rooms = self.rooms or RoomsTold(self.view, self.inspector.survey)
         self.rooms.look(look)
         self.tell_rooms()
+        self.inspector.tap.spent += time.thread_time() - began
 
     def tell_rooms(self) -> None:
         """Send what is new about the rooms, if the observer looks at them and has taken what was sent before."""
         if self.rooms is not None and self.link.buffered <= SKIP_ABOVE:
-            news = self.rooms.news(self.inspector.survey.take(), self.inspector.monotonic())
+            news = self.rooms.news(self.inspector.monotonic())
             if news is not None:
                 self.send(news)
 
@@ -300,8 +304,9 @@ class Observer:
         for each in found:
             each.close(code, "kicked")
         self.inspector.source.counters.connections_kicked += len(found)
-        of = kick.user and f" of user {kick.user!r}"
-        log.warning("%s (level %s) closed %d connections%s with %d", self.name, self.level, len(found), of, code)
+        named = ", ".join(f"{each.id} (user {each.user_id!r:.100})" for each in found[:_MAX_NAMED])
+        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
+        log.warning("%s (level %s) closed %s%s with %d", self.name, self.level, named, more, code)
         self.send(Ok(id=kick.id, closed=len(found)))
 
     def _may(self, level: Level) -> bool:

@@ -65,8 +65,8 @@ class Inspector:
         self.info = info
         self.wall = wall
         self.monotonic = hub.monotonic
-        self.survey = Survey(rooms, hub.monotonic)
         self.tap = Tap(settings, telemetry, hub.monotonic)
+        self.survey = Survey(rooms, hub.monotonic, self.tap.redactor)
         self.tokens = settings.tokens or (
             Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe"),
         )

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, get_type_hints
 
 import msgspec
 
-from liverpc.declare.registry import AnyContract
+from liverpc.declare.functions import Channel, StreamFunction
+from liverpc.declare.registry import AnyContract, Entry
 from liverpc.errors import ConfigError, DeclarationError, ErrorCode, Issue, LiveError
 from liverpc.pages import UrlPattern
 from liverpc.schema.incoming import split_args
+from liverpc.schema.signature import where
 
-__all__ = ["Catalogue", "Route", "check_locals", "is_of_contract", "parts_of"]
+__all__ = [
+    "Catalogue", "Route", "check_locals", "check_topics", "is_of_contract", "parts_of", "wrong_params",
+]  # fmt: skip
+
+log = logging.getLogger("liverpc.rooms")
 
 _PARTS = frozenset(("__open", "__close", "__event", "__join", "__leave"))
 _decode_parts = msgspec.json.Decoder(dict[str, str | int]).decode
@@ -24,6 +31,11 @@ _decode_pattern = msgspec.json.Decoder(str | None).decode
 def is_of_contract(path: str) -> bool:
     """Whether a path could be one of a contract, be there such a contract or not."""
     return path.split("/", 2)[1] in _PARTS
+
+
+def wrong_params(error: Exception) -> LiveError:
+    """The answer to an opening whose parts of the URL do not fit."""
+    return LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[Issue(["params"], str(error))])
 
 
 def parts_of(args: msgspec.Raw) -> tuple[dict[str, str], str | None]:
@@ -37,7 +49,7 @@ def parts_of(args: msgspec.Raw) -> tuple[dict[str, str], str | None]:
         parts = {name: str(part) for name, part in _decode_parts(given[0]).items()} if given else {}
         pattern = _decode_pattern(given[1]) if len(given) > 1 else None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # of huge numbers there is no text
-        raise LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[Issue(["params"], str(error))]) from None
+        raise wrong_params(error) from None
     return parts, pattern
 
 
@@ -53,7 +65,6 @@ class Catalogue:
 
     Args:
         contracts: Them.
-        path: Of the server's WebSocket.
         reserved: Paths on which something else answers.
 
     Raises:
@@ -61,8 +72,8 @@ class Catalogue:
         ConfigError: A pattern is one of the other paths.
     """
 
-    def __init__(self, contracts: Iterable[AnyContract], *, path: str, reserved: Iterable[str]) -> None:
-        self._reserved = frozenset(reserved) | {path}
+    def __init__(self, contracts: Iterable[AnyContract], reserved: Iterable[str]) -> None:
+        self._reserved = frozenset(reserved)
         self._named: dict[str, list[AnyContract]] = {}
         on: dict[str, tuple[UrlPattern, list[AnyContract]]] = {}  # by the pattern without its names
         for contract in contracts:
@@ -115,21 +126,42 @@ def check_locals(contracts: Iterable[AnyContract], on_connect: Callable[..., Any
     Raises:
         ConfigError: They differ.
     """
+    expecting = [contract for contract in contracts if _is_class(contract.locals_type)]
+    if not expecting:
+        return
     if on_connect is None:
+        names = ", ".join(f"{_place(each)} ({each.locals_type.__qualname__})" for each in expecting)
+        log.warning("there is no on_connect to return the Locals of %s; they are None", names)
         return
     try:
         returned: Any = get_type_hints(inspect.unwrap(on_connect)).get("return")
-    except (NameError, TypeError):  # annotations that exist for checkers only, or something without any
+    except Exception:  # annotations that exist for checkers only may raise anything, and some callables have none
         return
-    for contract in contracts:
+    for contract in expecting:
         wanted = contract.locals_type
-        if not (_is_class(wanted) and _is_class(returned)):
-            continue
-        if not issubclass(returned, wanted):
+        if _is_class(returned) and not issubclass(returned, wanted):
             raise ConfigError(
                 f"{_place(contract)} is declared with Locals {wanted.__qualname__}, but on_connect "
                 f"({getattr(on_connect, '__qualname__', on_connect)}) returns {returned.__qualname__}"
             )
+
+
+def check_topics(contracts: Iterable[AnyContract], entries: Iterable[Entry]) -> None:
+    """Keep streams off the topics below a contract's name, which clients take for those of its events.
+
+    Raises:
+        DeclarationError: A stream or channel is there, or its template begins so. Of others it cannot be told.
+    """
+    taken = {contract.name: contract for contract in contracts}
+    for entry in entries:
+        declaration = entry.declaration
+        if isinstance(declaration, StreamFunction | Channel):
+            name, slash, _ = declaration.topics.text.partition("/")
+            if slash and name in taken:
+                raise DeclarationError(
+                    f"{where(declaration.handler)}: the topic {declaration.topics.text!r} begins with the name of "
+                    f"{_place(taken[name])}, as those of its events do; give the stream another one"
+                )
 
 
 def _is_class(annotation: Any) -> bool:

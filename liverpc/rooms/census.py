@@ -42,6 +42,7 @@ class Refusal(msgspec.Struct, frozen=True):
     connection: str
     user: str | None
     reason: str
+    asked: bytes = b""  #: the payload as JSON, in an object under its parameter's name; empty: none, or a large one
 
 
 class Census(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -11,13 +11,12 @@ import msgspec
 from liverpc.declare.context import Context
 from liverpc.declare.contract import Contract
 from liverpc.declare.functions import Declaration
-from liverpc.declare.keys import RoomKey
 from liverpc.declare.members import Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.rooms.catalogue import Catalogue
+from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
 from liverpc.rooms.groups import group_of
 from liverpc.rooms.membership import Opened, Served, not_there
@@ -62,19 +61,33 @@ class Contracts:
 
     Args:
         registry: Where they are listed; their paths are entered into it.
-        catalogue: Where they are found.
         hub: Where their rooms are topics.
         telemetry: Of the server.
+        reserved: Paths on which something else answers.
+        on_connect: Of the server.
 
     Attributes:
+        catalogue: Where they are found.
         entries: Who answers on a path, for each contract that has it.
 
     Raises:
-        DeclarationError: A function answers on the path of a contract.
+        DeclarationError: A function answers on the path of a contract, a stream is on the topic of its events, or two
+            contracts cannot be told apart.
+        ConfigError: One is on a reserved path, or ``on_connect`` does not return what it expects.
     """
 
-    def __init__(self, registry: Registry, catalogue: Catalogue, hub: Hub, telemetry: Telemetry) -> None:
-        self.catalogue = catalogue
+    def __init__(
+        self,
+        registry: Registry,
+        hub: Hub,
+        telemetry: Telemetry,
+        *,
+        reserved: Iterable[str],
+        on_connect: Callable[..., Any] | None,
+    ) -> None:
+        check_topics(registry.contracts, registry.entries)
+        check_locals(registry.contracts, on_connect)
+        self.catalogue = Catalogue(registry.contracts, reserved)
         self.entries: dict[str, dict[AnyContract, Entry]] = {}
         self._known = registry.contracts
         self._hub = hub
@@ -116,9 +129,13 @@ class Contracts:
         client = self._clients.get(connection)
         return None if client is None else client.get(name)
 
+    def bind(self, ctx: Context[Any], name: str) -> None:
+        """A call has come: it is for what is open now, and for nothing that is opened while it waits."""
+        ctx.served = self.of(ctx.connection, name)
+
     def _served(self, ctx: Context[Any], contract: AnyContract) -> Served:
         served = self.of(ctx.connection, contract.name)
-        if served is None or served.declared is not contract:  # closed while the guard waited
+        if served is None or served is not ctx.served:  # closed while a guard or a middleware waited
             raise not_there()
         return served
 
@@ -170,7 +187,7 @@ class Contracts:
         """See :meth:`LiveServer.contract`."""
         if contract not in self._known:
             raise TypeError(f"{contract.__qualname__} is no contract of this server; list its module in modules=")
-        instance = contract(None, None)
+        instance = contract.__new__(contract)  # its own __init__ may want what only a connection has
         instance.served = _Broadcast(contract, self._hub)
         return instance
 
@@ -213,7 +230,7 @@ class _Broadcast:
         self._contract = contract
         self._hub = hub
 
-    def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
+    def emit(self, room: Room[Any, Any], key: bytes | None, event: str, payload: Any, others: bool) -> None:
         if key is None:
             raise TypeError(f"no connection is here whose {room.name} it could be; say which: .{room.name}.at(...)")
         group = group_of(self._contract, room, key)
@@ -222,8 +239,8 @@ class _Broadcast:
     def send(self, event: str, payload: Any) -> None:
         raise TypeError("there is no client to send to; emit to a room: .<room>.at(...).emit")
 
-    async def join(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+    async def join(self, room: Room[Any, Any], key: bytes | None) -> None:
         raise TypeError("there is no connection that could join")
 
-    def leave(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+    def leave(self, room: Room[Any, Any], key: bytes | None) -> None:
         raise TypeError("there is no connection that could leave")

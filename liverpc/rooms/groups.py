@@ -9,7 +9,6 @@ from typing import Any, Final
 import msgspec
 
 from liverpc.declare.contract import Contract
-from liverpc.declare.keys import RoomKey, room_key
 from liverpc.declare.members import Room
 from liverpc.wire.codec import encode
 
@@ -31,13 +30,8 @@ class Group(msgspec.Struct, frozen=True):
     pattern: str  #: of the contract's URL
 
 
-def group_of(contract: type[Contract[Any, Any, Any]], room: Room[Any, Any], key: RoomKey) -> Group:
-    """The group that a key stands for; those of other rooms and contracts are others.
-
-    Raises:
-        ValueError: The key is unusable; the text says why.
-    """
-    parts = room_key(key)
+def group_of(contract: type[Contract[Any, Any, Any]], room: Room[Any, Any], parts: bytes) -> Group:
+    """The group that a key in its canonical form stands for; those of other rooms and contracts are others."""
     assert contract.pattern is not None
     pattern = contract.pattern.text
     whole = b"[%b,%b,%b,%b]" % (encode(pattern), encode(contract.name), encode(room.name), parts)

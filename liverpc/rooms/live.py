@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import isawaitable
@@ -16,7 +17,7 @@ from liverpc.declare.context import Context
 from liverpc.declare.rooms import RoomFunction
 from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.hub.hub import Hub
-from liverpc.hub.tasks import EXITS, Background
+from liverpc.hub.tasks import Background, passes
 from liverpc.policies.pacing import Pacing
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
 from liverpc.rooms.refusals import Refusals
@@ -40,21 +41,19 @@ class _Member:
     Attributes:
         streams: Of the room's data, those that are loading included. None: the user is in its grace.
         shown: To the others, as plain JSON values; None: nothing.
-        listed: The others were told, and not told otherwise yet.
         joined: The application was told.
         grace: Ends it.
         last: The stream that ended last.
         cursor: Its last position.
     """
 
-    __slots__ = ("cursor", "grace", "joined", "key", "last", "listed", "shown", "since", "streams")
+    __slots__ = ("cursor", "grace", "joined", "key", "last", "shown", "since", "streams")
 
     def __init__(self, key: str, since: float) -> None:
         self.key = key
         self.since = since
         self.streams: dict[ActiveStream, None] = {}
         self.shown: Any = None
-        self.listed = False
         self.joined = False
         self.last: ActiveStream | None = None
         self.grace: asyncio.TimerHandle | None = None
@@ -64,7 +63,7 @@ class _Member:
 class _Room:
     """One topic of one room."""
 
-    __slots__ = ("base", "declared", "listed", "members", "number", "topic")
+    __slots__ = ("base", "declared", "listed", "members", "number", "topic", "unlisted")
 
     def __init__(self, declared: AnyRoom, base: str, topic: str, number: int) -> None:
         self.declared = declared
@@ -72,7 +71,8 @@ class _Room:
         self.topic = topic
         self.number = number
         self.members: dict[str, _Member] = {}
-        self.listed: dict[str, _Member] = {}  # in the order of coming
+        self.listed: dict[str, _Member] = {}  # those the others were told of, in that order
+        self.unlisted: dict[str, _Member] = {}  # those for whom there was no place
 
 
 class LiveRooms:
@@ -106,6 +106,7 @@ class LiveRooms:
         self._background = background
         self._report = report
         self._rooms: dict[str, _Room] = {}
+        self._graces: Counter[str] = Counter()  # by user
         self._numbers = 0
         self._refusals = Refusals(lambda: hub.monotonic())
         self._warned = False
@@ -130,9 +131,7 @@ class LiveRooms:
         member = room.members.get(key)
         if member is None:
             member = room.members[key] = _Member(key, self._hub.monotonic())
-        if member.grace is not None:
-            member.grace.cancel()
-            member.grace = None
+        self._end_grace(member)
         member.streams[stream] = None
         self._show(room, member, shown)
 
@@ -145,28 +144,37 @@ class LiveRooms:
             if isawaitable(shown):
                 shown = await shown
             return None if shown is None else msgspec.json.decode(encode(shown))
-        except EXITS:
-            raise
-        except asyncio.CancelledError:
-            raise
         except BaseException as error:  # who cannot be shown may still be there
+            if passes(error, gone=ctx.connection.closed):
+                raise
             log.exception("%s failed; the user is not listed", room.shows.path)
             self._report(room.shows.path, error, ctx)
             return None
 
     def _show(self, room: _Room, member: _Member, shown: Any) -> None:
+        before, member.shown = member.shown, shown
         if shown is None:
-            if member.listed:
+            room.unlisted.pop(member.key, None)
+            self._drop_cursor(room, member)
+            if member.key in room.listed:
                 self._unlist(room, member)
-                self._drop_cursor(room, member)
-            member.shown = None
-        elif not member.listed and not self._has_place(room):
-            member.shown = None
-        elif not member.listed or member.shown != shown:
-            member.shown = shown
-            member.listed = True
-            room.listed[member.key] = member
+        elif member.key not in room.listed:
+            if self._has_place(room):
+                self._list(room, member)
+            else:
+                room.unlisted[member.key] = member
+        elif before != shown:
             self._publish(room, ":presence", "join", {"key": member.key, "data": shown})
+
+    def _list(self, room: _Room, member: _Member) -> None:
+        room.listed[member.key] = member
+        self._publish(room, ":presence", "join", {"key": member.key, "data": member.shown})
+
+    def _unlist(self, room: _Room, member: _Member) -> None:
+        del room.listed[member.key]
+        self._publish(room, ":presence", "leave", {"key": member.key})
+        if room.unlisted and len(room.listed) < self._limits.presence_per_room:
+            self._list(room, room.unlisted.pop(next(iter(room.unlisted))))
 
     def _has_place(self, room: _Room) -> bool:
         """Whether one more can be listed, if need be instead of one who has left."""
@@ -206,11 +214,23 @@ class LiveRooms:
         if member.streams:
             return
         self._drop_cursor(room, member)
-        if failed or not (member.listed or member.joined):
+        if failed or not (member.joined or member.key in room.listed):
+            self._remove(room, member)
+        elif self._graces[member.key] >= self._limits.presence_graces:
+            self._counters.presence_graces_cut += 1
             self._remove(room, member)
         else:
+            self._graces[member.key] += 1
             loop = asyncio.get_running_loop()
             member.grace = loop.call_later(self._limits.presence_grace_seconds, self._remove, room, member)
+
+    def _end_grace(self, member: _Member) -> None:
+        if member.grace is not None:
+            member.grace.cancel()
+            member.grace = None
+            self._graces[member.key] -= 1
+            if not self._graces[member.key]:
+                del self._graces[member.key]
 
     def _find(self, stream: ActiveStream, topic: str) -> tuple[_Room, _Member] | None:
         room = self._rooms.get(topic)
@@ -219,20 +239,15 @@ class LiveRooms:
 
     def _remove(self, room: _Room, member: _Member) -> None:
         """The member is gone for good."""
-        if member.grace is not None:
-            member.grace.cancel()
+        self._end_grace(member)
         del room.members[member.key]
         if not room.members:
             del self._rooms[room.topic]
-        if member.listed:
+        room.unlisted.pop(member.key, None)
+        if member.key in room.listed:
             self._unlist(room, member)
         if member.joined and member.last is not None:
             self._tell(room.declared.on_leave_hook, member.last)
-
-    def _unlist(self, room: _Room, member: _Member) -> None:
-        member.listed = False
-        del room.listed[member.key]
-        self._publish(room, ":presence", "leave", {"key": member.key})
 
     def close(self) -> None:
         """The server stops, and has no connections any more: no grace is left."""
@@ -252,7 +267,7 @@ class LiveRooms:
         if len(encode(row)) > CURSOR_BYTES:
             issue = Issue(["position"], f"Expected at most {CURSOR_BYTES} bytes of JSON")
             raise LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[issue])
-        if room.declared.shows is not None and not member.listed:
+        if room.declared.shows is not None and member.shown is None:
             return  # who is hidden has no cursor, which would name it
         member.cursor = row
         self._pacing.throttle(topic + ":cursors", "update", row, CURSOR_SECONDS, ctx)

@@ -14,22 +14,24 @@ import msgspec
 
 from liverpc.declare.context import Context
 from liverpc.declare.contract import Contract
-from liverpc.declare.keys import RoomKey
+from liverpc.declare.keys import room_key
 from liverpc.declare.members import EventHandler, Room
-from liverpc.errors import ErrorCode, Issue, LiveError
+from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import passes
+from liverpc.rooms.catalogue import wrong_params
 from liverpc.rooms.groups import Group, group_of
 from liverpc.rooms.places import Places, Wish
 from liverpc.rooms.refusals import Refusals
 from liverpc.schema.incoming import split_args
 from liverpc.telemetry import Telemetry
 from liverpc.wire.close import CloseCode
-from liverpc.wire.codec import canonical
+from liverpc.wire.codec import canonical, encode
 
 __all__ = ["Opened", "Served", "not_there"]
 
+_NOTHING: Final = msgspec.Raw(b"[]")
 _REJECTED: Final = "this room may not be joined"
 _NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
 _REQUIRED: Final = "a room that is needed here may not be joined"
@@ -55,7 +57,7 @@ def params_of(declared: type[Contract[Any, Any, Any]], parts: Mapping[str, str])
     try:
         return declared.params_from(parts)
     except ValueError as error:
-        raise LiveError(ErrorCode.VALIDATION, "Validation failed", issues=[Issue(["params"], str(error))]) from None
+        raise wrong_params(error) from None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -137,18 +139,19 @@ class Served:
         return self._answer
 
     async def _select(self, ctx: Context[Any], contract: Contract[Any, Any, Any]) -> None:
-        private = [room for room in _rooms(self.declared) if not room.exposed]
         seconds = self._hub.limits.connect_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                for room in private:
-                    if room.name not in self._own:
-                        self._own[room.name] = await self._group(ctx, room, contract)
-        except TimeoutError:
-            for room in private:
-                if room.name not in self._own:
-                    self._own[room.name] = None
-                    self._refuse(ctx, room, f"the keys were not there within {seconds:g} s")
+        deadline = asyncio.get_running_loop().time() + seconds
+        for room in _rooms(self.declared):
+            if room.exposed or room.name in self._own:
+                continue
+            group = None
+            try:
+                # For each anew: one that makes another error of its cancellation must not take it from the others.
+                async with asyncio.timeout_at(deadline):
+                    group = await self._group(ctx, room, contract)
+            except TimeoutError:
+                self._refuse(ctx, room, f"the keys were not there within {seconds:g} s")
+            self._own[room.name] = group
 
     def _join_own(self, ctx: Context[Any]) -> Opened:
         answer = Opened([], [])
@@ -225,21 +228,21 @@ class Served:
         wish, payload = self._wish(room, args)
         if wish in self.places.wishes:
             return
-        # Before anybody decides: whether it would be allowed must not show.
-        self._hub.check_room(self.connection, len(self.places.wishes))
-        if not room.exposed:
-            group = self._own.get(room.name)
-            if group is None:
-                raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
-            self.places.enter(group, wish)
-            return
+        if room.exposed:  # payloads cost room, too, when many of them mean one group
+            self._hub.check_room(self.connection, len(self.places.wishes))
         asking = object()
         self._asking[asking] = wish
         try:
-            group = await self._group(ctx, room, contract, *payload)
+            if room.exposed:
+                group = await self._group(ctx, room, contract, *payload, asked=args)
+            else:
+                group = self._own.get(room.name)
             wanted = asking in self._asking
         finally:
             self._asking.pop(asking, None)
+        # Who is full is told so whatever was decided, lest it shows, unless it is in that very group already.
+        if group is None or group.topic not in self.places.members:
+            self._hub.check_room(self.connection)
         if group is None:
             raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
         if wanted and wish not in self.places.wishes:
@@ -273,8 +276,8 @@ class Served:
 
     # -- what handlers ask for (declare.contract.Membership)
 
-    def emit(self, room: Room[Any, Any], key: RoomKey | None, event: str, payload: Any, others: bool) -> None:
-        """See the protocol. Raises ValueError for a key that is none."""
+    def emit(self, room: Room[Any, Any], key: bytes | None, event: str, payload: Any, others: bool) -> None:
+        """See the protocol."""
         call = _call.get()
         for group in self._groups(room, key):
             self._hub.emit(group.topic, group.wire, event, payload, without=self.connection if others else None)
@@ -285,21 +288,21 @@ class Served:
         """See the protocol."""
         self.connection.send_event(f"{self.declared.name}/__client", event, payload)
 
-    async def join(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+    async def join(self, room: Room[Any, Any], key: bytes | None) -> None:
         """See the protocol."""
         if key is None and room.exposed:
             raise TypeError(f"{room.name} has many groups; say which: self.{room.name}.at(...).join()")
         for group in self._groups(room, key):
             self.places.enter(group, "handler")
 
-    def leave(self, room: Room[Any, Any], key: RoomKey | None) -> None:
+    def leave(self, room: Room[Any, Any], key: bytes | None) -> None:
         """See the protocol. Whatever the connection is in the room for, it is not in it any more."""
         if key is None and not room.exposed and self._own.get(room.name) is None:
             return
         for group in self._groups(room, key):
             self.places.leave(group.topic)
 
-    def _groups(self, room: Room[Any, Any], key: RoomKey | None) -> list[Group]:
+    def _groups(self, room: Room[Any, Any], key: bytes | None) -> list[Group]:
         if key is not None:
             return [group_of(self.declared, room, key)]
         if room.exposed:
@@ -312,7 +315,12 @@ class Served:
     # -- inside
 
     async def _group(
-        self, ctx: Context[Any], room: Room[Any, Any], contract: Contract[Any, Any, Any], *payload: Any
+        self,
+        ctx: Context[Any],
+        room: Room[Any, Any],
+        contract: Contract[Any, Any, Any],
+        *payload: Any,
+        asked: msgspec.Raw = _NOTHING,
     ) -> Group | None:
         """The group that the application names; None when it names none, and then it was told why."""
         try:
@@ -322,15 +330,19 @@ class Served:
         except BaseException as error:
             if passes(error, gone=self.connection.closed):
                 raise
-            self._refuse(ctx, room, error)
+            self._refuse(ctx, room, error, asked)
             return None
         try:
             if key is not None and key is not False:
-                return group_of(self.declared, room, key)
-            self._refuse(ctx, room, "refused")
+                return group_of(self.declared, room, room_key(key))
+            self._refuse(ctx, room, "refused", asked)
         except Exception as error:
-            self._refuse(ctx, room, f"no usable key: {error}")
+            self._refuse(ctx, room, f"no usable key: {error}", asked)
         return None
 
-    def _refuse(self, ctx: Context[Any], room: Room[Any, Any], why: str | BaseException) -> None:
-        self._refusals.add(ctx, f"{self.declared.name}/{room.name}", why)
+    def _refuse(
+        self, ctx: Context[Any], room: Room[Any, Any], why: str | BaseException, args: msgspec.Raw = _NOTHING
+    ) -> None:
+        given = zip(room.method.signature.parameters, split_args(args), strict=False)
+        asked = {parameter.name: sent for parameter, sent in given}
+        self._refusals.add(ctx, f"{self.declared.name}/{room.name}", why, encode(asked) if asked else b"")

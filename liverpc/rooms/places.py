@@ -40,7 +40,7 @@ class Member:
 
 
 class Places:
-    """What a contract of a connection has joined. Once it has ended, or the connection is gone, nothing is joined.
+    """What a contract of a connection has joined. Once it has ended, as with its connection, nothing is joined.
 
     Attributes:
         members: By topic.
@@ -64,7 +64,7 @@ class Places:
         Raises:
             LiveError: ``OVERLOADED``: the connection has as many streams as it may.
         """
-        if self.ended or self._connection.closed:
+        if self.ended:
             return
         member = self.members.get(group.topic)
         if member is None:

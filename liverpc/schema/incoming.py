@@ -89,11 +89,13 @@ class Incoming:
             return ()
         try:
             payload = self._decode(args[0])
+            # What the type does not have was skipped until now, unread: it may be no readable JSON.
+            plain = _decode_plain(args[0]) if self._walk is not None else None
         except UNREADABLE as error:
             raise _refusal([issue_of(self._name, str(error), alone=True)]) from None
         if self._walk is not None:
             issues: list[Issue] = []
-            self._walk(_decode_plain(args[0]), (), issues)
+            self._walk(plain, (), issues)
             if issues:
                 raise _refusal(issues)
         return (payload,)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, get_origin
 
 import msgspec
 from msgspec.inspect import (
     AnyType,
+    CollectionType,
     CustomType,
     DataclassType,
     DictType,
     Metadata,
+    NamedTupleType,
     RawType,
     StructType,
+    TupleType,
     Type,
     TypedDictType,
     UnionType,
@@ -41,7 +44,7 @@ class Outgoing:
         DeclarationError: The type has no JSON form that can be read back.
     """
 
-    __slots__ = ("_annotation", "_decode", "_objects", "_serialise", "_what")
+    __slots__ = ("_annotation", "_classes", "_decode", "_serialise", "_what")
 
     def __init__(self, annotation: Any, what: str, place: str) -> None:
         self._annotation = annotation
@@ -52,7 +55,7 @@ class Outgoing:
                 self._serialise = adapter.dump_json
                 return
             self._decode = json_decoder(annotation)
-            self._objects = _objects(type_info(annotation))
+            self._classes = _classes(type_info(annotation))
         except TypeError as error:
             raise unreadable(place, annotation, error) from None
 
@@ -70,7 +73,7 @@ class Outgoing:
             if self._serialise is not None:
                 return msgspec.Raw(self._serialise(value, by_alias=True, warnings="error"))
             text = _encode(value)
-            if text[:1] == b"{" and not isinstance(value, self._objects):
+            if text[:1] in (b"{", b"[") and not isinstance(value, self._classes):
                 raise TypeError(f"got {type(value).__name__}")
             # Decoding compares every member, and drops what a subclass or a dict has besides.
             return msgspec.Raw(_encode(self._decode(text)))
@@ -85,16 +88,18 @@ class Outgoing:
         return TypeError(f"{self._what} sends {_name(self._annotation)}, and this does not fit: {reason}")
 
 
-def _objects(part: Type) -> tuple[type, ...]:
-    """The classes whose values a type takes where JSON has an object."""
+def _classes(part: Type) -> tuple[type, ...]:
+    """The classes whose values a type takes where JSON has an object or a list."""
     if isinstance(part, Metadata):
-        return _objects(part.type)
+        return _classes(part.type)
     if isinstance(part, UnionType):
-        return tuple(cls for member in part.types for cls in _objects(member))
+        return tuple(cls for member in part.types for cls in _classes(member))
     if isinstance(part, StructType | DataclassType):
         return (get_origin(part.cls) or part.cls,)
     if isinstance(part, TypedDictType | DictType):
         return (Mapping,)
+    if isinstance(part, CollectionType | TupleType | NamedTupleType):
+        return (Sequence, Set)
     return (object,) if isinstance(part, AnyType | RawType | CustomType) else ()
 
 

@@ -21,6 +21,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from liverpc.declare.context import Context
+from liverpc.declare.inroom import BESIDE
 from liverpc.declare.options import wildcard
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.hub import REFRESHED, Hub
@@ -143,8 +144,9 @@ class Reloads:
             return
         for record in self._names.get(topic, ()):
             self._trigger(record)
-        for matches, records in self._globs.values():
-            if matches(topic):
+        beside = topic.endswith(BESIDE)  # who comes and goes in a room, and every move of a cursor, changes no row
+        for pattern, (matches, records) in self._globs.items():
+            if matches(topic) and (not beside or pattern.endswith(BESIDE)):
                 for record in records:
                     self._trigger(record)
 

@@ -18,13 +18,14 @@ from liverpc._types import P, Stream, T, Upload
 from liverpc.client.aio import Client
 from liverpc.client.calls import Call
 from liverpc.client.connection import Connection
-from liverpc.client.contract import ContractPage, parts_of, url_of
+from liverpc.client.contract import ContractPage
 from liverpc.client.handles import StreamHandle
 from liverpc.client.offline import OfflineQueue
 from liverpc.client.options import CallOptions, check_target
 from liverpc.client.socket import Socket
 from liverpc.client.sources import Data, Source
 from liverpc.client.uploading import UploadHandle
+from liverpc.client.urls import parts_of, url_of
 from liverpc.config import ClientConfig
 from liverpc.hub.link import ConnectRequest
 from liverpc.pages import PageContract
@@ -56,13 +57,12 @@ class _Connection(Connection):
         offline: OfflineQueue | None,
     ) -> None:
         self.env = env
-        self._path = path
         self._query = query
         self._headers = headers
         self._opening = asyncio.Lock()
         self.socket: MemorySocket | None = None
         # No silence check: on a clock that jumps, it would reconnect for ever instead of ending a hang.
-        super().__init__(self._connect, config, offline=offline, silence=None, rng=env.random)
+        super().__init__(self._connect, config, offline=offline, silence=None, rng=env.random, path=path)
 
     async def _connect(self) -> Socket:
         self.socket = await self.env.transport.connect(self._path, query=self._query, headers=self._headers)

@@ -18,7 +18,7 @@ import pydantic
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from liverpc import ConnectRequest, Contract, Events, LiveServer, Locals, RoomKey, event, public, room
-from tests.cli import schema_other
+from tests.cli import schema_names, schema_other
 
 __all__ = [
     "Board",
@@ -301,7 +301,7 @@ async def on_connect(request: ConnectRequest) -> Session:
 
 
 def make_server() -> LiveServer:
-    return LiveServer([sys.modules[__name__], schema_other], on_connect=on_connect)
+    return LiveServer([sys.modules[__name__], schema_other, schema_names], on_connect=on_connect)
 
 
 server = make_server()

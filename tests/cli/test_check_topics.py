@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.schema_kit import command
+
 TOPICS = """
 from liverpc import define_topics
 
@@ -52,8 +54,8 @@ broken = LiveServer
 
 
 def routes(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "liverpc.cli", "routes", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    line = [sys.executable, "-m", "liverpc.cli", "routes", *arguments]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
 def write(folder: Path, *lines: str) -> Path:
@@ -169,7 +171,7 @@ def test_what_cannot_be_done_ends_with_a_sentence_and_exit_code_2(
     (tmp_path / "failing.py").write_text("1 / 0")
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "broken.py").write_text("no python")
-    done = routes(tmp_path, *arguments)
+    done = command("routes", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert why in done.stderr
     assert done.stdout == ""

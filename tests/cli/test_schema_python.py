@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from liverpc import RpcError
+from liverpc import Events, RpcError
+from liverpc.pages import PageContract, payloads_of
 from liverpc.testing import TestEnv
-from tests.cli import schema_app
+from tests.cli import schema_app, schema_names
 from tests.typing import generated_client as client
 
 TREE = {"leftSide": {"name": "l", "note": "n"}, "zone": "there", "mode": 1, "pet": {"kind": "dog", "good": True}}
@@ -66,6 +68,47 @@ def test_a_generated_type_has_the_json_of_its_original(original: Any, generated:
 
 def test_a_member_with_a_computed_default_may_be_left_out() -> None:
     assert "madeAt" not in msgspec.json.decode(msgspec.json.encode(client.Tree()))
+
+
+@pytest.mark.parametrize("name", sorted(client.__all__))
+def test_every_type_can_be_read(name: str) -> None:
+    made = getattr(client, name)
+    if not issubclass(made, PageContract | Events):
+        msgspec.json.Decoder(made)
+
+
+def test_members_that_are_called_like_what_the_module_uses_are_all_there() -> None:
+    assert set(client.Names.actions()) == set(schema_names.Names.actions())
+    assert set(client.Names.rooms()) == {"str"}
+    assert client.Names.name == "names"
+    assert payloads_of(client.FromNames) == {"list": list[int], "int": int, "Payload": client.Choices}
+
+
+async def test_they_travel(env: TestEnv) -> None:
+    async with env.open(client.Names) as page:
+        when = datetime(2026, 1, 31, tzinfo=UTC)
+        fields = client.Fields(Color=client.Color2(red=3), float=b"f", tags={"t"}, datetime=when)
+        assert await page.call(client.Names.fields, fields) == fields
+        assert await page.call(client.Names.list) == [1]
+        assert await page.call(client.Names.set) == {"s"}
+        assert await page.call(client.Names.dict) == {"d": 1}
+        assert await page.call(client.Names.tuple) == (1, 2)
+        assert await page.call(client.Names.int) == 1
+        assert await page.call(client.Names.name2) == "n"
+        await page.join(client.Names.str, "s")
+
+
+async def test_what_is_left_out_is_left_to_the_server(env: TestEnv) -> None:
+    assert msgspec.json.encode(client.Secrets(title="t")) == b'{"title":"t"}'
+    assert msgspec.json.encode(client.Tree()) == b"{}"
+    assert msgspec.json.encode(client.Pair(1)) == b'[1,"x"]'  # in a list, no position can be left out
+    async with env.open(client.Names) as page:
+        assert await page.call(client.Names.secrets, client.Secrets(title="t")) == ["v1", "unchanged"]
+        assert await page.call(client.Names.secrets, client.Secrets(title="t", token="new", mode="v2")) == ["v2"]
+
+
+def test_no_default_is_a_secret() -> None:
+    assert client.Secrets(title="t").token is msgspec.UNSET
 
 
 def test_defaults_are_those_of_the_server() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from liverpc.client import Client, ClientCounters, ContractPage, RpcError, connect, remote
-from liverpc.client.contract import EVENTS_MAX, url_of
+from liverpc.client import Client, ClientConfig, ClientCounters, ContractPage, RpcError, connect, remote
+from liverpc.client.contract import EVENTS_MAX
 from liverpc.client.socket import HandshakeRefused
+from liverpc.client.urls import url_of
 from liverpc.pages import PageContract
 from tests.client.client_kit import Pipe, Script, now, until
 from tests.client.client_kit import refuse as refuse_connection
@@ -85,6 +88,10 @@ def test_the_path_is_filled_and_encoded_behind_what_the_base_has(base: str, url:
     [
         ((Chat, "ws://h"), {}, "needs room_id"),
         ((Chat, "ws://h"), {"room_id": "a", "rom": "b"}, "has no rom; it has room_id"),
+        ((Chat, "ws://h"), {"room": "b"}, "needs room_id, and has no room$"),
+        ((Chat, "ws://h"), {"room_id": True}, "room_id is True, which is neither text nor a number"),
+        ((Chat, "ws://h"), {"room_id": None}, "room_id is None, which is neither text nor a number"),
+        ((Chat, "ws://h", Params(False)), {}, "room_id is False, which"),
         ((Chat, "ws://h"), {"room_id": ""}, "room_id is empty"),
         ((Chat, "ws://h", Params("a")), {"room_id": "a"}, "as one object or by name, not both"),
         ((Chat, "ws://h", object()), {}, "needs room_id"),
@@ -100,7 +107,11 @@ async def test_what_does_not_fit_is_refused_before_connecting(args: Any, parts: 
         connect(*args, **parts)
 
 
-@pytest.mark.parametrize("params", [Params(7), {"room_id": "7"}])
+class Renamed(msgspec.Struct, rename={"number": "room_id"}, omit_defaults=True, tag=True):
+    number: int = 7
+
+
+@pytest.mark.parametrize("params", [Params(7), {"room_id": "7"}, Renamed(), SimpleNamespace(room_id=7)])
 async def test_the_parts_may_be_one_object(params: Any) -> None:
     server = Server()
     async with _client(server) as (client, pipe):
@@ -159,11 +170,15 @@ async def test_a_room_that_is_required_and_refused_is_told_as_the_end_of_the_cli
     assert status_of(page) == "closed"
 
 
-async def test_a_url_that_nothing_answers_is_told_with_a_cure() -> None:
+@pytest.mark.parametrize(("attempts", "code"), [(None, "TIMEOUT"), (2, "CONNECTION_CLOSED")])
+async def test_a_url_that_nothing_answers_is_told_with_a_cure(attempts: int | None, code: str) -> None:
     script = Script(refuse_connection(HandshakeRefused(404, "nothing here")))
-    page = connect(Chat, "ws://scripted", room_id="x", connector=script)
-    with pytest.raises(RpcError, match=r"TIMEOUT: .*HTTP 404 nothing here.*a contract's is its own"):
+    url, config = "ws://u:secret@scripted/ws?token=secret", ClientConfig(max_attempts=attempts)
+    page = connect(Chat, url, room_id="x y", connector=script, config=config)
+    with pytest.raises(RpcError, match=f"{code}: .*HTTP 404 nothing here; asked for /ws/rooms/x%20y") as caught:
         await page.open()
+    assert "a contract takes the server's URL without path" in caught.value.message
+    assert "secret" not in caught.value.message
     assert status_of(page) == "closed"
 
 
@@ -228,12 +243,12 @@ async def test_a_contract_is_open_once_and_again_when_it_is_left() -> None:
         assert status_of(first) == "connected"
         leaving = asyncio.create_task(first.aclose())
         frame = await asked(pipe, "chat/__close")
-        with pytest.raises(RuntimeError, match="has 'chat' open already"):
-            await client.open(Chat, room_id="b").open()
+        opening = asyncio.create_task(client.open(Chat, room_id="b").open())
+        await asyncio.sleep(0)
+        assert pipe.sent == []  # it waits until no event of the first one can come
         pipe.answer(frame["id"])
         await leaving
         await first.aclose()
-        opening = asyncio.create_task(client.open(Chat, room_id="b").open())
         assert (await answer(pipe, "chat/__open", OPENED))[0] == {"room_id": "b"}
         await opening
 
@@ -404,17 +419,40 @@ async def test_an_event_that_does_not_fit_is_counted_and_the_first_is_logged(
         assert page.client.counters == ClientCounters(contract_events_unreadable=2)
 
 
-async def test_a_stream_may_have_a_topic_that_looks_like_a_contracts() -> None:
-    async with opened(Server()) as (page, pipe):
-        heard: list[Any] = []
-        page.on(ToClient.cleared, lambda: heard.append(1))
-        opening = asyncio.create_task(page.client.stream(remote("a/rows", returns=list[int])).open())
+async def test_topics_of_an_open_contract_are_no_streams() -> None:
+    async with _client(Server()) as (client, pipe):
+        opening = asyncio.create_task(client.stream(remote("a/rows", returns=list[int])).open())
         await answer(pipe, "a/rows", [], topic="chat/rows", merge="latest")
         rows = await opening
+        entering = asyncio.create_task(client.open(Chat, room_id="a").open())
+        await answer(pipe, "chat/__open", OPENED)
+        page = await entering
+        heard: list[Any] = []
+        page.on(ToClient.cleared, lambda: heard.append(1))
         pipe.event("cleared", 7, topic="chat/rows")
         pipe.event("cleared", 8, topic="chat/chat")
-        await until(lambda: heard)
-        assert (rows.value, heard) == ([7], [1])
+        pipe.event("cleared", 9, topic="chat")
+        await until(lambda: len(heard) == 2)
+        assert rows.value == []
+        closing = asyncio.create_task(page.aclose())
+        frame = await asked(pipe, "chat/__close")
+        pipe.event("cleared", 10, topic="chat/rows")
+        pipe.answer(frame["id"])
+        await closing
+        pipe.event("cleared", 11, topic="chat/rows")
+        await until(lambda: rows.value)
+        assert (rows.value, heard) == ([11], [1, 1])
+
+
+async def test_a_coroutine_function_is_no_callback() -> None:
+    async def hear(*_: Any) -> None: ...
+
+    page: Any = Server().page()
+    registers: list[Callable[..., object]] = [partial(page.on, ToClient.message), page.on_join_lost, page.on_status]
+    for register in registers:
+        with pytest.raises(TypeError, match=r"hear.* is a coroutine function; .*page\.events"):
+            register(hear)
+    await page.aclose()
 
 
 async def test_a_callback_that_raises_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:

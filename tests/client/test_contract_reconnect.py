@@ -147,6 +147,89 @@ async def test_a_lost_room_that_nobody_is_told_of_is_logged(caplog: pytest.LogCa
         assert "chat: the room 'project' could not be joined again: JOIN_REJECTED: no" in caplog.text
 
 
+async def test_a_room_that_the_server_joined_by_itself_and_refuses_now_is_reported_once() -> None:
+    server = Server(4)
+    async with opened(server) as page:
+        lost = Lost().of(page)
+        statuses: list[str] = []
+        stop = page.on_status(statuses.append)
+        server.pipes[0].lose()
+        for pipe in server.pipes[1:3]:
+            await answer(pipe, "chat/__open", {"joined": [], "refused": ["tenant", "chat"]})
+            await until(lambda: status_of(page) == "connected")
+            assert lost == [("chat", None, "JOIN_REJECTED")]
+            pipe.lose()
+        stop()
+        await answer(server.pipes[3], "chat/__open", OPENED)
+        await until(lambda: status_of(page) == "connected")
+        assert statuses == ["reconnecting", "connected"] * 2
+
+
+async def test_a_room_that_the_server_joined_by_itself_and_the_page_asked_for_is_reported_once() -> None:
+    server = Server(2)
+    first, second = server.pipes
+    page = server.page()
+    opening = asyncio.create_task(page.open())
+    await answer(first, "chat/__open", {"joined": ["tenant"], "refused": []})
+    await opening
+    lost = Lost().of(page)
+    joining = asyncio.create_task(page.join(Chat.tenant))
+    await answer(first, "chat/__join/tenant")
+    await joining
+    first.lose()
+    await answer(second, "chat/__open", {"joined": [], "refused": ["tenant"]})
+    await refuse(second, "chat/__join/tenant", "JOIN_REJECTED")
+    await until(lambda: lost)
+    assert lost == [("tenant", None, "JOIN_REJECTED")]
+    await page.aclose()
+
+
+@pytest.mark.parametrize("explicit", ["joined", "refused", "cancelled", "joined before"])
+async def test_a_join_beside_a_rejoin_that_fails_decides(explicit: str) -> None:
+    server = Server(3)
+    first, second, third = server.pipes
+    async with opened(server) as page:
+        lost = Lost().of(page)
+        await joined(page, first, P1)
+        first.lose()
+        await until(lambda: status_of(page) == "reconnecting")
+        joining = asyncio.create_task(page.join(Chat.project, P1))
+        await answer(second, "chat/__open", OPENED)
+        again, asked_for = await asked(second, PROJECT), await asked(second, PROJECT)
+        if explicit == "joined before":
+            second.answer(asked_for["id"])
+            await joining
+        second.answer(again["id"], ok=False, code="OVERLOADED", error="no")
+        await asyncio.sleep(0.1)
+        assert lost == []
+        if explicit == "cancelled":
+            joining.cancel()
+        elif explicit == "refused":
+            second.answer(asked_for["id"], ok=False, code="JOIN_REJECTED", error="no")
+        else:
+            second.answer(asked_for["id"])
+        await asyncio.gather(joining, return_exceptions=True)
+        stays = explicit.startswith("joined")
+        assert lost == ([] if stays else [("project", P1, "OVERLOADED")])
+        second.lose()
+        paths = [path for path, _ in await sent_later(third)]
+        assert paths == (["chat/__open", PROJECT] if stays else ["chat/__open"])
+
+
+async def test_a_room_given_up_for_lack_of_an_answer_is_left() -> None:
+    server = Server(2)
+    first, second = server.pipes
+    async with opened(server) as page:
+        lost = Lost().of(page)
+        await joined(page, first, P1)
+        first.lose()
+        await answer(second, "chat/__open", OPENED)
+        await asked(second, PROJECT)
+        assert await answer(second, "chat/__leave/project") == [{"project_id": "p1"}]
+        assert lost == [("project", P1, "TIMEOUT")]
+        assert page._open.rooms == {}
+
+
 async def test_a_connection_lost_while_rooms_are_joined_again_loses_none() -> None:
     server = Server(3)
     first, second, third = server.pipes
@@ -244,6 +327,8 @@ async def test_a_server_that_is_overloaded_is_asked_again() -> None:
     first, second = server.pipes
     async with opened(server) as page:
         lost = Lost().of(page)
+        statuses: list[str] = []
+        page.on_status(statuses.append)
         await joined(page, first, P1)
         first.lose()
         for _ in range(2):
@@ -253,6 +338,7 @@ async def test_a_server_that_is_overloaded_is_asked_again() -> None:
         await answer(second, PROJECT)
         await until(lambda: status_of(page) == "connected")
         assert now() == 3.0 + 8.0 + 8.0
+        assert statuses == ["reconnecting", "error", "connected"]
         await refuse_rest(page, second)
         assert lost == []
 

@@ -106,6 +106,7 @@ def test_a_page_calls_joins_and_hears(base: str) -> None:
         with pytest.raises(RpcError, match="JOIN_REJECTED"):
             page.join(Talk.topic, Topic("secret"))
         page.on_join_lost(print)()
+        page.on_status(print)()
         with pytest.raises(TimeoutError):
             next(page.events(ToClient.message, timeout=0.05))
         with pytest.raises(RuntimeError, match="a page is opened once"):

@@ -10,12 +10,14 @@ import msgspec
 import pytest
 
 from liverpc import ConnectRequest, Contract, LiveServer, Locals, event, public, room
-from liverpc.client import RpcError
+from liverpc.client import ClientConfig, OfflineQueue, RpcError
 from liverpc.declare.keys import RoomKey
 from liverpc.pages import Events
 from liverpc.testing import TestEnv, TestPage
 
 _guard = public()
+
+SECONDS: dict[str, float] = {}  # that it takes to decide on a project, 0.1 by default
 
 
 class Send(msgspec.Struct):
@@ -60,7 +62,7 @@ class Chat(Contract[ToClient, Params, Session], path="/rooms/{room_id}"):
 
     @room.expose
     async def project(self, data: OpenProject) -> RoomKey | None:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(SECONDS.get(data.project_id, 0.1))
         return ("project", data.project_id) if data.project_id in self.locals.projects else None
 
     @event
@@ -174,6 +176,43 @@ async def test_a_room_that_is_not_allowed_any_more_is_reported(env: TestEnv, pro
     assert (page.status, lost) == ("connected", [("project", OpenProject("p1"), "JOIN_REJECTED")])
 
 
+@pytest.mark.parametrize("offline", [None, OfflineQueue()])
+async def test_what_a_closed_page_asked_for_does_not_happen_in_the_next(
+    env: TestEnv, offline: OfflineQueue | None
+) -> None:
+    other = await env.open(Chat, room_id="b").open()
+    heard = hears(other)
+    client = await env.connect(offline=offline).open()
+    page = await client.open(Chat, room_id="a").open()
+    client.cut()
+    await env.settle()
+    uses = [page.call(Chat.send, Send("for a only")), page.join(Chat.project, OpenProject("p1"))]
+    tasks = [asyncio.create_task(use) for use in uses]
+    await env.settle()
+    await page.aclose()
+    async with client.open(Chat, room_id="b") as following:
+        late = hears(following)
+        await other.call(Chat.clear, OpenProject("p1"))
+        await asyncio.sleep(1.0)
+        assert (heard, late) == ([], [])
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [getattr(each, "code", None) for each in outcomes] == ["CONNECTION_CLOSED"] * 2
+
+
+async def test_a_room_given_up_for_lack_of_an_answer_is_not_heard(
+    env: TestEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await env.open(Chat, room_id="a", config=ClientConfig(timeout=6.0)).open()
+    await page.join(Chat.project, OpenProject("p1"))
+    heard, lost = hears(page), list[str]()
+    page.on_join_lost(lambda name, payload, error: lost.append(error.code))
+    monkeypatch.setitem(SECONDS, "p1", 20.0)
+    page.client.cut()
+    await asyncio.sleep(60.0)
+    await page.call(Chat.clear, OpenProject("p1"))
+    assert (lost, heard) == (["TIMEOUT"], [])
+
+
 async def test_a_second_contract_may_share_the_connection(env: TestEnv) -> None:
     page = env.open(Chat, room_id="a")
     assert await page.call(Chat.send, Send("hi")) == Sent("a/None")
@@ -205,7 +244,7 @@ async def test_a_contract_that_cannot_be_opened_says_why(env: TestEnv) -> None:
 
     with pytest.raises(RpcError, match=r"NOT_FOUND: unknown \(/unknown\) was not opened: "):
         await env.connect().open(Unknown).open()
-    with pytest.raises(RpcError, match=r"TIMEOUT: .*HTTP 404.*a contract's is its own"):
+    with pytest.raises(RpcError, match=r"TIMEOUT: .*HTTP 404.*; asked for /unknown"):
         await env.open(Unknown).open()
 
 

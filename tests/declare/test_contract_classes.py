@@ -141,6 +141,16 @@ def test_members_may_come_from_other_bases_abstract_ones_as_well() -> None:
     assert Page(None, None).describe() == "page"
 
 
+def test_members_are_looked_for_once_for_each_class() -> None:
+    class Below(Chat):
+        @event
+        def more(self) -> None: ...
+
+    assert Chat.actions() is Chat.actions()
+    assert Chat.rooms() is Chat.rooms()
+    assert Below.actions().keys() - Chat.actions().keys() == {"more"}
+
+
 def test_a_subclass_may_replace_and_drop_members() -> None:
     class Other(Chat, path="/other/{room_id}"):
         send = None  # type: ignore[assignment]
@@ -218,7 +228,7 @@ def test_what_is_emitted_has_only_the_members_of_its_declared_type() -> None:
     assert heard.calls == [
         ("chat", None, "message", {"id": "1"}, False),
         ("chat", None, "message", {"id": "2"}, True),
-        ("project", ("p1", 5), "cleared", None, False),
+        ("project", b'["p1",5]', "cleared", None, False),
         ("maybe", None),
     ]
 

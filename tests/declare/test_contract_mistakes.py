@@ -201,8 +201,8 @@ def test_names_that_contracts_need_themselves_are_refused(tmp_path: Path, name: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("Contract[int], path='/'", "<class 'int'> is no subclass of Events"),
-        ("Contract['ToClient'], path='/'", "is no subclass of Events that stands above it"),
+        ("Contract[int], path='/'", "a subclass of Events that is defined above it; not <class 'int'>"),
+        ("Contract['ToClient'], path='/'", "a subclass of Events that is defined above it"),
         ("Contract[Events], path='rooms'", "is no path"),
         ("Contract[Events], path='/', name='a/b'", "the name 'a/b'"),
         ("Contract[Events], path='/', name='__rpc'", "the name '__rpc'"),

@@ -15,11 +15,33 @@ from liverpc.pages import UrlPattern
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
-@given(TEXT, TEXT)
+def no_dots(text: str) -> bool:
+    return not {".", ".."} & set(text.split("/"))
+
+
+@given(TEXT.filter(no_dots), TEXT.filter(no_dots))
 def test_filling_and_matching_are_inverse(room: str, rest: str) -> None:
-    pattern = UrlPattern("/rooms/{room_id}/files/{rest:path}", "here")
+    pattern = UrlPattern("/räume/{room_id}/a%20b c/{rest:path}", "here")
     parts = {"room_id": room, "rest": rest}
-    assert pattern.match(pattern.fill(parts)) == parts
+    path = pattern.fill(parts)
+    assert path.isascii()
+    assert " " not in path
+    assert pattern.match(path) == parts
+
+
+@pytest.mark.parametrize("parts", [
+    {"b": ".", "c": "x"}, {"b": "..", "c": "x"}, {"b": "x", "c": "."}, {"b": "x", "c": "a/../b"},
+    {"b": "x", "c": "../a"},
+])  # fmt: skip
+def test_parts_that_clients_would_take_for_a_way_through_folders_are_refused(parts: dict[str, str]) -> None:
+    pattern = UrlPattern("/a/{b}/{c:path}", "here")
+    with pytest.raises(TypeError, match=r"URLs have no segments '\.' and '\.\.'"):
+        pattern.fill(parts)
+    assert pattern.fill({"b": "...", "c": "a.b/.c/..d"}) == "/a/.../a.b/.c/..d"
+
+
+def test_what_is_written_out_is_encoded_as_urls_are() -> None:
+    assert UrlPattern("/räume/a b/@x:y", "here").fill({}) == "/r%C3%A4ume/a%20b/@x:y"
 
 
 @given(st.text(max_size=20))
@@ -50,10 +72,12 @@ def test_a_path_fits_or_does_not(text: str, path: str, parts: dict[str, str] | N
     assert UrlPattern(text, "here").match(path) == parts
 
 
-def test_what_is_written_out_comes_before_what_is_in_braces() -> None:
-    texts = ["/{rest:path}", "/a/{b}", "/{a}/b", "/a/b", "/{a}/{b}"]
+def test_segment_by_segment_what_is_written_out_comes_before_what_is_in_braces() -> None:
+    texts = ["/{rest:path}", "/a/{b}", "/{a}/b", "/a/b", "/{a}/{b}", "/{a}/b/c", "/a/{b}/{c}", "/a/{rest:path}"]
     ranked = sorted(texts, key=lambda text: UrlPattern(text, "here").rank)
-    assert ranked == ["/a/b", "/a/{b}", "/{a}/b", "/{a}/{b}", "/{rest:path}"]
+    assert ranked == [
+        "/a/b", "/a/{b}", "/a/{b}/{c}", "/a/{rest:path}", "/{a}/b", "/{a}/b/c", "/{a}/{b}", "/{rest:path}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from liverpc import Context, DeclarationError, LiveError, LiveServer, live, public
 from liverpc.testing import create_test_context
@@ -273,6 +275,46 @@ def test_topics_resolve_for_publishers() -> None:
     assert numbers.topic(uuid.UUID(int=0)).name.startswith("numbers:0000")
     with pytest.raises(TypeError):
         rows.topic()  # type: ignore[call-overload]
+
+
+PIECES = st.text(alphabet=":-ab", min_size=1, max_size=4)
+
+
+@given(st.sampled_from(["t:{a}:{b}:{c}", "{a}--{b}-{c}", "{a}:-:{b}--{c}:"]), *[st.tuples(PIECES, PIECES, PIECES)] * 2)
+def test_different_arguments_make_different_topics(
+    template: str, one: tuple[str, str, str], other: tuple[str, str, str]
+) -> None:
+    @live.stream(template)
+    def rows(ctx: Context[Any], a: str, b: str, c: str) -> list[Any]:
+        return []
+
+    def topic(arguments: tuple[str, str, str]) -> str | None:
+        try:
+            return rows.topics.resolve(None, arguments)
+        except LiveError as refused:
+            assert refused.code == "INVALID_REQUEST"
+            return None
+
+    if topic(one) is not None and topic(one) == topic(other):
+        assert one == other
+
+
+def test_what_stands_between_two_arguments_may_be_in_the_last_one() -> None:
+    @live.stream("doc:{tenant}:{doc}")
+    def rows(ctx: Context[Any], tenant: str, doc: str) -> list[Any]:
+        return []
+
+    assert rows.topic("acme", "eu:plan").name == "doc:acme:eu:plan"
+    with pytest.raises(LiveError, match="the argument 'tenant' may not contain ':'"):
+        rows.topic("acme:eu", "plan")
+
+
+def test_a_template_has_something_between_its_arguments() -> None:
+    with pytest.raises(DeclarationError, match="nothing between 'a' and 'b'"):
+
+        @live.stream("{a}{b}")
+        def rows(ctx: Context[Any], a: str, b: str) -> list[Any]:
+            return []
 
 
 @pytest.mark.parametrize("value", [None, [1], {"a": 1}])

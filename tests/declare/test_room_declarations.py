@@ -74,6 +74,30 @@ def test_presence_takes_exactly_the_parameters_of_its_room_and_is_declared_once(
     assert "has a presence function already" in refusal(lambda: board.presence(right))
 
 
+@pytest.mark.parametrize("what", ["guard", "on_join", "on_leave"])
+def test_guards_and_hooks_take_the_parameters_of_their_room(what: str) -> None:
+    board: Any = make()
+
+    def check(ctx: Context[Any]) -> None: ...
+
+    text = refusal(lambda: getattr(board, what)(check))
+    assert "takes the parameters of its room, (ctx, board_id), not (ctx)" in text
+
+
+@pytest.mark.parametrize("topic", ["board", define_topics({"board": "board"}).board])
+def test_a_topic_names_every_parameter_or_several_rooms_would_be_one(topic: Any) -> None:
+    assert "the topic 'board' does not name board_id" in refusal(lambda: make(topic))
+
+
+def test_a_room_is_scoped_before_anything_belongs_to_it() -> None:
+    board = make()
+
+    @board.action
+    def add(ctx: RoomContext[Any], board_id: str) -> None: ...
+
+    assert "put @live.scoped next to @live.room" in refusal(lambda: board.scoped(lambda ctx, board_id: False))
+
+
 def test_a_hook_is_declared_once() -> None:
     board = make()
 
@@ -116,9 +140,8 @@ def test_a_room_without_a_loader_is_named() -> None:
         ("board:{board_id}", "board:b1"),
         (lambda ctx, board_id: f"board:{board_id}", "board:b1"),
         (define_topics({"board": "board:{board_id}"}).board, "board:b1"),
-        ("lobby", "lobby"),
     ],
-    ids=["template", "function", "defined", "fixed"],
+    ids=["template", "function", "defined"],
 )
 async def test_presence_and_cursors_stand_beside_any_topic(topic: Any, name: str) -> None:  # acceptance 141
     board = make(topic, cursors=True)

@@ -136,6 +136,17 @@ async def test_q_goes_back_and_then_quits(bench: OpenBench) -> None:
         assert it.app._exit
 
 
+@pytest.mark.parametrize("screen", ["streams", "rpc", "connections", "rooms", "uploads"])
+async def test_keys_that_come_in_one_turn_are_taken_one_after_the_other(bench: OpenBench, screen: str) -> None:
+    async with bench(screen=screen) as it:
+        await fed(it, full(topics=TOPICS))
+        it.app.view.action_open()  # type: ignore[attr-defined]
+        it.app.action_quit_or_back()
+        assert not it.app._exit
+        it.app.action_quit_or_back()
+        assert it.app._exit
+
+
 async def test_notes_are_shown_as_they_are(bench: OpenBench) -> None:
     async with bench() as it:
         await fed(it, ChaosChanged(active=[], text="[red]no markup[/] \x1b[31m"))

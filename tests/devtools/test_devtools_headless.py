@@ -84,6 +84,9 @@ async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> 
         ("contract", "chat/chat", 3),
     ]
     assert {"number", "key", "declared", "away", "connections", "cursors", "joined_at"} <= set(record["rooms"][0])
+    member = next(each for each in record["room_members"] if (each["name"], each["key"]) == ("board:12", "u_11"))
+    assert {"kind", "number", "connections", "how", "since", "shown", "cursor"} <= set(member)
+    assert {each["name"] for each in record["room_members"]} == {each["name"] for each in record["rooms"]}
     assert record["room_totals"] == {"rooms": 5204, "members": 12, "refused": 17, "more": False}
     assert record["refused_joins"][0]["reason"] == "may not: no key was given"
     assert record["chaos"] == []

@@ -83,6 +83,9 @@ async def test_a_snapshot_has_the_rooms(url: str) -> None:
         _, out, _ = await run("snapshot", url, token=OBSERVE)
     record = json.loads(out)
     assert [(each["name"], each["members"]) for each in record["rooms"]] == [("board:b1", 1)]
+    assert [(each["name"], each["key"], each["how"]) for each in record["room_members"]] == [
+        ("board:b1", "ann", "stream")
+    ]
     assert record["room_totals"] == {"rooms": 1, "members": 1, "refused": 0, "more": False}
 
 

@@ -138,6 +138,14 @@ async def test_a_member_is_kicked_on_a_real_terminal() -> None:
         assert await terminal.ended() == 0
 
 
+async def test_keys_typed_fast_leave_the_members_and_then_the_program() -> None:
+    async with attached() as (_, terminal):
+        terminal.type("6")
+        await terminal.shows("chat/tenant")
+        terminal.type("\rqq")
+        assert await terminal.ended() == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_leaves_the_terminal_as_it_was(how: signal.Signals) -> None:
     async with attached() as (_, terminal):

@@ -42,7 +42,7 @@ def told(*rows: RoomInfo, **changes: Any) -> Rooms:
 
 
 def refused(at: float = 1099.0, reason: str = "not a member", user: str = "eve") -> RefusedJoin:
-    return RefusedJoin(at, "chat/project", "c9-of-eve", user, reason)
+    return RefusedJoin(at, "chat/project", "c9-of-eve", user, reason, '{"data":"p1"}')
 
 
 CHAT = room(1, "chat/chat", kind="contract", key='["general"]', declared="/rooms/{room_id}", members=1)
@@ -250,8 +250,9 @@ async def test_f_shows_who_was_turned_away_and_why(bench: OpenBench) -> None:
         await fed(it, WORLD, told(refused=[refused(1098.0, user=""), refused(1099.0, "evil\x1b[31m")]))
         text = await it.press("f")
         assert "1 refused" in text
-        assert column(text, "reason", 2)
-        assert " ".join((await it.line("anonymous")).split()[1:]) == "chat/project anonymous c9-of-ev not a member"
+        assert column(text, "asked for", 2)
+        row = "chat/project anonymous c9-of-ev not a member"
+        assert " ".join((await it.line("anonymous")).split()[1:]) == f'{row} {{"data":"p1"}}'
         assert r"evil\x1b[31m" in text
         assert "ann" not in text
         assert "nobody was turned away" not in text
@@ -319,7 +320,7 @@ async def test_a_connection_is_closed_after_a_confirmation(bench: OpenBench) -> 
     async with bench(screen="connections", granted="admin") as it:
         assert "D kick" in await fed(it, full())
         text = await it.press("D")
-        assert "connection c1; it may come back at once" in text
+        assert "connection c1; it comes back by itself" in text
         assert "all connections of u1, for good" in text
         await it.press("enter")  # on "nothing"
         await it.press("D", "escape")

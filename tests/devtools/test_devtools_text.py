@@ -99,6 +99,20 @@ def test_wrapping_loses_nothing_and_keeps_the_width(line: list[tuple[str, str]],
 
 
 @pytest.mark.parametrize(
+    ("pieces", "lines"),
+    [
+        (["ann ", " has the data stream"], ["ann  has the ", "  data stream"]),
+        (["connection ", "3f2a-48df"], ["connection ", "  3f2a-48df"]),
+        (["k ", "x" * 30], ["k " + "x" * 14, "  " + "x" * 14, "  " + "x" * 2]),
+        (["  name  ", '"a quick fox"'], ['  name  "a quick', '     fox"']),
+    ],
+)
+def test_lines_are_wrapped_at_words_unless_one_is_too_long(pieces: list[str], lines: list[str]) -> None:
+    wrapped = wrap([(each, "text") for each in pieces], 16)
+    assert ["".join(text for text, _ in line) for line in wrapped] == lines
+
+
+@pytest.mark.parametrize(
     ("made", "text"),
     [
         (rate(0.04), "0"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from liverpc import Connection, Context, Limits, LiveError
+from liverpc.hub.link import ConnectRequest
 from tests.dispatch.control_kit import App
 from tests.streams.raw_client import Raw
 
@@ -196,7 +197,7 @@ async def test_first_bytes_0_to_2_of_binary_messages_are_reserved(app: App, payl
     async with app.env(on_unhandled=lambda connection, data: app.log.append(data)) as env:
         link = SimpleNamespace(send=lambda frame: True, close=lambda *args: None)
         endpoint: Any = env.server.endpoint("/ws")
-        session = endpoint.opened(link, SimpleNamespace(path="/ws", headers={}, address="x"), None)
+        session = endpoint.opened(link, ConnectRequest("/ws", address="x"), None)
         session.receive(payload, False)
         session.closed(1000, "")
         assert app.log == ([payload] if reported else [])

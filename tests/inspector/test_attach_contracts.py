@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import pytest
 
 from liverpc import Inspect, Token
 from liverpc.inspector.protocol import Look, PublishEvent, RoomInfo, Rooms, State
@@ -74,6 +77,17 @@ async def test_the_reason_of_a_refusal_is_seen_here_and_nowhere_else() -> None:
         assert (refused.room, refused.user, news.totals.refused) == ("chat/project", "cid", 1)
         assert refused.reason
         assert refused.reason not in repr(answer)
+        assert json.loads(refused.asked) == {"data": P1}
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1023, True), (1024, True), (1025, False)])
+async def test_what_was_asked_for_is_kept_unless_it_is_large(size: int, kept: bool) -> None:
+    async with serve(App().Chat, inspect=INSPECT) as env:
+        cid = await Page.open(env, "/rooms/general", user="cid")
+        frame = len('{"data":{"project_id": ""}}')  # as it is sent, with the blank
+        await cid.call("chat/__join/project", {"project_id": "x" * (size - frame)})
+        _, news = await look(env)
+        assert bool(news.refused[0].asked) is kept
 
 
 async def test_streams_have_the_names_that_clients_know() -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from liverpc import Context, Inspect, LiveError, LiveServer, Token, guard, live, remote
+from liverpc.inspector.attach import SKIP_ABOVE
 from liverpc.inspector.protocol import ChaosArm, ChaosRule, Err, Got, Kick, Look, Ok, RoomMember, Rooms, State
 from liverpc.testing import TestClient, TestEnv
 from tests.inspector import attach_kit
@@ -147,6 +148,23 @@ async def test_nothing_is_told_of_rooms_to_who_does_not_look(env: TestEnv) -> No
     assert (news.full, [row.name for row in news.rows]) == (True, [RED])
 
 
+async def test_an_observer_that_takes_nothing_is_told_of_rooms_when_it_does_again(env: TestEnv) -> None:
+    await enter(env, "ann")
+    observer, _ = await looking(env)
+    assert env.server._inspector is not None
+    (session,) = env.server._inspector.observers
+    while session.link.buffered <= SKIP_ABOVE:
+        session.send(Err(id=1, text="x" * 4096))
+        await asyncio.sleep(0)
+    waiting = session.link.buffered
+    await enter(env, "bob", "blue")
+    await asyncio.sleep(5)
+    assert session.link.buffered == waiting
+    news = await observer.wait(Rooms, lambda news: news.rows)
+    assert [row.name for row in news.rows] == [BLUE]
+    assert session.link.buffered < SKIP_ABOVE
+
+
 async def test_level_metrics_sees_no_members(env: TestEnv) -> None:
     await enter(env, "ann")
     _, news = await looking(env, "metrics", kind="room", number=1)
@@ -191,7 +209,7 @@ async def test_a_kicked_connection_comes_back(env: TestEnv, caplog: pytest.LogCa
     observer = await Observer.attach(env, "admin")
     with caplog.at_level(logging.WARNING, "liverpc.inspector"):
         assert await ask(observer, connection=before) == Ok(id=9, closed=1)
-    assert "tests (level admin) closed 1 connections with 1012" in caplog.text
+    assert f"tests (level admin) closed {before} (user 'ann') with 1012" in caplog.text
     assert SECRETS["admin"] not in caplog.text
     await asyncio.sleep(10)
     assert ann.status == "connected"
@@ -208,6 +226,19 @@ async def test_a_user_is_sent_away_for_good_from_all_of_its_connections(env: Tes
     assert [client.status for client in clients] == ["closed", "closed"]
     assert bob.status == "connected"
     assert [each.user_id for each in env.server.connections] == ["bob"]
+
+
+@pytest.mark.parametrize(("count", "rest"), [(10, ""), (11, " and 1 more")])
+async def test_the_log_of_a_kick_names_so_many(
+    env: TestEnv, caplog: pytest.LogCaptureFixture, count: int, rest: str
+) -> None:
+    for _ in range(count):
+        await enter(env, "ann")
+    observer = await Observer.attach(env, "admin")
+    assert await ask(observer, user="ann") == Ok(id=9, closed=count)
+    (line,) = [each.getMessage() for each in caplog.records if "level admin) closed" in each.getMessage()]
+    assert line.count("(user 'ann')") == 10
+    assert line.endswith(f"{rest} with 1012")
 
 
 async def test_whom_there_is_not_is_not_closed(env: TestEnv) -> None:

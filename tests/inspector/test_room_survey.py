@@ -34,9 +34,9 @@ class Building:
     def refusals(self) -> list[Refusal]:
         return list(self.last)
 
-    def refuse(self, room: str, reason: str = "not a member", user: str | None = "eve") -> None:
+    def refuse(self, room: str, reason: str = "not a member", user: str | None = "eve", asked: bytes = b"") -> None:
         self.refused += 1
-        self.last.append(Refusal(float(self.refused), room, f"c{self.refused}", user, reason))
+        self.last.append(Refusal(float(self.refused), room, f"c{self.refused}", user, reason, asked))
 
 
 class Bench:
@@ -44,13 +44,17 @@ class Bench:
 
     def __init__(self, building: Building, *, level: Any = "observe", topics: tuple[str, ...] = ("*",)) -> None:
         self.at = 100.0
-        self.survey = Survey([building], lambda: self.at)
-        source: Any = SimpleNamespace()
-        self.told = RoomsTold(View(source, level, topics), Redactor())
+        self.survey = Survey([building], lambda: self.at, Redactor())
+        self.told = self.another(level, topics)
 
     def news(self, *, after: float = 10.0) -> Rooms | None:
         self.at += after
-        return self.told.news(self.survey.take(), self.at)
+        return self.told.news(self.at)
+
+    def another(self, level: Any = "observe", topics: tuple[str, ...] = ("*",)) -> RoomsTold:
+        """A further observer of the same server."""
+        source: Any = SimpleNamespace()
+        return RoomsTold(View(source, level, topics), self.survey)
 
     def look(self, kind: str = "", number: int = 0) -> None:
         self.told.look(Look(kind=kind, number=number))
@@ -250,4 +254,70 @@ def test_when_nobody_looks_nothing_is_kept() -> None:
     bench.news()
     bench.at += 2
     bench.survey.forget()
-    assert bench.survey._last is None
+    assert bench.survey._found is None
+
+
+def test_observers_with_one_view_share_the_work() -> None:
+    bench = Bench(Building(room(1, occupant())))
+    bench.news()
+    other = bench.another()
+    first, second = bench.survey.take(bench.told._view), bench.survey.take(other._view)
+    assert first is second
+    assert other.news(bench.at) is not None
+
+
+def test_rows_that_did_not_change_are_not_made_anew() -> None:
+    building = Building(room(1, occupant()), room(2, occupant()))
+    bench = Bench(building)
+    first = bench.survey.take(bench.told._view)
+    bench.at += 10
+    building.rooms[1] = room(2)
+    second = bench.survey.take(bench.told._view)
+    assert [second.rows[each] is first.rows[each] for each in first.rows] == [True, False]
+
+
+def test_looking_at_one_room_after_the_other_tells_of_members_only() -> None:
+    building = Building(*(room(number, occupant(f"u{number}")) for number in range(3)))
+    bench = Bench(building)
+    bench.news()
+    for number in range(3):
+        bench.look("room", number)
+        news = bench.news(after=0.0)
+        assert news is not None
+        assert (news.rows, news.refused, news.of) == ([], [], ("room", number))
+    assert bench.news(after=0.0) is None
+    assert building.made == 3
+
+
+def test_looking_costs_little_however_often_an_observer_looks() -> None:
+    shown = {str(number): "x" * 100 for number in range(200)}
+    bench = Bench(Building(*(room(n, *(occupant(f"u{k}", shown=shown) for k in range(50))) for n in range(2))))
+    bench.news()
+    told = 0
+    for turn in range(400):
+        bench.look("room", turn % 2)
+        told += bench.news(after=0.0) is not None
+    assert 1 <= told < 50  # 10 ms, and half a millisecond or more for each
+    late = None
+    while late is None:
+        late = bench.news(after=0.5)
+    assert late.of == ("room", 1)
+    assert late.members
+
+
+def test_what_was_asked_for_is_told_without_secrets_and_not_all_of_it() -> None:
+    building = Building()
+    bench = Bench(building)
+    building.refuse("chat/project", asked=b'{"data":{"project_id":"p1","token":"s3cret"}}')
+    building.refuse("chat/project", asked=b'{"password":"s3cret"}')
+    building.refuse("chat/project", asked=b'{"data":"' + b"x" * 500 + b'"}')
+    building.refuse("chat/project")
+    news = bench.news()
+    assert news is not None
+    first, second, third, fourth = (each.asked for each in news.refused)
+    assert (first, second, fourth) == (
+        '{"data":{"project_id":"p1","token":"[REDACTED]"}}',
+        '{"password":"[REDACTED]"}',
+        "",
+    )
+    assert (len(third), third[:12]) == (200, '{"data":"xxx')

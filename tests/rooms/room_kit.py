@@ -79,6 +79,11 @@ class Board:
         self._limits = Limits(**limits)
         self.serve()
 
+    def add(self, **members: Any) -> None:
+        """Declare more beside the room."""
+        vars(self._module).update(members)
+        self.serve()
+
     def serve(self) -> None:
         """Make the server, which knows what is declared until then."""
         self.server = LiveServer({"test": self._module}, limits=self._limits)

@@ -91,7 +91,7 @@ async def test_parameters_come_decoded_from_the_url_and_as_declared() -> None:
     assert seen == [{"number": "21"}, {"room_id": "café/bar"}, {"rest": "a/b c"}, {}]
 
 
-async def test_a_pattern_with_fewer_braces_wins() -> None:
+async def test_a_segment_that_is_written_out_wins_over_one_in_braces() -> None:
     async with serve(Rest, Lobby) as env:
         page = await Page.open(env, "/files/lobby")
         assert (await page.call("lobby/__event/here"))["ok"]

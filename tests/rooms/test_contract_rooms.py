@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from liverpc import Limits, LiveError
 from liverpc.backends.ports import Frame
+from liverpc.declare.keys import room_key
 from liverpc.rooms.groups import group_of
 from liverpc.telemetry import CallFinished, Published
 from tests.rooms.contract_kit import NOT_FOUND, REJECTED, App, Message, Page, serve
@@ -407,14 +408,14 @@ def test_equal_keys_are_one_group_and_no_others() -> None:
     identity = UUID(int=1)
     same: list[tuple[Any, Any]] = [("a", ("a",)), (["a", 1], ("a", 1)), (Fruit.APPLE, "apple"), (identity, (identity,))]
     for one, other in same:
-        assert group_of(chat, project, one).topic == group_of(chat, project, other).topic
+        assert group_of(chat, project, room_key(one)).topic == group_of(chat, project, room_key(other)).topic
     different: list[Any] = [
         "a", ("a", "a"), ("chat", "a:b"), ("chat:a", "b"), 1, "1", identity, str(identity), identity.hex,
         ("a", 1), ("a", "1"), '["a","a"]', '"a"',
     ]  # fmt: skip
-    topics = {group_of(chat, project, key).topic for key in different}
-    topics |= {group_of(chat, rooms["chat"], key).topic for key in different}
-    topics |= {group_of(_elsewhere(), project, key).topic for key in different}
+    topics = {group_of(chat, project, room_key(key)).topic for key in different}
+    topics |= {group_of(chat, rooms["chat"], room_key(key)).topic for key in different}
+    topics |= {group_of(_elsewhere(), project, room_key(key)).topic for key in different}
     assert len(topics) == 3 * len(different)
 
 
@@ -431,7 +432,7 @@ def test_groups_are_equal_when_the_parts_are(one: list[Any], other: list[Any]) -
     app = _APP
     project: Any = app.Chat.rooms()["project"]
     try:
-        first, second = group_of(app.Chat, project, one), group_of(app.Chat, project, other)
+        first, second = (group_of(app.Chat, project, room_key(key)) for key in (one, other))
     except ValueError:  # half a surrogate pair
         return
     alike = [(type(each), each) for each in one] == [(type(each), each) for each in other]

@@ -140,6 +140,19 @@ async def test_access_and_scoped_hold_for_all_parts_of_a_room() -> None:
             assert await refused(bob.call(mover, "x", {"x": 1})) == "FORBIDDEN"
 
 
+@pytest.mark.parametrize("beside", [":presence", ":cursors"])
+async def test_no_argument_reaches_what_stands_beside_another_room(beside: str) -> None:
+    board = Board()
+    async with board.opened() as env:
+        watcher = await board.watch(env)
+        stranger = env.connect(user={"id": "eve", "name": "Eve"})
+        for part in (board.board, board.who, board.board.cursors):
+            assert await refused(stranger.subscribe(part, "b1" + beside)) == "INVALID_REQUEST"
+        assert await refused(stranger.call(board.add_card, "b1" + beside, "evil")) == "INVALID_REQUEST"
+        await env.settle()
+        assert (watcher.value, env.counters.published) == ([], 0)
+
+
 # -- cursors
 
 
@@ -162,6 +175,14 @@ async def test_a_late_comer_sees_where_the_cursors_are() -> None:
         await client.call(board.board.move_cursor, "b1", {"x": 4, "y": 5})
         watcher = await env.connect(user=BOB).subscribe(board.board.cursors, "b1")
         assert watcher.value == [{"x": 4, "y": 5, "key": "ann"}]
+
+
+async def test_who_is_in_its_grace_moves_no_cursor() -> None:
+    board = Board()
+    async with board.opened() as env:
+        client, cards = await board.enter(env)
+        await cards.aclose()
+        assert await refused(client.call(board.board.move_cursor, "b1", {"x": 1})) == "INVALID_REQUEST"
 
 
 async def test_a_cursor_goes_with_its_owner_even_while_a_position_waits_to_be_sent() -> None:
@@ -219,7 +240,8 @@ async def test_an_action_may_move_the_cursor_and_take_the_place_of_the_one_that_
     board.serve()
     async with board.opened() as env:
         client, _ = await board.enter(env)
-        assert await client.call(remote("test/board/__action/move_cursor"), "b1", 3) is True
-        assert await refused(client.call(remote("test/board/__action/move_cursor"), "b1", -3)) == "OUTSIDE"
+        mover: Any = board.board.move_cursor
+        assert await client.call(mover, "b1", 3) is True
+        assert await refused(client.call(mover, "b1", -3)) == "OUTSIDE"
         cursors = await client.subscribe(board.board.cursors, "b1")
         assert cursors.value == [{"x": 3, "key": "ann"}]

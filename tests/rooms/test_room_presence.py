@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import RpcError
+from liverpc import Context, RpcError, live
 from tests.rooms.room_kit import ANN, BOB, Board, Who, names
 from tests.streams.raw_client import Raw
 
@@ -197,6 +197,96 @@ async def test_a_full_room_makes_place_of_those_who_left_and_then_lists_no_more(
         await client.call(board.add_card, "b1", "still usable")
         await cards.wait_for(lambda rows: len(rows) == 1)
         assert [row.key for row in watcher.value] == ["u2", "u3"]
+
+
+async def test_those_for_whom_there_was_no_place_have_a_cursor_and_are_listed_when_there_is_one() -> None:
+    board = Board(presence_per_room=1)
+    async with board.opened() as env:
+        watcher = await board.watch(env)
+        first, _ = await board.enter(env, ANN)
+        second, _ = await board.enter(env, BOB)
+        third, _ = await board.enter(env, {"id": "carl", "name": "Carl"})
+        await second.call(board.board.move_cursor, "b1", {"x": 1})
+        cursors = await third.subscribe(board.board.cursors, "b1")
+        assert cursors.value == [{"x": 1, "key": "bob"}]
+        await first.aclose()
+        await watcher.wait_for(lambda rows: [(row.key, row.data) for row in rows] == [("bob", Who("Bob"))], timeout=9)
+        board.names["bob"] = None
+        await board.enter(env, BOB)
+        await watcher.wait_for(lambda rows: [row.key for row in rows] == ["carl"])
+        await third.aclose()
+        await asyncio.sleep(2 * GRACE)
+        assert names(watcher) == []
+
+
+async def test_who_made_place_in_its_grace_leaves_once() -> None:
+    board = Board(presence_per_room=1)
+    async with board.opened() as env:
+        ann, _ = await board.enter(env, ANN)
+        await ann.aclose()
+        await board.enter(env, BOB)
+        await asyncio.sleep(3 * GRACE)
+        assert [entry for entry in board.log if "ann" in entry] == ["ann came to b1", "ann left b1"]
+
+
+async def test_a_user_has_a_grace_in_so_many_rooms_and_leaves_others_at_once() -> None:
+    board = Board(presence_graces=2)
+    async with board.opened() as env:
+        client = env.connect(user=ANN)
+        handles = [await client.subscribe(board.board, f"b{number}") for number in range(3)]
+        other, _ = await board.enter(env, BOB, "b9")
+        for handle in handles:
+            await handle.aclose()
+        await other.aclose()
+        await env.settle()
+        left = [row.name for row in env.server.rooms[0].rows()]
+        assert (left, env.counters.presence_graces_cut) == (["board:b0", "board:b1", "board:b9"], 1)
+        await asyncio.sleep(GRACE + 1)
+        assert not list(env.server.rooms[0].rows())
+        again = await client.subscribe(board.board, "b0")
+        await again.aclose()
+        await env.settle()
+        assert env.counters.presence_graces_cut == 1
+
+
+async def test_who_comes_and_goes_reloads_no_stream() -> None:
+    board = Board()
+    loads: list[int] = []
+
+    @live.stream("totals", merge="set", invalidate_on="board:*", path="test/totals")
+    def totals(ctx: Context[Any]) -> int:
+        loads.append(1)
+        return len(loads)
+
+    @live.stream("who", merge="set", invalidate_on="board:*:presence", path="test/comings")
+    def comings(ctx: Context[Any]) -> int:
+        return 0
+
+    board.add(totals=totals, comings=comings)
+    async with board.opened() as env:
+        watcher = env.connect(user=BOB)
+        total = await watcher.subscribe(totals)
+        await watcher.subscribe(comings)
+        client, _ = await board.enter(env)
+        await client.call(board.board.move_cursor, "b1", {"x": 1})
+        await env.settle()
+        assert (len(loads), env.counters.reloads) == (1, 1)
+        await client.call(board.add_card, "b1", "Milk")
+        await total.wait_for(lambda value: value == 2)
+
+
+async def test_a_presence_function_that_meets_a_cancelled_future_hides_the_user() -> None:
+    board = Board()
+
+    async def cancelled(ctx: Any, board_id: str) -> Who:
+        raise asyncio.CancelledError
+
+    shows: Any = board.board.shows
+    shows.handler = cancelled
+    async with board.opened() as env:
+        client, cards = await board.enter(env)
+        assert cards.value == []
+        assert await client.call(board.present, "b1") == []
 
 
 @pytest.mark.parametrize("how", ["unsubscribes", "is cut", "says goodbye"])

@@ -226,3 +226,20 @@ def test_issues_of_models_do_not_repeat_what_was_sent() -> None:
     with pytest.raises(LiveError) as refused:
         incoming(split_args(b'[{"text":"a","inner":{"n":"my password"}}]'))
     assert "password" not in str(refused.value)
+
+
+class Note(msgspec.Struct):
+    text: str
+
+
+ODD = st.sampled_from(
+    ["1e999", "-1e999", "9" * 5000, r'"\ud800"', "NaN", "[" * 300 + "]" * 300, r'{"\ud800":1}', "{", ""]
+)
+
+
+@given(ODD, st.sampled_from(['{{"text":"a","x":{}}}', '{{"text":{}}}', '{{"text":"a","x":[{{"y":{}}}]}}', "{}"]))
+def test_what_cannot_be_read_is_a_fault_of_the_payload_wherever_it_stands(odd: str, around: str) -> None:
+    incoming = Incoming("data", Note, required=True, place="here")
+    with pytest.raises(LiveError) as refused:
+        incoming([msgspec.Raw(around.format(odd).encode())])
+    assert refused.value.code == "VALIDATION"

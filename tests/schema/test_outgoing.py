@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -54,6 +55,14 @@ class Row(msgspec.Struct, array_like=True):
 
 class LongRow(Row):
     secret: int = 42
+
+
+class OtherRow(msgspec.Struct, array_like=True):
+    b: int
+
+
+class Pair(NamedTuple):
+    a: int
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,6 +128,11 @@ FITTING: list[tuple[Any, Any, str]] = [
     (Decimal, Decimal("1.50"), '"1.50"'),
     (bytes, b"ab", '"YWI="'),
     (set[int], {1}, "[1]"),
+    (frozenset[int], frozenset([1]), "[1]"),
+    (tuple[int, str], (1, "a"), '[1,"a"]'),
+    (Sequence[int], (1,), "[1]"),
+    (Pair, Pair(1), "[1]"),
+    (Any, Row(1), "[1]"),
     (int, 10**30, "1" + "0" * 30),
 ]  # fmt: skip
 
@@ -172,6 +186,12 @@ WRONG: list[tuple[Any, Any, str]] = [
     (Movie, Message("a"), "Movie.*got Message"),
     (dict[str, str], Other("a"), "got Other"),
     (int, {"a": 1}, "got dict"),
+    (Row, OtherRow(1), "Row.*got OtherRow"),
+    (Row, [1], "Row.*got list"),
+    (Row | None, (1,), "Row.*got tuple"),
+    (list[int], Row(1), "got Row"),
+    (Pair, Row(1), "Pair.*got Row"),
+    (tuple[int, ...], Row(1), "got Row"),
     (Data, Other("a"), "got Other"),
     (Added | Removed, Message("a"), "got Message"),
     (Message, misfit(id=5), "at id: Expected `str`, got `int`"),

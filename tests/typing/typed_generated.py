@@ -14,6 +14,7 @@ from tests.typing.generated_client import (
     FromBoard,
     MailChat,
     Model,
+    Names,
     OpenProject,
     RoomsChat,
     RoomsChatToClient,
@@ -62,6 +63,14 @@ async def page_of_a_board(env: TestEnv) -> None:
     page.on(FromBoard.cleared, lambda: None)
     await page.join(Board.asked, Tree(zone=Zone.THERE))
     Tree(zone="there")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def names_that_the_module_uses(env: TestEnv) -> None:
+    page = env.open(Names)
+    assert_type(await page.call(Names.list), list[int])
+    assert_type(await page.call(Names.tuple), tuple[int, ...])
+    assert_type(await page.call(Names.name2), str)
+    await page.join(Names.str, "s")
 
 
 def lost(room: str, payload: Any, error: RpcError) -> None:

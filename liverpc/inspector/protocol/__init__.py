@@ -1,8 +1,8 @@
 """The attach protocol ``liverpc.attach.v1``: everything the devtools share with a server.
 
-:mod:`.frames` are the messages, :mod:`.session` a client's half of the conversation without any I/O,
-:mod:`.runtime` the file through which a local server hands its token to the same user's tools, :mod:`.target`
-which server a user means and with which token.
+:mod:`.frames` are the messages, :mod:`.rows` what they tell of, :mod:`.session` a client's half of the conversation
+without any I/O, :mod:`.runtime` the file through which a local server hands its token to the same user's tools,
+:mod:`.target` which server a user means and with which token.
 """
 
 from liverpc.inspector.protocol.frames import (
@@ -18,8 +18,6 @@ from liverpc.inspector.protocol.frames import (
     ChaosRule,
     ClientFrame,
     ConnectionEvent,
-    ConnectionInfo,
-    ConnectionStats,
     Credit,
     Err,
     Event,
@@ -31,28 +29,32 @@ from liverpc.inspector.protocol.frames import (
     Look,
     Match,
     Ok,
-    PathInfo,
-    PathStats,
-    PendingCall,
     Ping,
     Pong,
     PublishEvent,
-    RefusedJoin,
     Resync,
-    RoomInfo,
-    RoomMember,
     Rooms,
-    RoomTotals,
     ServerFrame,
     ServerInfo,
     State,
-    StreamInfo,
-    StreamStats,
     Unwatch,
-    UploadInfo,
-    UploadTotals,
     Watch,
     Welcome,
+)
+from liverpc.inspector.protocol.rows import (
+    ConnectionInfo,
+    ConnectionStats,
+    PathInfo,
+    PathStats,
+    PendingCall,
+    RefusedJoin,
+    RoomInfo,
+    RoomMember,
+    RoomTotals,
+    StreamInfo,
+    StreamStats,
+    UploadInfo,
+    UploadTotals,
 )
 from liverpc.inspector.protocol.runtime import (
     RuntimeEntry,

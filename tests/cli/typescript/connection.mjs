@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { board, lobby, roomsChat } from "./client.ts";
+import { board, ContractPage, lobby, roomsChat } from "./client.ts";
 
 let sockets;
 
@@ -43,13 +43,31 @@ class Socket {
   }
 
   request(path) {
-    return this.sent.findLast((frame) => frame.rpc?.endsWith(`/${path}`));
+    return this.requests(path).at(-1);
+  }
+
+  requests(path) {
+    return this.sent.filter((frame) => frame.rpc?.endsWith(`/${path}`));
   }
 }
+
+const yes = { ok: true, data: null };
+const no = { ok: false, code: "JOIN_REJECTED", error: "no" };
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const last = () => sockets.at(-1);
 const chat = (options = {}) => roomsChat("ws://host", { room_id: "general" }, { WebSocket: Socket, ...options });
+const joined = async (page, payload) => {
+  const done = page.join.project(payload);
+  last().answer(last().request("__join/project"), yes);
+  await done;
+};
+/** Lose the connection, and have the next one. */
+const reconnect = async (opening) => {
+  await last().lose();
+  mock.timers.tick(3000);
+  await last().open(opening);
+};
 const failsWith = (promise, code) => assert.rejects(promise, { name: "LiveError", code });
 
 beforeEach(() => {
@@ -80,6 +98,12 @@ test("parts of the URL are encoded, and those that a URL cannot carry refused", 
   }
   assert.throws(() => board("ws://host", { board_id: 7, rest: "a/../b" }, { WebSocket: Socket }), /rest cannot be/);
   assert.throws(() => lobby("/", { WebSocket: Socket }), TypeError); // there is no page that it could be relative to
+});
+
+test("what of a pattern is not in braces is encoded, too", () => {
+  class Elsewhere extends ContractPage {}
+  new Elsewhere("x", "/caf\u00e9 100%/{a}/b?c#d", "ws://host", { a: 1 }, { WebSocket: Socket });
+  assert.equal(last().url, "ws://host/caf%C3%A9%20100%25/1/b%3Fc%23d");
 });
 
 test("in a browser a URL is relative to the page's", () => {
@@ -140,6 +164,30 @@ test("a request without an answer fails in time, and a late answer is ignored", 
   last().answer(last().request("__event/send"), { ok: true, data: 1 });
 });
 
+test("a request that was never sent says so", async () => {
+  const page = chat({ timeout: 1000 });
+  const sent = page.call.send({ text: "hi" });
+  mock.timers.tick(1000);
+  await assert.rejects(sent, { code: "TIMEOUT", message: "__event/send was not sent: no connection in time" });
+});
+
+for (const timeout of [Infinity, 2 ** 31]) {
+  test(`with a timeout of ${timeout} a request waits as long as timers go`, async () => {
+    const delays = [];
+    const original = setTimeout;
+    mock.method(globalThis, "setTimeout", (task, delay) => (delays.push(delay), original(task, delay)));
+    const page = chat({ timeout, retryDelay: timeout, maxRetryDelay: timeout });
+    await last().open();
+    const sent = page.call.send({ text: "hi" });
+    mock.timers.tick(140_000);
+    const failed = failsWith(sent, "DISCONNECTED"); // and not before, with TIMEOUT
+    await last().lose();
+    await failed;
+    assert.equal(Math.max(...delays), 2 ** 31 - 1); // with one more, a timer would fire at once
+    page.close();
+  });
+}
+
 test("a lost connection fails what was sent and keeps what was not", async () => {
   const page = chat();
   await last().open();
@@ -195,7 +243,10 @@ for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000]) {
 }
 
 test("each failed attempt makes the next pause longer, up to a limit; a success starts over", async () => {
-  chat();
+  const page = chat();
+  const statuses = [];
+  page.onStatus((status) => statuses.push(status));
+  await last().open();
   for (const delay of [3000, 6600, 14_520, 31_944, 70_277, 154_609, 300_000, 300_000]) {
     await last().lose();
     const before = sockets.length;
@@ -204,6 +255,7 @@ test("each failed attempt makes the next pause longer, up to a limit; a success 
     mock.timers.tick(2);
     assert.equal(sockets.length, before + 1, `after ${delay}`);
   }
+  assert.deepEqual(statuses, ["connected", "reconnecting"]);
   await last().open();
   await last().lose();
   const before = sockets.length;
@@ -277,6 +329,20 @@ test("listeners can be taken away, and one that fails keeps nobody else from hea
   page.close();
 });
 
+test("a callback that was registered twice is called twice, and each registration ends by itself", async () => {
+  const page = chat();
+  const heard = [];
+  const callback = (message) => heard.push(message);
+  const stop = page.on.message(callback);
+  page.on.message(callback);
+  await last().open();
+  last().hear({ topic: "chat/chat", event: "message", data: 1 });
+  stop();
+  stop();
+  last().hear({ topic: "chat/chat", event: "message", data: 2 });
+  assert.deepEqual(heard, [1, 1, 2]);
+});
+
 test("rooms that were asked for are asked for again, in their order, without those that were left or refused", async () => {
   const page = chat();
   await last().open();
@@ -291,6 +357,8 @@ test("rooms that were asked for are asked for again, in their order, without tho
   await join("project", { project_id: "a" }); // joining again changes nothing
   assert.equal(await join("project", { project_id: "z" }, { ok: false, code: "JOIN_REJECTED", error: "no" }), "JOIN_REJECTED");
   await join("project", { project_id: "c" });
+  const again = { ok: false, code: "OVERLOADED", error: "busy" };
+  assert.equal(await join("project", { project_id: "a" }, again), "OVERLOADED"); // it is in that room all the same
   page.leave.project({ project_id: "c" }).catch(() => {});
   assert.deepEqual(last().request("__leave/project").args, [{ project_id: "c" }]);
   await last().lose();
@@ -306,23 +374,121 @@ test("rooms that were asked for are asked for again, in their order, without tho
   );
 });
 
-test("what waits goes out when the rooms are joined again", async () => {
+test("after a reconnect what waits goes out behind the joins, and does not wait for their answers", async () => {
+  const page = chat();
+  const statuses = [];
+  await last().open();
+  await joined(page, { project_id: "a" });
+  page.onStatus((status) => statuses.push(status));
+  await last().lose();
+  const told = page.call.tell_project({ text: "hi" });
+  mock.timers.tick(3000);
+  last().onopen({});
+  await settled();
+  assert.equal(last().sent.length, 2); // hello and __open: what follows needs its answer
+  last().answer(last().request("__open"), { ok: true, data: { joined: [], refused: [] } });
+  await settled();
+  assert.deepEqual(
+    last().sent.slice(2).map(({ rpc }) => rpc),
+    ["chat/__join/project", "chat/__event/tell_project"],
+  );
+  assert.deepEqual(statuses, ["reconnecting", "connected"]);
+  last().answer(last().request("__event/tell_project"), yes);
+  assert.equal(await told, null);
+  page.close();
+});
+
+test("a room that is asked for without a connection is asked for once", async () => {
+  const page = chat();
+  page.join.project({ project_id: "a" }).catch(() => {});
+  await last().open();
+  assert.equal(last().requests("__join/project").length, 1);
+  page.close();
+});
+
+test("a connection that is lost while the contract is opened leaves everything as it was", async () => {
+  const page = chat({ timeout: Infinity });
+  const sent = page.call.send({ text: "hi" });
+  const statuses = [];
+  page.onStatus((status) => statuses.push(status));
+  last().onopen({});
+  await last().lose(); // before the answer
+  assert.equal(page.failure, undefined);
+  mock.timers.tick(3000);
+  last().onopen({});
+  last().answer(last().request("__open"), { ok: true, data: { joined: [], refused: [] } });
+  await last().lose(); // with it
+  assert.deepEqual(statuses, []);
+  mock.timers.tick(30_000);
+  await last().open();
+  assert.deepEqual(statuses, ["connected"]);
+  last().answer(last().request("__event/send"), yes);
+  await sent;
+  page.close();
+});
+
+test("of two that ask for one room, the second may be let in", async () => {
   const page = chat();
   await last().open();
-  const joined = page.join.project({ project_id: "a" });
-  last().answer(last().request("__join/project"), { ok: true, data: null });
-  await joined;
-  await last().lose();
-  page.call.tell_project({ text: "hi" }).catch(() => {});
-  mock.timers.tick(3000);
+  const both = [page.join.project({ project_id: "a" }), page.join.project({ project_id: "a" })];
+  const failed = failsWith(both[0], "JOIN_REJECTED");
+  const [first, second] = last().requests("__join/project");
+  last().answer(first, no);
+  await failed;
+  last().answer(second, yes);
+  await both[1];
+  await reconnect();
+  assert.deepEqual(last().request("__join/project").args, [{ project_id: "a" }]);
+});
+
+test("a room that is asked for while it is refused again is that of who asks", async () => {
+  for (const [answer, kept] of [[yes, 1], [no, 0]]) {
+    const page = chat();
+    const lost = [];
+    page.onJoinLost(({ room }) => lost.push(room));
+    await last().open();
+    await joined(page, { project_id: "a" });
+    await reconnect();
+    const asked = page.join.project({ project_id: "a" }).catch((error) => error.code);
+    const [again, own] = last().requests("__join/project");
+    last().answer(again, no);
+    await settled();
+    last().answer(own, answer);
+    assert.equal(await asked, answer.ok ? undefined : "JOIN_REJECTED");
+    assert.deepEqual(lost, []);
+    await reconnect();
+    assert.equal(last().requests("__join/project").length, kept);
+    page.close();
+  }
+});
+
+test("a room that is left while it is asked for again is not reported", async () => {
+  const page = chat();
+  const lost = [];
+  page.onJoinLost(({ room }) => lost.push(room));
   await last().open();
-  assert.equal(page.status, "reconnecting");
-  assert.equal(last().request("__event/tell_project"), undefined);
-  last().answer(last().request("__join/project"), { ok: true, data: null });
+  await joined(page, { project_id: "a" });
+  await reconnect();
+  page.leave.project().catch(() => {});
+  last().answer(last().request("__join/project"), no);
+  await settled();
+  assert.deepEqual(lost, []);
+});
+
+test("a room of which nothing is heard after a reconnect is lost, and left in case it comes to be joined", async () => {
+  const page = chat({ timeout: 1000 });
+  const lost = [];
+  page.onJoinLost(({ room, error }) => lost.push([room, error.code]));
+  await last().open();
+  await joined(page, { project_id: "a" });
+  await reconnect();
+  mock.timers.tick(1000);
+  await settled();
+  assert.deepEqual(lost, [["project", "TIMEOUT"]]);
+  assert.deepEqual(last().request("__leave/project").args, [{ project_id: "a" }]);
+  mock.timers.tick(1000);
   await settled();
   assert.equal(page.status, "connected");
-  assert.deepEqual(last().request("__event/tell_project").args, [{ text: "hi" }]);
-  page.close();
 });
 
 test("a room that is refused after a reconnect is reported and not asked for again", async () => {
@@ -371,14 +537,126 @@ test("a server that cannot open the contract just now is tried again on another 
   assert.equal(last().closed, "closed");
   mock.timers.tick(3000);
   assert.equal(sockets.length, 2);
-  const refused = failsWith(page.opened(), "FORBIDDEN");
+  await last().open();
+  assert.equal(page.status, "connected");
+});
+
+test("a contract that the server does not open keeps its rooms for the next time", async () => {
+  const page = chat();
+  const lost = [];
+  page.onJoinLost(({ room }) => lost.push(room));
+  await last().open({ joined: ["chat"], refused: [] });
+  await joined(page, { project_id: "a" });
+  await last().lose();
+  const sent = page.call.send({ text: "hi" });
+  mock.timers.tick(3000);
   last().onopen({});
-  const no = { ok: false, code: "FORBIDDEN", error: "no" };
-  last().answer(last().request("__open"), no);
+  const refused = { ok: false, code: "UNAUTHENTICATED", error: "who are you?" };
+  last().answer(last().request("__open"), refused);
   await settled();
-  assert.equal(page.status, "connected"); // another connection would fare no better
-  last().answer(last().request("__open"), no);
-  await refused;
+  assert.equal(page.status, "error");
+  assert.equal(page.failure.code, "UNAUTHENTICATED");
+  assert.equal(last().request("__join/project"), undefined);
+  assert.deepEqual(lost, []);
+  last().answer(last().request("__event/send"), { ok: false, code: "NOT_FOUND", error: "not open" });
+  await failsWith(sent, "NOT_FOUND"); // who asks hears from the server
+  const opened = failsWith(page.opened(), "UNAUTHENTICATED");
+  last().answer(last().request("__open"), refused);
+  await opened;
+  await last().lose();
+  assert.equal(page.status, "reconnecting");
+  assert.equal(page.failure, undefined);
+  mock.timers.tick(30_000);
+  await last().open({ joined: [], refused: ["chat"] });
+  assert.equal(page.status, "connected");
+  assert.deepEqual(last().request("__join/project").args, [{ project_id: "a" }]);
+  assert.deepEqual(lost, ["chat"]);
+  page.close();
+});
+
+test("a contract that was not opened can be asked for on the same connection", async () => {
+  const page = chat();
+  last().onopen({});
+  last().answer(last().request("__open"), { ok: false, code: "FORBIDDEN", error: "no" });
+  await settled();
+  assert.equal(page.status, "error");
+  const opened = page.opened();
+  last().answer(last().request("__open"), { ok: true, data: { joined: ["chat"], refused: [] } });
+  assert.deepEqual(await opened, { joined: ["chat"], refused: [] });
+  assert.equal(page.status, "connected");
+  assert.equal(page.failure, undefined);
+  page.close();
+});
+
+/** What of a browser says that it is worthwhile to try again. */
+function browser() {
+  const events = new EventTarget();
+  const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
+  const mine = { addEventListener: events.addEventListener.bind(events), document };
+  mine.removeEventListener = events.removeEventListener.bind(events);
+  const before = Object.fromEntries(Object.keys(mine).map((name) => [name, globalThis[name]]));
+  Object.assign(globalThis, mine);
+  return {
+    online: () => events.dispatchEvent(new Event("online")),
+    visible: (visibilityState) => {
+      document.visibilityState = visibilityState;
+      document.dispatchEvent(new Event("visibilitychange"));
+    },
+    leave: () => Object.entries(before).forEach(([name, value]) => {
+      if (value === undefined) delete globalThis[name];
+      else globalThis[name] = value;
+    }),
+  };
+}
+
+test("in a browser a page that waits tries at once when there is a network again, or somebody looks", async () => {
+  const { online, visible, leave } = browser();
+  try {
+    const page = chat();
+    for (const news of [online, () => visible("visible")]) {
+      await last().open();
+      for (let n = 0; n < 6; n += 1) {
+        await last().lose();
+        for (const before = sockets.length; n < 5 && sockets.length === before; ) mock.timers.tick(1000);
+      }
+      const before = sockets.length;
+      visible("hidden");
+      assert.equal(sockets.length, before);
+      news();
+      assert.equal(sockets.length, before + 1);
+      news(); // one is under way
+      mock.timers.tick(140_000);
+      assert.equal(sockets.length, before + 1);
+      await last().lose(); // if that was too early, the pauses start over
+      mock.timers.tick(3000);
+      assert.equal(sockets.length, before + 2);
+    }
+    await last().open();
+    await last().lose(4429); // the server asked for a pause
+    const before = sockets.length;
+    online();
+    assert.equal(sockets.length, before);
+    while (sockets.length === before) mock.timers.tick(1000);
+    await last().lose();
+    page.close();
+    online();
+    visible("visible");
+    mock.timers.tick(1_000_000);
+    assert.equal(sockets.length, before + 1);
+  } finally {
+    leave();
+  }
+});
+
+test("a page that is closed by who hears that it is back says nothing more", async () => {
+  const page = chat();
+  const lost = [];
+  await last().open({ joined: ["chat"], refused: [] });
+  page.onJoinLost(({ room }) => lost.push(room));
+  page.onStatus((status) => status === "connected" && page.close());
+  await reconnect({ joined: [], refused: ["chat"] });
+  assert.equal(page.status, "closed");
+  assert.deepEqual(lost, []);
 });
 
 test("closing fails what waits, says goodbye and is final", async () => {

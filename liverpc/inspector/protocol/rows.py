@@ -1,0 +1,175 @@
+"""The rows of the attach protocol: what exists on a server, and its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "ConnectionInfo",
+    "ConnectionStats",
+    "PathInfo",
+    "PathStats",
+    "PendingCall",
+    "RefusedJoin",
+    "RoomInfo",
+    "RoomMember",
+    "RoomTotals",
+    "StreamInfo",
+    "StreamStats",
+    "UploadInfo",
+    "UploadTotals",
+]
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """A positional record; new fields go to the end."""
+
+
+class StreamInfo(Row, frozen=True):
+    """A topic somebody is subscribed to."""
+
+    id: int
+    topic: str
+    merge: str
+    path: str  #: the declaration that opened it first
+
+
+class StreamStats(Row, frozen=True):
+    """Figures of one topic; totals since the topic came to life."""
+
+    id: int
+    subscribers: int
+    published: int
+    delivered: int
+    dropped: int  #: publishes dropped by fault rules
+    bytes: int  #: encoded, before fan-out
+    event: str  #: name of the last event; empty before the first
+    at: float  #: when it was published; 0.0 before the first
+    seq: int
+    error: str  #: code of the last failed subscribe or reload; empty when none failed
+    replay_depth: int = 0  #: events in the log, for clients that come back
+    held: int = 0  #: events held back for subscribers whose loaders run
+    reloads: int = 0  #: values loaded anew for everybody
+    coalesced: int = 0  #: events not sent to a full socket because a newer one took their place
+    volatile_drops: int = 0  #: events not sent to a full socket because nobody misses them
+
+
+class ConnectionInfo(Row, frozen=True):
+    """An open connection."""
+
+    id: str
+    user: str  #: empty for anonymous, and for observers at level ``metrics``
+    address: str
+    opened_at: float
+
+
+class ConnectionStats(Row, frozen=True):
+    """Figures of one connection; totals since it opened."""
+
+    id: str
+    topics: int
+    frames_in: int
+    calls: int
+    pending: int
+    buffered: int  #: bytes not yet taken by the socket
+
+
+class PathInfo(Row, frozen=True):
+    """A declared function that was called or subscribed to."""
+
+    id: int
+    path: str
+
+
+class PathStats(Row, frozen=True):
+    """Figures of one path since the server started. Durations in seconds."""
+
+    id: int
+    calls: int
+    errors: int
+    total: float
+    max: float
+
+
+class PendingCall(Row, frozen=True):
+    """A call that runs now."""
+
+    connection: str
+    call: str  #: the client's id; empty for fire and forget
+    path: str
+    user: str
+    started_at: float
+    carries: str = ""  #: as in :class:`CallEvent`
+
+
+class UploadInfo(Row, frozen=True):
+    """An upload that runs now. How it ended is told by a :class:`CallEvent` of the same connection and ``id``."""
+
+    connection: str
+    id: str  #: eight hexadecimal digits; no other unanswered upload of the connection has them
+    path: str
+    user: str  #: empty for anonymous, and for observers at level ``metrics``
+    address: str
+    started_at: float
+    size: int | None  #: what the client announced, unchecked
+    received: int  #: bytes
+    taken: int  #: bytes the handler has
+    buffered: int  #: bytes that wait for it; none any more when the upload ended early
+    state: str  #: ``waiting``, ``receiving``, ``full``, ``held``, ``complete`` or ``ended early``; see docs/devtools.md
+
+
+class RoomInfo(Row, frozen=True):
+    """A room with somebody in it, and its figures. ``kind`` and ``number`` identify it."""
+
+    kind: str  #: ``room`` or ``contract``
+    number: int
+    name: str  #: topic of a room's data; ``<contract>/<room>`` for those of contracts
+    key: str  #: of a contract's room; empty for others, and for observers at level ``metrics``
+    declared: str  #: the path of a room; the URL pattern of a contract
+    members: int  #: users and guests, those in their grace too
+    away: int  #: of these, in their grace: without a connection
+    connections: int
+    cursors: int  #: members with a position
+    joined_at: float  #: when the newest member came
+
+
+class RoomMember(Row, frozen=True):
+    """A user, or a guest, in a room."""
+
+    key: str  #: the user's id, or ``__guest_`` and a number
+    connections: list[str]  #: none: in its grace
+    how: str  #: ``stream``, ``auto``, ``asked`` or ``handler``; see docs/devtools.md
+    since: float
+    shown: Any = None  #: presence; redacted
+    cursor: Any = None  #: last position; redacted
+
+
+class RefusedJoin(Row, frozen=True):
+    """Somebody who was not let into a room. The client was not told why."""
+
+    at: float
+    room: str  #: as :attr:`RoomInfo.name`; of a room the path, when its topic was not known
+    connection: str
+    user: str  #: empty for anonymous
+    reason: str
+    asked: str = ""  #: what for: the payload under its parameter's name, as JSON; redacted, at most 200 characters
+
+
+class RoomTotals(Row, frozen=True):
+    """All rooms that the observer may see."""
+
+    rooms: int
+    members: int
+    refused: int | None  #: joins since the server started; None for scoped tokens
+    more: bool = False  #: there are too many to look at: further rooms are not counted
+
+
+class UploadTotals(Row, frozen=True):
+    """All running uploads of a server, and how much there may be at most."""
+
+    running: int
+    most: int
+    buffered: int  #: bytes
+    most_buffered: int
