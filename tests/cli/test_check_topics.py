@@ -65,7 +65,7 @@ def write(folder: Path, *lines: str) -> Path:
 
 
 def test_routes_lists_paths_kinds_and_topics(tmp_path: Path) -> None:
-    done = routes(write(tmp_path), "app:server")
+    done = command("routes", "app:server", cwd=write(tmp_path))
     assert done.stdout.splitlines() == [
         "app/board    stream   board:{board_id}",
         "app/days     stream   day:{day}",
