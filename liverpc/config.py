@@ -75,6 +75,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     reply_bytes: int = 1 << 20  #: a reply, in UTF-16 code units as browsers count; above: PAYLOAD_TOO_LARGE
     held_bytes: int = 1 << 20  #: events kept for one stream while its loader runs; above: OVERLOADED
     streams_per_connection: int = 10_000  #: open or loading ones; above: OVERLOADED
+    rooms_per_contract: int = 256  #: that a client asked for, in one contract; above: OVERLOADED
     replay_events: int = 1_000  #: events kept of each topic with replay; above: the oldest are forgotten
     replay_bytes: int = 64 << 20  #: events kept of all topics; above: the log longest unused is forgotten
     replay_topics: int = 10_000  #: topics with replay; above: likewise

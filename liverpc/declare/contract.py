@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
 import sys
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import is_dataclass
 from functools import partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec.inspect import DataclassType, StructType, TypedDictType, type_info
@@ -44,7 +46,10 @@ __all__ = ["Contract", "EventHandler", "Membership", "Room", "RoomHandle", "Room
 
 E = TypeVar("E", bound=Events)
 
+log = logging.getLogger("liverpc.rooms")
+
 _MEMBERS = (EventHandler, Room)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 class _Namespace(dict[str, Any]):
@@ -106,6 +111,8 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
     locals_type: ClassVar[Any] = None
     _resolved: ClassVar[bool] = False
     _read_params: ClassVar[Callable[[dict[str, str]], Any] | None] = None
+    _integers: ClassVar[frozenset[str]] = frozenset()
+    _params_failed: ClassVar[bool] = False  # and it was logged
     _sending: ClassVar[Mapping[str, Sent] | None] = None
 
     def __init__(self, params: Params, locals: Known) -> None:  # noqa: A002 - the attribute's name
@@ -122,6 +129,7 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
         cls.params_type = None if isinstance(params, TypeVar) or params is type(None) else params
         cls.locals_type = None if isinstance(known, TypeVar) or known is Any else known
         cls._resolved, cls._read_params, cls._sending = False, None, None
+        cls._integers, cls._params_failed = frozenset(), False
         _check_init(cls, place)
         cls._settle(enclosing_names(cls))
 
@@ -208,12 +216,27 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
         names = () if cls.pattern is None else cls.pattern.names
         if texts.keys() != set(names) or not all(texts.values()):
             raise ValueError(f"{cls.name} takes {', '.join(names) or 'no parts of the URL'}, none of them empty")
+        if cls.params_type is None:
+            return None
         read = cls._read_params
         if read is None:
             adapter = adapter_of(cls.params_type)
             convert = partial(msgspec.convert, type=cls.params_type, strict=False)
             read = cls._read_params = convert if adapter is None else adapter.validate_strings
-        return None if cls.params_type is None else read(dict(texts))
+            fields = _fields(cls.params_type, cls.__qualname__)
+            cls._integers = frozenset(name for name, annotation in fields.items() if _is_integer(annotation))
+        for name in cls._integers:
+            if _INTEGER.fullmatch(texts[name]) is None:  # 1.0 would be another URL of the same room
+                raise ValueError(f"Expected `int` as its digits - at `$.{name}`")
+        try:
+            return read(dict(texts))
+        except ValueError:
+            raise
+        except Exception as error:  # anybody can cause it as often as they like
+            if not cls._params_failed:
+                cls._params_failed = True
+                log.exception("%s.%s: the parts of a URL could not be read", cls.__module__, cls.__qualname__)
+            raise ValueError("they could not be read") from error
 
     @classmethod
     def outgoing_events(cls) -> Mapping[str, Sent]:
@@ -264,6 +287,17 @@ def _fields(params: Any, place: str) -> Mapping[str, Any]:
         )
     hints = get_type_hints(params)
     return {field.encode_name: hints.get(field.name, Any) for field in known.fields}
+
+
+def _is_integer(annotation: Any) -> bool:
+    """Whether a value of this type is an integer, or None."""
+    annotation = getattr(annotation, "__supertype__", annotation)
+    kind, inner = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Annotated:
+        return _is_integer(inner[0])
+    if kind in (Union, UnionType):
+        return all(_is_integer(each) for each in inner if each is not NoneType)
+    return isinstance(kind, type) and issubclass(kind, int) and kind is not bool
 
 
 def _is_text(annotation: Any) -> bool:

@@ -247,7 +247,8 @@ class RoomDecorators:
             fn: The method, without parentheses; plain or async.
             auto_join: Connections join when they open, before their first action runs, also after a reconnect. Others
                 join when their page asks for it, or a handler calls ``self.<room>.join()``.
-            required: With ``auto_join``: a connection that cannot join is closed with 4403.
+            required: With ``auto_join``: a connection that may not join is closed with 4403, and with 1013 when the
+                method failed otherwise or took too long.
 
         Raises:
             DeclarationError: The method takes a payload, or ``required`` comes without ``auto_join``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Raw
@@ -37,7 +38,8 @@ class ContractCalls:
             name, _, rest = path.partition("/")
             bind = self._binding(name)
             runners = {contract: pipeline.runner(entry, bind) for contract, entry in entries.items()}
-            pipeline.runners[path] = (self._opening if rest == "__open" else self._calling)(name, runners)
+            make = {"__open": self._opening, "__close": self._closing}.get(rest, self._calling)
+            pipeline.runners[path] = make(name, runners)
 
     def connected(self, connection: Connection, route: Route) -> None:
         """Open all contracts of the URL; it is as if the client called, and wanted no answer."""
@@ -72,6 +74,18 @@ class ContractCalls:
 
         return run
 
+    def _closing(self, name: str, runners: dict[AnyContract, Runner]) -> Runner:
+        contracts, calling = self._contracts, self._calling(name, runners)
+
+        def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
+            served = contracts.of(connection, name)
+            if served is not None:
+                contracts.closing(served)
+                slot = _Told(contracts.decided, served, slot)
+            calling(connection, frame, slot)
+
+        return run
+
     def _opening(self, name: str, runners: dict[AnyContract, Runner]) -> Runner:
         contracts, pipeline = self._contracts, self._pipeline
 
@@ -85,23 +99,23 @@ class ContractCalls:
             except LiveError as error:
                 pipeline.refuse(connection, frame, error, slot)
             else:
-                runners[contract](connection, frame, _Opening(contracts, served, slot))
+                runners[contract](connection, frame, _Told(contracts.settled, served, slot))
 
         return run
 
 
-class _Opening:
-    """Learns that an opening was answered (``declare.replies.Slot``)."""
+class _Told:
+    """Tells that an opening or closing was answered (``declare.replies.Slot``)."""
 
-    __slots__ = ("_contracts", "_served", "_slot")
+    __slots__ = ("_served", "_slot", "_tell")
 
-    def __init__(self, contracts: Contracts, served: Served, slot: Slot | None) -> None:
-        self._contracts = contracts
+    def __init__(self, tell: Callable[[Served], None], served: Served, slot: Slot | None) -> None:
+        self._tell = tell
         self._served = served
         self._slot = slot
 
     def put(self, call: str | None, members: bytes, follower: Follower | None) -> None:
-        self._contracts.settled(self._served)
+        self._tell(self._served)
         if self._slot is not None:
             self._slot.put(call, members, follower)
         elif call is not None:

@@ -42,7 +42,7 @@ def nothing_there(frame: CallFrame) -> LiveError:
         text = "a path is two or more parts of letters, digits, _ and -, joined by /"
         return LiveError(ErrorCode.INVALID_REQUEST, text)
     if bytes(frame.args)[:1] != b"[":
-        return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list")
+        return LiveError(ErrorCode.INVALID_REQUEST, "args must be a list of JSON values in UTF-8")
     if is_of_contract(path):
         return not_there()
     return LiveError(ErrorCode.NOT_FOUND, f"nothing answers on {path!r}")

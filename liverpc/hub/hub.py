@@ -28,7 +28,7 @@ from liverpc.hub.topic import TopicState
 from liverpc.telemetry import Published, Telemetry
 from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
-from liverpc.wire.names import topic_fault
+from liverpc.wire.names import is_reserved, topic_fault
 
 __all__ = ["REFRESHED", "FaultGate", "Hub"]
 
@@ -59,6 +59,7 @@ class Hub(Subscriptions):
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
         watch: Called with topic and event after each publish of the application, here or elsewhere; None: nobody is.
+        owned: Names; no stream is on a topic that begins with one of them and a slash.
         log: The last events of topics with replay.
     """
 
@@ -75,6 +76,7 @@ class Hub(Subscriptions):
         self.touched: set[str] | None = None
         self.watch: Callable[[str, str], object] | None = None
         self.monotonic = monotonic
+        self.owned: frozenset[str] = frozenset()
         self._bus = bus
         self.log = Logged(log, telemetry.counters)
         self.requests = Requests(limits.requests_in_flight, telemetry.counters)
@@ -225,7 +227,7 @@ class Hub(Subscriptions):
                 self.log.forget(frame.topic)  # its node does not know that this topic has a log
             if topic is not None:
                 self._deliver(topic, frame)
-            if self.watch is not None and frame.event != REFRESHED:
+            if self.watch is not None and frame.event != REFRESHED and not is_reserved(frame.topic):
                 self.watch(frame.topic, frame.event)
 
     def _deliver(self, topic: TopicState, frame: Frame) -> None:

@@ -81,18 +81,14 @@ class Subscriptions:
             subscription.bare = True
             subscription.route()
 
-    def check_room(self, connection: Connection, streams: int | None = None) -> None:
+    def check_room(self, connection: Connection) -> None:
         """Whether a connection may have one more stream.
-
-        Args:
-            connection: Which.
-            streams: How many it has of those that count here; default: all.
 
         Raises:
             LiveError: ``OVERLOADED``: it has as many as it may.
         """
         most = self.limits.streams_per_connection
-        if (connection.streams if streams is None else streams) >= most:
+        if connection.streams >= most:
             self._counters.streams_refused += 1
             raise LiveError(
                 ErrorCode.OVERLOADED,

@@ -193,7 +193,11 @@ class RoomsTold:
     def _refusal(self, refusal: Refusal) -> RefusedJoin:
         asked = ""
         if refusal.asked:
-            asked = encode(self._survey.redactor(msgspec.json.decode(refusal.asked))).decode()[:_MAX_ASKED]
+            try:
+                plain = msgspec.json.decode(refusal.asked)
+            except (msgspec.MsgspecError, ValueError):  # such as 1e999, which is a number for some types only
+                plain = "cannot be shown"
+            asked = encode(self._survey.redactor(plain)).decode()[:_MAX_ASKED]
         return RefusedJoin(refusal.at, refusal.room, refusal.connection, refusal.user or "", refusal.reason, asked)
 
 

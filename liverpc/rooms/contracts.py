@@ -13,13 +13,12 @@ from liverpc.declare.contract import Contract
 from liverpc.declare.functions import Declaration
 from liverpc.declare.members import Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
-from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
 from liverpc.rooms.groups import group_of
-from liverpc.rooms.membership import Opened, Served, not_there
+from liverpc.rooms.membership import Opened, Served, not_there, still_open
 from liverpc.rooms.places import Member
 from liverpc.rooms.refusals import Refusals
 from liverpc.schema.signature import Signature
@@ -91,6 +90,7 @@ class Contracts:
         self.entries: dict[str, dict[AnyContract, Entry]] = {}
         self._known = registry.contracts
         self._hub = hub
+        hub.owned = frozenset(contract.name for contract in registry.contracts)
         self._telemetry = telemetry
         self._refusals = Refusals(lambda: hub.monotonic())
         self._clients: dict[Connection, dict[str, Served]] = {}  # by name
@@ -101,11 +101,12 @@ class Contracts:
 
     def _calls(self, contract: AnyContract) -> Iterator[tuple[str, _Call]]:
         async def open_(ctx: Context[Any], args: msgspec.Raw) -> Opened:
-            return await self._served(ctx, contract).open(ctx)
+            return await self._served(ctx).open(ctx)
 
         async def close(ctx: Context[Any], args: msgspec.Raw) -> None:
-            self._served(ctx, contract).end()
-            self._forget(ctx.connection, contract.name)
+            served = self._served(ctx)
+            served.end()
+            self._forget(served)
 
         yield "__open", _Call(contract, open_, ("params", "pattern"))
         yield "__close", _Call(contract, close, ())
@@ -118,7 +119,7 @@ class Contracts:
     def _member(self, contract: AnyContract, answer: Callable[..., Awaitable[Any]], member: Any) -> _Call:
         @wraps(member.method.fn)  # for people: where it stands
         async def handler(ctx: Context[Any], args: msgspec.Raw) -> Any:
-            return await answer(self._served(ctx, contract), ctx, member, args)
+            return await answer(self._served(ctx), ctx, member, args)
 
         return _Call(contract, handler, () if member.payload is None else (member.payload.name,))
 
@@ -133,14 +134,16 @@ class Contracts:
         """A call has come: it is for what is open now, and for nothing that is opened while it waits."""
         ctx.served = self.of(ctx.connection, name)
 
-    def _served(self, ctx: Context[Any], contract: AnyContract) -> Served:
-        served = self.of(ctx.connection, contract.name)
-        if served is None or served is not ctx.served:  # closed while a guard or a middleware waited
+    def _served(self, ctx: Context[Any]) -> Served:
+        served = ctx.served
+        if not isinstance(served, Served) or served.places.ended:  # closed while a guard or a middleware waited
             raise not_there()
         return served
 
     def begin(self, connection: Connection, contract: AnyContract, parts: Mapping[str, str]) -> Served:
         """A call is about to open a contract: calls behind it wait. :meth:`settled` has to follow.
+
+        What is about to be closed is not opened again: another one waits until that is decided.
 
         Raises:
             LiveError: ``INVALID_REQUEST``: the connection has the name open, and it is another contract, or has other
@@ -148,13 +151,18 @@ class Contracts:
         """
         client = self._clients.setdefault(connection, {})
         served = client.get(contract.name)
-        if served is None:
+        if served is None or served.closers:
             served = client[contract.name] = Served(
-                contract, parts, connection, hub=self._hub, telemetry=self._telemetry, refusals=self._refusals
+                contract,
+                parts,
+                connection,
+                hub=self._hub,
+                telemetry=self._telemetry,
+                refusals=self._refusals,
+                before=served,
             )
         elif served.declared is not contract or served.parts != parts:
-            text = f"this connection has {contract.name} open with other parameters; close it first"
-            raise LiveError(ErrorCode.INVALID_REQUEST, text)
+            raise still_open(contract.name)
         served.openers += 1
         return served
 
@@ -163,20 +171,40 @@ class Contracts:
         served.openers -= 1
         if not served.openers and not served.is_open:
             served.end()
-            if self.of(served.connection, served.declared.name) is served:
-                self._forget(served.connection, served.declared.name)
+            self._forget(served)
 
-    def _forget(self, connection: Connection, name: str) -> None:
-        client = self._clients.get(connection)
-        if client is not None:
-            client.pop(name, None)
-            if not client:
-                del self._clients[connection]
+    def closing(self, served: Served) -> None:
+        """A call is about to close a contract. :meth:`decided` has to follow."""
+        served.closers += 1
+        served.undecided.clear()
+
+    def decided(self, served: Served) -> None:
+        """That call was answered: it is closed now, or is not."""
+        served.closers -= 1
+        if not served.closers:
+            served.undecided.set()
+
+    def _forget(self, served: Served) -> None:
+        client, name = self._clients.get(served.connection), served.declared.name
+        if client is None or client.get(name) is not served:
+            return
+        before = served.before
+        while before is not None and before.places.ended:
+            before = before.before
+        if before is not None:  # was not closed after all, or not yet
+            client[name] = before
+            return
+        del client[name]
+        if not client:
+            del self._clients[served.connection]
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         for served in self._clients.pop(connection, {}).values():
-            served.end()
+            each: Served | None = served
+            while each is not None:
+                each.end()
+                each = each.before
 
     def __len__(self) -> int:
         return len(self._clients)

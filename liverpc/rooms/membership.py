@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from hashlib import sha256
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final
 
 import msgspec
@@ -25,16 +25,20 @@ from liverpc.rooms.groups import Group, group_of
 from liverpc.rooms.places import Places, Wish
 from liverpc.rooms.refusals import Refusals
 from liverpc.schema.incoming import split_args
+from liverpc.schema.signature import UNREADABLE
 from liverpc.telemetry import Telemetry
 from liverpc.wire.close import CloseCode
 from liverpc.wire.codec import canonical, encode
 
-__all__ = ["Opened", "Served", "not_there"]
+__all__ = ["Opened", "Served", "not_there", "still_open"]
 
 _NOTHING: Final = msgspec.Raw(b"[]")
 _REJECTED: Final = "this room may not be joined"
 _NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
 _REQUIRED: Final = "a room that is needed here may not be joined"
+_NOT_NOW: Final = "a room that is needed here is not to be had now"
+# Of numbers the text: as doubles, different ones would be the same.
+_decode_exactly = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
 
 _call: ContextVar[Context[Any] | None] = ContextVar("the call in which something is emitted", default=None)
 
@@ -42,6 +46,12 @@ _call: ContextVar[Context[Any] | None] = ContextVar("the call in which something
 def not_there() -> LiveError:
     """What everybody gets for everything that is not there, or not open."""
     return LiveError(ErrorCode.NOT_FOUND, _NOT_THERE)
+
+
+def still_open(name: str) -> LiveError:
+    """What an opening gets when the connection has something else open under the name."""
+    text = f"this connection has {name} open with other parameters; close it first"
+    return LiveError(ErrorCode.INVALID_REQUEST, text)
 
 
 def _rooms(declared: type[Contract[Any, Any, Any]]) -> list[Room[Any, Any]]:
@@ -80,8 +90,12 @@ class Served:
         telemetry: Of the server.
         refusals: Told of who may not join.
 
+        before: What the connection had open under the name when it asked for this, and also asked to close.
+
     Attributes:
         openers: Calls that are about to open it.
+        closers: Calls that are about to close it.
+        undecided: Set while there are no such calls.
         is_open: It is open; False again when it was closed.
         places: The groups it is in.
     """
@@ -95,17 +109,22 @@ class Served:
         hub: Hub,
         telemetry: Telemetry,
         refusals: Refusals,
+        before: Served | None = None,
     ) -> None:
         self.declared = declared
         self.parts = dict(parts)
         self.connection = connection
+        self.before = before
         self.openers = 0
+        self.closers = 0
+        self.undecided = asyncio.Event()
         self.is_open = False
         self.places = Places(connection, hub, telemetry)
         self._hub = hub
         self._refusals = refusals
         self._contract: Contract[Any, Any, Any] | None = None
         self._own: dict[str, Group | None] = {}  # of private rooms; None: the connection has none
+        self._failed: set[str] = set()  # those of them of which it was not found out whether it may join
         self._asking: dict[object, Wish] = {}  # those that are being decided; taken out: not wanted any more
         self._answer: Opened | None = None
         self._one_opener = asyncio.Lock()
@@ -122,16 +141,23 @@ class Served:
 
         Raises:
             LiveError: ``VALIDATION``: the parts of the URL do not fit. ``JOIN_REJECTED``: a required room may not be
-                joined; the connection is being closed. ``NOT_FOUND``: it was closed meanwhile.
+                joined; the connection is being closed. ``NOT_FOUND``: it was closed meanwhile. ``INVALID_REQUEST``:
+                what was open before was not closed after all.
         """
         async with self._one_opener:
+            while self.before is not None:
+                if self.before.closers:
+                    await self.before.undecided.wait()
+                if not self.before.places.ended:
+                    raise still_open(self.declared.name)
+                self.before = self.before.before
             if self._answer is None:
                 if self._contract is None:
                     contract = self.declared(params_of(self.declared, self.parts), self.connection.locals)
                     contract.served = self
                     self._contract = contract
                 await self._select(ctx, self._contract)
-                if self.places.ended:
+                if self.places.ended or self.connection.closed:
                     raise not_there()
                 self._answer = self._join_own(ctx)
                 self.is_open = True
@@ -139,36 +165,49 @@ class Served:
         return self._answer
 
     async def _select(self, ctx: Context[Any], contract: Contract[Any, Any, Any]) -> None:
-        seconds = self._hub.limits.connect_seconds
-        deadline = asyncio.get_running_loop().time() + seconds
-        for room in _rooms(self.declared):
-            if room.exposed or room.name in self._own:
-                continue
-            group = None
-            try:
-                # For each anew: one that makes another error of its cancellation must not take it from the others.
-                async with asyncio.timeout_at(deadline):
-                    group = await self._group(ctx, room, contract)
-            except TimeoutError:
-                self._refuse(ctx, room, f"the keys were not there within {seconds:g} s")
-            self._own[room.name] = group
+        deadline = asyncio.get_running_loop().time() + self._hub.limits.connect_seconds
+        rooms = [room for room in _rooms(self.declared) if not room.exposed and room.name not in self._own]
+        if not any(iscoroutinefunction(room.method.fn) for room in rooms):
+            for room in rooms:
+                await self._decide(ctx, room, contract, deadline)
+            return
+        async with asyncio.TaskGroup() as together:  # a slow one must not take the time of the others
+            for room in rooms:
+                together.create_task(self._decide(ctx, room, contract, deadline))
+
+    async def _decide(
+        self, ctx: Context[Any], room: Room[Any, Any], contract: Contract[Any, Any, Any], deadline: float
+    ) -> None:
+        group = None
+        try:
+            # For each its own: one that makes another error of its cancellation must not take it from the others.
+            async with asyncio.timeout_at(deadline):
+                group = await self._group(ctx, room, contract)
+        except TimeoutError:
+            self._failed.add(room.name)
+            self._refuse(ctx, room, f"the keys were not there within {self._hub.limits.connect_seconds:g} s")
+        self._own[room.name] = group
 
     def _join_own(self, ctx: Context[Any]) -> Opened:
         answer = Opened([], [])
         for room in _rooms(self.declared):
             if not room.auto_join:
                 continue
-            group = self._own[room.name]
+            group = self._own.get(room.name)
             if group is not None:
                 try:
                     self.places.enter(group, "auto")
                 except LiveError as error:
+                    self._failed.add(room.name)
                     self._refuse(ctx, room, error)
                     group = None
             (answer.refused if group is None else answer.joined).append(room.name)
             if group is None and room.required:
                 self.end()
-                self.connection.close(CloseCode.FORBIDDEN, _REQUIRED)
+                if room.name in self._failed:
+                    self.connection.close(CloseCode.TRY_AGAIN_LATER, _NOT_NOW)
+                else:
+                    self.connection.close(CloseCode.FORBIDDEN, _REQUIRED)
                 raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
         return answer
 
@@ -228,8 +267,8 @@ class Served:
         wish, payload = self._wish(room, args)
         if wish in self.places.wishes:
             return
-        if room.exposed:  # payloads cost room, too, when many of them mean one group
-            self._hub.check_room(self.connection, len(self.places.wishes))
+        if room.exposed:
+            self.places.check_wishes(len(self._asking))
         asking = object()
         self._asking[asking] = wish
         try:
@@ -240,6 +279,8 @@ class Served:
             wanted = asking in self._asking
         finally:
             self._asking.pop(asking, None)
+        if self.places.ended:
+            raise not_there()
         # Who is full is told so whatever was decided, lest it shows, unless it is in that very group already.
         if group is None or group.topic not in self.places.members:
             self._hub.check_room(self.connection)
@@ -271,15 +312,21 @@ class Served:
             return (room.name, b""), ()
         payload = room.decode(args)
         # Of what was sent: not every type that can be read can be written.
-        sent = canonical([msgspec.json.decode(each) for each in split_args(args)[: len(payload)]])
-        return (room.name, sha256(sent).digest()), payload
+        sent = split_args(args)[: len(payload)]
+        whole = b"".join(map(bytes, sent))
+        with suppress(*UNREADABLE, ValueError, TypeError):  # a type may read more than this; then bytes are compared
+            whole = canonical([_decode_exactly(each) for each in sent])
+        return (room.name, sha256(whole).digest()), payload
 
     # -- what handlers ask for (declare.contract.Membership)
 
     def emit(self, room: Room[Any, Any], key: bytes | None, event: str, payload: Any, others: bool) -> None:
         """See the protocol."""
         call = _call.get()
-        for group in self._groups(room, key):
+        groups = self._groups(room, key)
+        if len(groups) > 1:
+            payload = msgspec.Raw(encode(payload))
+        for group in groups:
             self._hub.emit(group.topic, group.wire, event, payload, without=self.connection if others else None)
             if call is not None:
                 call.remember(group.wire)
@@ -330,6 +377,8 @@ class Served:
         except BaseException as error:
             if passes(error, gone=self.connection.closed):
                 raise
+            if not isinstance(error, LiveError):
+                self._failed.add(room.name)
             self._refuse(ctx, room, error, asked)
             return None
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.rooms.census import How
@@ -75,6 +76,20 @@ class Places:
         member.reasons[reason] = None
         if isinstance(reason, tuple):
             self.wishes[reason] = group.topic
+
+    def check_wishes(self, others: int) -> None:
+        """Whether the client may ask for one more group; payloads cost room also when many of them mean one group.
+
+        Args:
+            others: How many it asks for that are not decided.
+
+        Raises:
+            LiveError: ``OVERLOADED``: it has asked for as many as it may.
+        """
+        most = self._hub.limits.rooms_per_contract
+        if len(self.wishes) + others >= most:
+            self._telemetry.counters.streams_refused += 1
+            raise LiveError(ErrorCode.OVERLOADED, f"{most} rooms were asked for, the limit; leave one first")
 
     def give_up(self, wish: Wish) -> None:
         """A wish is none any more. Harmless when it was none."""

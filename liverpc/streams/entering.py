@@ -46,8 +46,12 @@ async def enter(
     if options.gate is not None and not await holds(options.gate, ctx, arguments):
         return arguments, None
     topic = stream.topics.resolve(ctx, arguments)
-    if stream.topics.static is None and (fault := topic_fault(topic)) is not None:
-        raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
+    if stream.topics.static is None:
+        fault = topic_fault(topic)
+        if fault is None and (owned := ctx.services.hub.owned) and "/" in topic and topic.partition("/")[0] in owned:
+            fault = "begins with the name of a contract, as those of its events do"
+        if fault is not None:
+            raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
     if options.access is not None and not await holds(options.access, ctx, arguments):
         raise denied(ctx)
     if admit is not None and options.class_of_service is not None:

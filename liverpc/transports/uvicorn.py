@@ -18,6 +18,7 @@ import msgspec
 
 from liverpc.errors import MissingExtraError
 from liverpc.transports.asgi import Hosted
+from liverpc.transports.http import render
 from liverpc.transports.listener import Listener
 from liverpc.transports.ws import LiveProtocol
 
@@ -66,7 +67,13 @@ class LiveDoor(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        inner = self._inner(data)
+        try:
+            inner = self._inner(data)
+        except Exception:  # such as what an application's own hooks raise: the client waits for an answer
+            log.exception("it could not be decided who gets a WebSocket")
+            self._transport.write(render(500, b"Internal server error\n"))
+            self._transport.close()
+            return
         # uvicorn will set us as the protocol when we return, and uvloop looks up the callbacks there, once:
         # they have to be the other's now. In the next turn we can leave.
         for name in _CALLBACKS:

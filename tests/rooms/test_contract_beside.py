@@ -218,3 +218,38 @@ def test_an_attribute_that_does_not_exist_is_told_as_ever() -> None:
     chat = App().Chat(Params("a"), Who())
     with pytest.raises(AttributeError, match=r"Chat' object has no attribute 'nothing'"):
         chat.nothing  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def test_a_stream_whose_topic_turns_out_to_be_that_of_a_contract_is_an_invalid_request() -> None:
+    @live.stream("{kind}/{id}", path="test/templated")
+    async def templated(ctx: Context[Any], kind: str, id: str) -> list[Any]:  # noqa: A002 - a part of the template
+        return []
+
+    @live.stream(lambda ctx, name: name, path="test/computed")
+    async def computed(ctx: Context[Any], name: str) -> list[Any]:
+        return []
+
+    async with serve(App().Chat, beside(templated=templated, computed=computed)) as env:
+        page = await Page.open(env, "/ws")
+        for path, args in (("templated", ["chat", "chat"]), ("computed", ["chat/x"]), ("computed", ["chat/"])):
+            await page.send(rpc=f"test/{path}", id="s", args=args, stream=True)
+            refused = await page.answer("s")
+            assert refused["code"] == "INVALID_REQUEST"
+            assert "begins with the name of a contract" in refused["error"]
+        for path, args in (("templated", ["chats", "chat"]), ("computed", ["chat"]), ("computed", ["xchat/x"])):
+            await page.send(rpc=f"test/{path}", id="s", args=args, stream=True)
+            assert (await page.answer("s"))["ok"]
+
+
+async def test_events_of_contracts_are_none_for_those_who_watch_topics_whichever_node_they_come_from() -> None:
+    app = App()
+    async with serve(app.Chat) as env:
+        page = await Page.open(env, "/rooms/a")
+        await page.call("chat/__open", {"room_id": "a"})
+        hub, watched = env.server._hub, []
+        hub.watch = lambda topic, event: watched.append((topic, event))
+        (name,) = hub.topics
+        await page.call("chat/__event/send", {"text": "hi"})
+        hub.deliver([Frame(name, "message", b"1", None, False), Frame("rows", "created", b"1", None, False)])
+        assert watched == [("rows", "created")]
+        hub.watch = None

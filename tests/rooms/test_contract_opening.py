@@ -171,7 +171,7 @@ async def test_rooms_are_joined_before_the_first_call_is_answered() -> None:
         sent = await page.ask("chat/__event/send", {"text": "1"})
         also = await page.ask("chat/__event/send", {"text": "2"})
         await env.settle()
-        assert app.log == ["chat"]
+        assert app.log == ["chat", "tenant"]
         app.gates["chat"].set()
         assert (await page.answer(sent))["ok"]
         assert (await page.answer(also))["ok"]
@@ -539,3 +539,60 @@ async def test_an_opening_that_is_given_up_goes_on_with_the_next_call() -> None:
         app.gates["chat"].set()
         assert await page.answer(opening) == OPENED
         assert (await page.answer(acting))["ok"]
+
+
+# -- parameters that the application reads itself
+
+
+class Picky(msgspec.Struct):
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name != "good":
+            raise KeyError("a secret")
+
+
+class Choosy(Contract[Events, Picky], path="/choosy/{name}"):
+    @event
+    def here(self) -> None: ...
+
+
+async def test_parameters_that_fail_unexpectedly_do_not_fit_and_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serve(Choosy) as env:
+        for name in ("bad", "worse"):
+            with pytest.raises(HandshakeRefused) as refused:
+                await env.transport.connect(f"/choosy/{name}")
+            assert refused.value.status == 404
+        page = await Page.open(env, "/ws")
+        answer = await page.call("choosy/__open", {"name": "bad"})
+        assert (answer["code"], answer["issues"]) == (
+            "VALIDATION",
+            [{"path": ["params"], "message": "they could not be read"}],
+        )
+        assert (await (await Page.open(env, "/choosy/good")).call("choosy/__event/here"))["ok"]
+    assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
+
+
+@pytest.mark.parametrize("number", ["1.0", "1e2", "-0", "+1", "01", "1_0", "%201", "null", "true", "\u0661"])
+async def test_an_integer_has_one_url(number: str) -> None:
+    async with serve(Counted) as env:
+        with pytest.raises(HandshakeRefused):
+            await env.transport.connect(f"/counted/{number}")
+        assert (await (await Page.open(env, "/ws")).call("counted/__open", {"number": number}))["code"] == "VALIDATION"
+        for good in ("0", "-1", "100"):
+            page = await Page.open(env, f"/counted/{good}")
+            assert (await page.call("counted/__event/double"))["data"] == 2 * int(good)
+
+
+@pytest.mark.parametrize("args", [{}, "x", 7, None])
+async def test_arguments_that_are_no_list_are_answered_alike_for_every_name(args: Any) -> None:
+    async with serve(App().Chat) as env:
+        page = await Page.open(env, "/ws")
+        answers = []
+        for name in ("chat", "nope"):
+            await page.send(rpc=f"{name}/__open", id="x", args=args)
+            answers.append(await page.answer("x"))
+        assert answers[0] == answers[1]
+        assert answers[0]["code"] == "INVALID_REQUEST"

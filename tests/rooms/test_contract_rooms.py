@@ -347,7 +347,7 @@ async def test_rooms_count_as_streams(most: int, fits: int) -> None:
 async def test_wishes_are_counted_even_when_they_mean_one_room() -> None:
     app = App()
     app.authorise = lambda contract, data: "one"
-    async with serve(app.Chat, limits=Limits(streams_per_connection=5)) as env:
+    async with serve(app.Chat, limits=Limits(rooms_per_contract=5)) as env:
         page = await Page.open(env, "/rooms/a")
         answers = [await page.call("chat/__join/project", {"project_id": n}) for n in range(6)]
         assert [answer["ok"] for answer in answers] == [True] * 5 + [False]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import Limits, LiveServer
+from liverpc import Limits, LiveError, LiveServer
 from liverpc.declare.contract import Contract
 from liverpc.declare.keys import RoomKey
 from liverpc.declare.members import event, room
@@ -254,9 +254,132 @@ async def test_who_becomes_full_during_the_decision_learns_nothing_either() -> N
 async def test_payloads_that_mean_one_room_are_limited_too(most: int) -> None:
     app = App()
     app.authorise = lambda contract, data: "one"
-    async with serve(app.Chat, limits=Limits(streams_per_connection=most)) as env:
+    async with serve(app.Chat, limits=Limits(rooms_per_contract=most)) as env:
         page = await Page.open(env, "/rooms/a")
         answers = [await page.call("chat/__join/project", {"project_id": n}) for n in range(most + 2)]
         assert [answer["ok"] for answer in answers] == [True] * most + [False] * 2
         assert (await page.call("chat/__join/project", {"project_id": 0})) == NULL
         assert (await page.call("chat/__join/chat")) == NULL
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_only_so_many_rooms_may_be_asked_for_and_what_one_might_join_does_not_show(most: int) -> None:
+    app = App()
+    async with serve(app.Chat, limits=Limits(rooms_per_contract=2)) as env:
+        page = await Page.open(env, "/rooms/a", user="ann")
+        app.gates["project"] = asyncio.Event()
+        payloads = [P1, P2, P9][:most]
+        calls = [await page.ask("chat/__join/project", payload) for payload in payloads]
+        await env.settle()
+        app.gates["project"].set()
+        answers = [await page.answer(call) for call in calls]
+        assert answers[:2] == [NULL] * min(most, 2)
+        assert [answer["code"] for answer in answers[2:]] == ["OVERLOADED"] * (most - 2)  # P9 would be refused
+        if most == 3:
+            assert answers[2] == await page.call("chat/__join/project", {"project_id": "p1", "also": "x"})  # would not
+            assert await page.call("chat/__join/project", P1) == NULL
+            assert await page.call("chat/__leave/project", P1) == NULL
+            assert (await page.call("chat/__join/project", P9)) == REJECTED
+
+
+# -- at once
+
+
+async def test_a_slow_private_room_does_not_take_the_time_of_those_behind_it() -> None:
+    class Many(Contract[Events], path="/many"):
+        @room.private(auto_join=True)
+        async def c(self) -> RoomKey:
+            await asyncio.sleep(100)
+            return "c"
+
+        @room.private(auto_join=True)
+        async def b(self) -> RoomKey:
+            await asyncio.sleep(1.9)
+            return "b"
+
+        @room.private(auto_join=True)
+        async def d(self) -> RoomKey:
+            await asyncio.sleep(0.1)
+            return "d"
+
+        @room.private(auto_join=True)
+        def e(self) -> RoomKey:
+            return "e"
+
+    async with serve(Many, limits=Limits(connect_seconds=2)) as env:
+        page = await Page.open(env, "/many")
+        began = asyncio.get_running_loop().time()
+        answer = await page.call("many/__open", {})
+        assert asyncio.get_running_loop().time() - began == pytest.approx(2)
+        rooms = list(Many.rooms())
+        assert answer["data"] == {"joined": [name for name in rooms if name != "c"], "refused": ["c"]}
+        assert [topic.wire for topic in env.server._hub.topics.values()] == [
+            f"many/{name}" for name in rooms if name != "c"
+        ]
+
+
+async def test_who_leaves_while_several_keys_are_computed_leaves_no_task() -> None:
+    class Two(Contract[Events], path="/two-slow"):
+        @room.private(auto_join=True)
+        async def one(self) -> RoomKey:
+            await asyncio.sleep(5)
+            return "x"
+
+        @room.private(auto_join=True)
+        async def other(self) -> RoomKey:
+            try:
+                await asyncio.sleep(5)
+            except asyncio.CancelledError:
+                return "late"
+            return "x"
+
+    async with serve(Two) as env:
+        page = await Page.open(env, "/two-slow")
+        await env.settle()
+        before = len(asyncio.all_tasks())
+        await page.leave()
+        await asyncio.sleep(1)
+        assert len(asyncio.all_tasks()) < before
+        assert not env.server._hub.topics
+
+
+# -- required
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("none", 4403), ("refuses", 4403), ("no key", 4403), ("fails", 1013), ("cancels", 1013), ("slow", 1013)],
+)
+async def test_a_required_room_ends_a_page_for_good_only_when_its_method_refuses(how: str, code: int) -> None:
+    class Needs(Contract[Events], path="/needs"):
+        @room.private(auto_join=True, required=True)
+        async def members(self) -> RoomKey:
+            if how == "refuses":
+                raise LiveError("NO", "not you")
+            if how == "fails":
+                raise ConnectionError("the database is away")
+            if how == "cancels":
+                raise asyncio.CancelledError
+            if how == "slow":
+                await asyncio.sleep(100)
+            key: RoomKey = {"none": None, "no key": ("tenant", "")}.get(how, "x")  # type: ignore[assignment]
+            return key
+
+    async with serve(Needs, limits=Limits(connect_seconds=2)) as env:
+        page = await Page.open(env, "/needs")
+        assert await page.closed() == code
+
+
+async def test_a_required_room_for_which_there_is_no_place_may_be_asked_for_later() -> None:
+    class Two(Contract[Events], path="/two-needed"):
+        @room.private(auto_join=True)
+        def a(self) -> RoomKey:
+            return "a"
+
+        @room.private(auto_join=True, required=True)
+        def b(self) -> RoomKey:
+            return "b"
+
+    async with serve(Two, limits=Limits(streams_per_connection=1)) as env:
+        page = await Page.open(env, "/two-needed")
+        assert await page.closed() == 1013

@@ -170,3 +170,22 @@ async def test_uvicorns_rules_say_who_the_peer_is(peer: Any, trusted: str, seen:
         await asyncio.sleep(0)
         transport.protocol.connection_lost(None)
     assert [(request.address, request.secure) for request in asked] == [seen]
+
+
+async def test_an_application_that_fails_to_say_whose_a_path_is_leaves_nobody_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    application = HostedEcho()
+    async with application.lifespan() as state:
+        uvicorn = Uvicorn(state)
+
+        def endpoint(path: str) -> Any:
+            raise RuntimeError("a secret")
+
+        application.endpoint = endpoint  # type: ignore[method-assign]
+        transport = uvicorn.upgrade()
+        assert bytes(transport.sent).startswith(b"HTTP/1.1 500 ")
+        assert b"secret" not in bytes(transport.sent)
+        assert transport.is_closing()
+        transport.protocol.connection_lost(None)
+    assert "it could not be decided" in caplog.text
