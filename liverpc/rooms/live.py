@@ -183,7 +183,7 @@ class LiveRooms:
         leaving = next((each for each in room.listed.values() if each.grace is not None), None)
         if leaving is not None:
             self._remove(room, leaving)
-            return True
+            return len(room.listed) < self._limits.presence_per_room
         self._counters.presence_overflows += 1
         if not self._warned:
             self._warned = True
@@ -214,8 +214,8 @@ class LiveRooms:
         if member.streams:
             return
         self._drop_cursor(room, member)
-        if failed or not (member.joined or member.key in room.listed):
-            self._remove(room, member)
+        if failed or room.unlisted or not (member.joined or member.key in room.listed):
+            self._remove(room, member)  # without a grace: others wait for its place, or nobody has heard of it
         elif self._graces[member.key] >= self._limits.presence_graces:
             self._counters.presence_graces_cut += 1
             self._remove(room, member)

@@ -89,7 +89,6 @@ class Served:
         hub: Where the rooms are topics.
         telemetry: Of the server.
         refusals: Told of who may not join.
-
         before: What the connection had open under the name when it asked for this, and also asked to close.
 
     Attributes:

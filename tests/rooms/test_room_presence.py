@@ -210,7 +210,8 @@ async def test_those_for_whom_there_was_no_place_have_a_cursor_and_are_listed_wh
         cursors = await third.subscribe(board.board.cursors, "b1")
         assert cursors.value == [{"x": 1, "key": "bob"}]
         await first.aclose()
-        await watcher.wait_for(lambda rows: [(row.key, row.data) for row in rows] == [("bob", Who("Bob"))], timeout=9)
+        await env.settle()
+        assert [(row.key, row.data) for row in watcher.value] == [("bob", Who("Bob"))]
         board.names["bob"] = None
         await board.enter(env, BOB)
         await watcher.wait_for(lambda rows: [row.key for row in rows] == ["carl"])
