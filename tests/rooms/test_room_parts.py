@@ -182,6 +182,7 @@ async def test_who_is_in_its_grace_moves_no_cursor() -> None:
     async with board.opened() as env:
         client, cards = await board.enter(env)
         await cards.aclose()
+        await env.settle()
         assert await refused(client.call(board.board.move_cursor, "b1", {"x": 1})) == "INVALID_REQUEST"
 
 
