@@ -188,16 +188,19 @@ class _Converter:
             if "properties" in schema:
                 raise ValueError(f"{schema.get('title', 'an object')} in it has no name")
             values = schema.get("additionalProperties")
-            return dict[str, self.annotation(values) if isinstance(values, Mapping) else Any]  # type: ignore[misc]
+            made: Any = dict
+            return made[str, self.annotation(values) if isinstance(values, Mapping) else Any]
         if kind == "string":
             return _FORMATS.get(schema.get("format", ""), str)
         return _PLAIN.get(kind, Any)
 
     def _array(self, schema: Mapping[str, Any]) -> Any:
         if items := schema.get("prefixItems"):
-            return tuple[tuple(self.annotation(each) for each in items)]  # type: ignore[misc]
+            fixed: Any = tuple
+            return fixed[tuple(self.annotation(each) for each in items)]
         item = self.annotation(schema.get("items", {}))
-        return set[item] if schema.get("uniqueItems") else list[item]  # type: ignore[valid-type]
+        several: Any = set if schema.get("uniqueItems") else list
+        return several[item]
 
 
 def _target(reference: str) -> str:

@@ -248,7 +248,7 @@ class Contract(PageContract[E], Generic[E, Params, Known], metaclass=_ContractMe
     @property
     def client(self) -> E:
         emitter: Any = Emitter(self, self.served.send)
-        return emitter  # type: ignore[no-any-return]
+        return emitter  # type: ignore[no-any-return]  # it has the methods of E, and is none
 
     def require(self, value: T | None) -> T:
         """The value, which is not None.

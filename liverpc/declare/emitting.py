@@ -80,7 +80,7 @@ class RoomHandle(Generic[E]):
             self._contract.served.emit(self._room, self._key, name, payload, others)
 
         emitter: Any = Emitter(self._contract, emit)
-        return emitter  # type: ignore[no-any-return]
+        return emitter  # type: ignore[no-any-return]  # it has the methods of E, and is none
 
     def at(self, *key: Part) -> Self:
         """The group with this key, whoever is in it.

@@ -171,7 +171,7 @@ class Model(pydantic.BaseModel):
 class Shown(pydantic.BaseModel):
     price: Decimal
 
-    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @pydantic.computed_field  # type: ignore[prop-decorator]  # as pydantic wants it
     @property
     def total(self) -> int:
         return 1  # CANARY: how it is computed

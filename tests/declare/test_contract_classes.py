@@ -153,13 +153,13 @@ def test_members_are_looked_for_once_for_each_class() -> None:
 
 def test_a_subclass_may_replace_and_drop_members() -> None:
     class Other(Chat, path="/other/{room_id}"):
-        send = None  # type: ignore[assignment]
+        send = None  # type: ignore[assignment]  # wrong on purpose
 
         @event(name="wipe")
         def clear(self, data: Message | None = None) -> None: ...
 
     assert list(Other.actions()) == ["wipe"]
-    assert not Other.actions()["wipe"].serial  # type: ignore[attr-defined]
+    assert not Other.actions()["wipe"].serial  # type: ignore[attr-defined]  # known at run time only
 
 
 def test_annotations_may_name_types_of_the_declaring_function() -> None:
@@ -187,7 +187,7 @@ async def test_methods_can_be_called_in_a_test_and_what_they_emit_is_checked() -
     chat = Chat(Params("general"), Locals(None))
     assert await chat.send(Message("1")) == Message("1")
     with pytest.raises(TypeError, match=r"^ToClient\.message sends Message.*got `str`"):
-        await chat.send("text")  # type: ignore[arg-type]
+        await chat.send("text")  # type: ignore[arg-type]  # wrong on purpose
     chat.clear()
     await chat.chat.join()
     chat.chat.leave()
@@ -243,7 +243,7 @@ def test_what_does_not_fit_is_not_emitted_at_all() -> None:
         lambda: emit.message(Message("1"), Message("2")),
         lambda: emit.message(Message("1"), more=1),
         lambda: emit.cleared(Message("1")),
-        lambda: emit.message(Message(5)),  # type: ignore[arg-type]
+        lambda: emit.message(Message(5)),  # type: ignore[arg-type]  # wrong on purpose
     ]
     for wrong in calls:
         with pytest.raises(TypeError, match=r"ToClient\.(message|cleared)"):
@@ -383,7 +383,7 @@ def test_the_parts_of_a_url_become_params(params: Any, path: str, texts: dict[st
 
 def test_events_are_inherited_and_can_be_replaced() -> None:
     class More(ToClient):
-        def message(self, data: Secret) -> None: ...  # type: ignore[override]
+        def message(self, data: Secret) -> None: ...  # type: ignore[override]  # wrong on purpose
         def more(self) -> None: ...
 
     assert payloads_of(More)["message"] is Secret

@@ -80,7 +80,7 @@ def test_bases_of_contracts_need_no_path(tmp_path: Path, base: str) -> None:
 def test_a_base_that_was_imported_needs_no_path(tmp_path: Path) -> None:
     base = run(tmp_path, f"class Base(Contract[Events]):{SEND}", "base").Base
     module = run(tmp_path, f"class C(Contract[Events], path='/'):{SEND}")
-    module.Base = base  # type: ignore[attr-defined]
+    module.Base = base  # type: ignore[attr-defined]  # known at run time only
     LiveServer([module])
 
 
@@ -100,7 +100,7 @@ def room_of(result: Any) -> type[Contract[Any, Any, Any]]:
     body = type(Contract).__prepare__("Page", (Contract,))
     body |= {"__module__": __name__, "__qualname__": "Page", "chat": room.private(chat)}
     made: Any = type(Contract)
-    return made("Page", (Contract,), body, path="/")  # type: ignore[no-any-return]
+    return made("Page", (Contract,), body, path="/")  # type: ignore[no-any-return]  # made at run time
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def declare(**members: Any) -> type[Contract[Any, Any, Any]]:
     for name, member in members.items():
         body[name] = member
     made: Any = type(Contract)
-    return made("Page", (Contract,), body, path="/")  # type: ignore[no-any-return]
+    return made("Page", (Contract,), body, path="/")  # type: ignore[no-any-return]  # made at run time
 
 
 class Bad:
@@ -57,8 +57,8 @@ class Bad:
 
     def two_payloads(self, a: int, b: int) -> None: ...
     def any_number(self, *a: int) -> None: ...
-    def no_annotation(self, a) -> None: ...  # type: ignore[no-untyped-def]
-    def no_result(self, a: int): ...  # type: ignore[no-untyped-def]
+    def no_annotation(self, a) -> None: ...  # type: ignore[no-untyped-def]  # wrong on purpose
+    def no_result(self, a: int): ...  # type: ignore[no-untyped-def]  # wrong on purpose
     def keyword_only(self, *, a: int) -> None: ...
     def a_generator(self) -> Iterator[int]:
         yield 1
@@ -66,7 +66,7 @@ class Bad:
     async def an_async_generator(self) -> AsyncIterator[int]:
         yield 1
 
-    def without_self() -> None: ...  # type: ignore[misc]
+    def without_self() -> None: ...  # type: ignore[misc]  # wrong on purpose
     def _hidden(self) -> str:
         return ""
 
@@ -110,12 +110,12 @@ def test_private_rooms_take_no_payload_and_all_rooms_give_a_key() -> None:
     def nothing(self: Any) -> None: ...
 
     with pytest.raises(DeclarationError, match="a private room takes no payload"):
-        room.private(project)  # type: ignore[arg-type]
+        room.private(project)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(DeclarationError, match="needs auto_join=True"):
         room.private(required=True)
     for decorator in (room.private, room.expose):
         with pytest.raises(DeclarationError, match=r"nothing.*returns the key"):
-            declare(nothing=decorator(nothing)).resolve()  # type: ignore[arg-type]
+            declare(nothing=decorator(nothing)).resolve()  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_member_under_another_name_is_refused() -> None:
@@ -230,11 +230,11 @@ def test_names_are_in_snake_case_unless_given() -> None:
 
 def test_types_that_do_not_exist_are_named_when_the_contract_is_resolved() -> None:
     class Sends(Events):
-        def message(self, data: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+        def message(self, data: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # wrong on purpose
 
     class Takes(Contract[Events], path="/"):
         @event
-        def send(self, data: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+        def send(self, data: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # wrong on purpose
 
     class Emits(Contract[Sends], path="/"): ...
 

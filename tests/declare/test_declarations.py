@@ -173,7 +173,7 @@ def test_a_module_listed_twice_is_told_so() -> None:
 def test_a_function_without_ctx_is_refused_and_the_error_names_the_place() -> None:
     with pytest.raises(DeclarationError, match=r"test_declarations\.py, line \d+"):
 
-        @live  # type: ignore[arg-type]
+        @live  # type: ignore[arg-type]  # wrong on purpose
         def nothing() -> None: ...
 
 
@@ -258,7 +258,7 @@ def test_options_that_cannot_work_are_refused_at_declaration(options: Any, text:
 
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(TypeError, match="replya"):
-        live.stream("rows", replya=True)  # type: ignore[call-arg]
+        live.stream("rows", replya=True)  # type: ignore[call-arg]  # wrong on purpose
 
 
 def test_topics_resolve_for_publishers() -> None:

@@ -140,7 +140,7 @@ async def test_q_goes_back_and_then_quits(bench: OpenBench) -> None:
 async def test_keys_that_come_in_one_turn_are_taken_one_after_the_other(bench: OpenBench, screen: str) -> None:
     async with bench(screen=screen) as it:
         await fed(it, full(topics=TOPICS))
-        it.app.view.action_open()  # type: ignore[attr-defined]
+        it.app.view.action_open()  # type: ignore[attr-defined]  # known at run time only
         it.app.action_quit_or_back()
         assert not it.app._exit
         it.app.action_quit_or_back()
