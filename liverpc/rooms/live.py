@@ -111,9 +111,6 @@ class LiveRooms:
         self._refusals = Refusals(lambda: hub.monotonic())
         self._warned = False
 
-    def __len__(self) -> int:
-        return len(self._rooms)
-
     # -- coming
 
     async def arrive(self, stream: ActiveStream, topic: str) -> None:
