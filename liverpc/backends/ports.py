@@ -26,6 +26,7 @@ __all__ = [
     "Grant",
     "IdempotencyStore",
     "LeaseStore",
+    "LocalLimiter",
     "LocalLog",
     "Membership",
     "OnDirect",
@@ -314,13 +315,19 @@ class LeaseStore(Protocol):
 
 
 class IdempotencyStore(Protocol):
-    """Requests that must not run twice, and their results. A claim not finished in time is free again."""
+    """Requests that must not run twice, and their results. A claim not finished in time is free again.
+
+    Claims are never forgotten before their time; results may be, for want of room. A store has a bound for the results
+    of one owner, within which its own oldest go; one for those of all guests, within which the oldest of guests go; and
+    one for all others. So an owner alone makes nobody else's results forgotten, nor do all guests together those of
+    others. In-process, the bounds are those in ``Limits``.
+    """
 
     async def begin(self, key: str, *, fingerprint: str = "", hold: float = 60.0) -> Claim:
         """Claim a key, or learn what became of it. Atomic: of many callers one gets ``fresh``.
 
         Args:
-            key: What identifies the request.
+            key: What identifies the request, among those of all owners.
             fingerprint: Of the request's content; the same key with another one is a ``mismatch``.
             hold: Seconds after which a claim ends that was neither extended, committed nor aborted.
         """
@@ -330,10 +337,22 @@ class IdempotencyStore(Protocol):
         """Keep a claim for ``hold`` seconds from now. False: it is not the caller's any more."""
         ...
 
-    async def commit(self, key: str, token: str, result: bytes, *, ttl: float = 172_800.0) -> bool:
-        """End a claim and keep the result for ``ttl`` seconds (0: not at all).
+    async def commit(
+        self, key: str, token: str, result: bytes, *, ttl: float = 172_800.0, owner: str = "", guest: bool = False
+    ) -> bool:
+        """End a claim and keep the result.
 
-        False: the claim is not the caller's any more; nothing is stored.
+        Args:
+            key: As claimed.
+            token: Of the claim.
+            result: What later callers get.
+            ttl: Seconds to keep it; 0: not at all.
+            owner: Whose results make place for it when this owner has too many. Empty: nobody's, which only the bound
+                for all limits; do not use it for what strangers can cause.
+            guest: Whether the owner is anonymous. Guests and others with the same name are different owners.
+
+        Returns:
+            False: the claim is not the caller's any more; nothing is stored.
         """
         ...
 
@@ -343,20 +362,35 @@ class IdempotencyStore(Protocol):
 
 
 class RateLimiter(Protocol):
-    """How often something may happen."""
+    """How often something may happen.
 
-    async def hit(self, key: str, *, limit: int, per: float, cost: int = 1) -> Decision:
+    Nobody is refused because others are many. A store that is full forgets the keys hit longest ago, which may then
+    be hit anew; keys that only guests have hit never take the place of others. In-process, the bounds are
+    ``Limits.rate_limit_keys`` and ``Limits.rate_limit_guests``.
+    """
+
+    async def hit(self, key: str, *, limit: int, per: float, cost: int = 1, guest: bool = False) -> Decision:
         """Count a hit, if it is allowed; refused ones do not count. Atomic over all nodes.
 
         ``limit`` hits may come at once; after that they become possible again evenly, ``limit`` in ``per``
-        seconds.
+        seconds. So no ``per`` seconds see more than twice the ``limit``.
 
         Args:
             key: Who and what is limited. Use it with one limit only.
             limit: At least 1.
             per: Seconds, more than 0.
-            cost: Hits it counts for; above ``limit`` it is never allowed.
+            cost: Hits it counts for; above ``limit`` it is never allowed, whatever ``retry_after`` says.
+            guest: The caller is anonymous. The hits of guests and others on one key count together.
         """
+        ...
+
+
+@runtime_checkable
+class LocalLimiter(RateLimiter, Protocol):
+    """A limiter in this process, which answers at once."""
+
+    def hit_now(self, key: str, *, limit: int, per: float, cost: int = 1, guest: bool = False) -> Decision:
+        """As :meth:`hit`."""
         ...
 
 

@@ -7,12 +7,12 @@ import ipaddress
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from functools import lru_cache
 from inspect import isawaitable, iscoroutine
 from typing import Any, Final, Literal, TypeAlias
 
 from liverpc.config import Limits
 from liverpc.errors import ConfigError
+from liverpc.hub.addresses import Address, network_of, parse_address
 from liverpc.hub.link import Application, ConnectRequest, Endpoint, Refuse
 
 __all__ = ["Admission", "Proxy", "clip", "header_map", "proxies_of", "verdict_of"]
@@ -21,11 +21,9 @@ log = logging.getLogger("liverpc.transports")
 
 UNIX: Final = "unix"
 Proxy: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network | Literal["unix"]
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAX_REASON = 123  # bytes: what a close frame has room for
 _MAX_ADDRESSES = 10_000  # remembered per window
-_ONE_HOST = 64  # bits of an IPv6 address; what follows them a host chooses as it likes
 _FAILED = Refuse(500, "internal error")  # the details are in the log, they are nobody else's business
 _GOING_AWAY = Refuse(503, "server going away")
 _TOO_MANY_HEADERS = Refuse(431, "too many headers")
@@ -66,12 +64,12 @@ class Admission:
         of it may be invented. What is no address ends the search. ``X-Forwarded-Proto`` is taken from the
         nearest proxy.
         """
-        if not (self._proxies and self._trusts(_parsed(address)) if address else self._trusts_unix):
+        if not (self._proxies and self._trusts(parse_address(address)) if address else self._trusts_unix):
             return address, secure
         if proto := headers.get("x-forwarded-proto"):
             secure = proto.rpartition(",")[2].strip().lower() in ("https", "wss")
         for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-            parsed = _parsed(hop.strip())
+            parsed = parse_address(hop.strip())
             if parsed is None:
                 break
             address = str(parsed)
@@ -132,7 +130,7 @@ class Admission:
             return Refuse(429, "too many connections from this address", {"Retry-After": str(math.ceil(wait))})
         return None
 
-    def _trusts(self, address: _Address | None) -> bool:
+    def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._proxies)
 
 
@@ -153,12 +151,9 @@ class _Upgrades:
 
     def wait(self, address: str) -> float:
         """Count an upgrade, and return 0; or, if it is one too many, the seconds until one may fit again."""
-        parsed = _parsed(address)
-        if parsed is None or parsed.is_loopback:  # no network in between
+        key = network_of(address)
+        if key is None:
             return 0.0
-        key = str(parsed)
-        if isinstance(parsed, ipaddress.IPv6Address):
-            key = str(ipaddress.ip_network((parsed, _ONE_HOST), strict=False))
         passed = self._turn()
         count, before = self._running.get(key, 0), self._before.get(key, 0)
         room = self._limit - 1 - count
@@ -235,19 +230,3 @@ def verdict_of(task: asyncio.Task[Any]) -> Any | Refuse:
 def clip(reason: str) -> str:
     """As much of ``reason`` as fits into a close frame, cut between characters."""
     return reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
-
-
-@lru_cache(maxsize=1024)  # parsing takes as long as all our other work on a handshake
-def _parsed(address: str) -> _Address | None:
-    """An IP address, perhaps in brackets and with a port as some proxies write it; None for anything else."""
-    host = address
-    if address.startswith("["):
-        host = address[1:].partition("]")[0]
-    elif address.count(":") == 1:
-        host = address.partition(":")[0]
-    try:
-        parsed = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return mapped or parsed

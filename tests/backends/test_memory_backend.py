@@ -235,24 +235,6 @@ async def test_an_id_is_known_as_long_as_its_event_is_held() -> None:
     assert (await log.append("t", "e", b"1", dedupe="x")).seq == 1002
 
 
-async def test_the_oldest_tenth_of_the_results_goes_and_no_running_claim() -> None:
-    world = World()
-    store = world.idempotency
-    running = await store.begin("running")
-    for n in range(10_000):
-        claim = await store.begin(f"k{n}")
-        await store.commit(f"k{n}", claim.token, b"1")
-    assert (await store.begin("k0")).state == "done"
-    assert store.evicted == 0
-    claim = await store.begin("one more")
-    await store.commit("one more", claim.token, b"1")
-    assert store.evicted == 1000
-    assert (await store.begin("k1000")).state == "done"
-    assert (await store.begin("one more")).state == "done"
-    assert (await store.begin("k999")).state == "fresh"
-    assert await store.commit("running", running.token, b"1")
-
-
 async def test_claims_and_leases_that_nobody_ended_are_forgotten() -> None:
     world = World()
     for n in range(3000):
@@ -262,29 +244,6 @@ async def test_claims_and_leases_that_nobody_ended_are_forgotten() -> None:
             await asyncio.sleep(1)
     assert len(world.idempotency._running._entries) <= 1100
     assert len(world.leases._held._entries) <= 1100
-
-
-@pytest.mark.parametrize("known", [4_999, 5_000])
-async def test_a_full_limiter_refuses_unknown_keys_until_old_ones_are_stale(known: int) -> None:
-    world = World()
-    for n in range(known):
-        assert (await world.limiter.hit(f"k{n}", limit=2, per=20)).allowed
-    decision = await world.limiter.hit("new", limit=2, per=20)
-    assert decision.allowed == (known < 5_000)
-    assert (await world.limiter.hit("k0", limit=2, per=20)).allowed
-    assert world.limiter.refused == (known == 5_000)
-    await asyncio.sleep(10)
-    assert (await world.limiter.hit("newer", limit=2, per=20)).allowed
-    assert not (await world.limiter.hit("k0", limit=1, per=20)).allowed  # its second hit still counts
-
-
-@pytest.mark.parametrize("now", [0.0, 0.1, 12_345.678, 1e6 + 0.1])
-@pytest.mark.parametrize("limit", [3, 7, 49, 1000])
-async def test_rounding_costs_no_hit(now: float, limit: int) -> None:
-    limiter = memory_cluster(monotonic=lambda: now).limiter
-    decisions = [await limiter.hit("k", limit=limit, per=0.7) for _ in range(limit + 1)]
-    assert [d.allowed for d in decisions] == [True] * limit + [False]
-    assert [d.remaining for d in decisions] == [*range(limit - 1, -1, -1), 0]
 
 
 async def test_what_is_empty_is_not_kept() -> None:

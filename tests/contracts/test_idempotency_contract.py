@@ -99,3 +99,20 @@ async def test_a_result_without_time_is_not_kept(start: Start) -> None:
     claim = await store.begin("k")
     assert await store.commit("k", claim.token, b"1", ttl=0)
     assert (await store.begin("k")).state == "fresh"
+
+
+async def test_results_of_all_kinds_of_owners_are_found_by_their_key(start: Start) -> None:
+    a, b = await start("a"), await start("b")
+    for number, (owner, guest) in enumerate([("ann", False), ("ann", True), ("", False), ("", True)]):
+        claim = await a.cluster.idempotency.begin(f"k{number}")
+        assert await a.cluster.idempotency.commit(f"k{number}", claim.token, b"1", owner=owner, guest=guest)
+        assert (await b.cluster.idempotency.begin(f"k{number}")).state == "done"
+
+
+async def test_many_results_of_one_owner_displace_no_others(start: Start) -> None:
+    store = (await start("a")).cluster.idempotency
+    for key, owner, guest in [("bobs", "bob", False), *((f"k{n}", "ann", n % 2 == 0) for n in range(300))]:
+        claim = await store.begin(key)
+        assert await store.commit(key, claim.token, b"1", owner=owner, guest=guest)
+    assert (await store.begin("bobs")).state == "done"
+    assert (await store.begin("k299")).state == "done"

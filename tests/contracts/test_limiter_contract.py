@@ -67,3 +67,25 @@ async def test_a_hit_can_cost_more_than_one(start: Start) -> None:
     assert not (await limiter.hit("k", limit=10, per=60, cost=3)).allowed
     assert (await limiter.hit("k", limit=10, per=60, cost=2)).allowed
     assert not (await limiter.hit("l", limit=10, per=60, cost=11)).allowed
+
+
+async def test_hits_of_guests_are_limited_like_all_others(start: Start) -> None:
+    nodes = [await start(name) for name in "ab"]
+    decisions = [await node.cluster.limiter.hit("g", limit=3, per=60, guest=True) for node in nodes for _ in range(2)]
+    assert [d.allowed for d in decisions] == [True, True, True, False]
+    assert 0 < decisions[-1].retry_after <= 20
+
+
+async def test_hits_of_guests_and_others_on_one_key_count_together(start: Start) -> None:
+    limiter = (await start("a")).cluster.limiter
+    decisions = [await limiter.hit("k", limit=3, per=60, guest=guest) for guest in (True, False, True, False, True)]
+    assert [d.remaining for d in decisions] == [2, 1, 0, 0, 0]
+    assert [d.allowed for d in decisions] == [True, True, True, False, False]
+
+
+async def test_many_keys_refuse_nobody_and_many_guests_free_nobody(start: Start) -> None:
+    limiter = (await start("a")).cluster.limiter
+    await limiter.hit("user", limit=1, per=600)
+    decisions = [await limiter.hit(f"g{n}", limit=1, per=600, guest=True) for n in range(200)]
+    assert all(d.allowed for d in decisions)
+    assert not (await limiter.hit("user", limit=1, per=600)).allowed

@@ -44,11 +44,6 @@ class Expiring(Generic[V]):
     def pop(self, key: str) -> None:
         self._entries.pop(key, None)
 
-    def is_full(self) -> bool:
-        """Whether ``cap`` or more entries are live, as of the last sweep."""
-        self._make_room()
-        return len(self._entries) >= self._cap
-
     def _make_room(self) -> None:
         if len(self._entries) < self._cap:
             return

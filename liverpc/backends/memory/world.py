@@ -37,7 +37,7 @@ class World:
         clock: Wall time and ids.
         monotonic: Seconds for everything that expires. Default: the running loop's time, outside of a loop
             ``time.monotonic``. Locks need the default: their blocks end by the loop's time.
-        limits: How much the log keeps.
+        limits: How much the log keeps, how many callers the limiter, and how many results of requests.
         node_ttl: Seconds a node lives after each beat. Default: as long as its process.
     """
 
@@ -65,8 +65,8 @@ class World:
         self.rosters = Rosters()
         self.connections: dict[str, dict[tuple[str, str], Where]] = {}
         self.leases = MemoryLeases(self.clock.new_id, monotonic)
-        self.idempotency = MemoryIdempotency(self.clock.new_id, monotonic)
-        self.limiter = MemoryLimiter(monotonic)
+        self.idempotency = MemoryIdempotency(self.clock.new_id, monotonic, limits)
+        self.limiter = MemoryLimiter(monotonic, limits)
 
     def _announce(self, frame: Frame) -> None:
         for bus in list(self.buses.values()):
