@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
@@ -15,6 +13,7 @@ import msgspec
 from liverpc._types import P, R
 from liverpc.client.connection import Connection
 from liverpc.client.convert import read_result
+from liverpc.client.incoming import Incoming
 from liverpc.client.listeners import Listeners
 from liverpc.client.opened import OpenContract, PageStatus
 from liverpc.client.options import CallOptions
@@ -26,11 +25,9 @@ from liverpc.wire.frames import EventFrame
 if TYPE_CHECKING:
     from liverpc.client.aio import Client
 
-__all__ = ["EVENTS_MAX", "ContractPage", "JoinLost"]
+__all__ = ["ContractPage", "JoinLost", "PageCalls"]
 
 log = logging.getLogger("liverpc.client")
-
-EVENTS_MAX = 1000  # waiting in one iterator; with one more the oldest is dropped
 
 C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
 E = TypeVar("E", bound=Events)
@@ -202,13 +199,31 @@ class ContractPage(Generic[C_co]):
                 no JSON form.
             RuntimeError: The page is not open.
         """
+        result: R = await self._call(action, args, kwargs, self._options)
+        return result
+
+    def using(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> PageCalls[C_co]:
+        """Calls with other options: ``await page.using(idempotency_key=key).call(Till.pay, Pay(5))``.
+
+        Args:
+            timeout: Seconds for the answer. Default: that of the page.
+            idempotency_key: Lets the server recognise a repetition, for actions with ``@event(idempotent=True)``; 1 to
+                256 characters.
+
+        Raises:
+            ValueError: An option has a value it cannot have.
+        """
+        return PageCalls(self, self._options.using(timeout, None, idempotency_key))
+
+    async def _call(
+        self, action: Action[C_co, ..., Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
+    ) -> Any:
         self._check_member(action, self._actions, "an action")
         payload = action.bind(args, kwargs)
         await self._ready()
-        result: R = await self._connection.call_within(
-            self._open, f"__event/{action.name}", payload, action.result_type, self._options
+        return await self._connection.call_within(
+            self._open, f"__event/{action.name}", payload, action.result_type, options
         )
-        return result
 
     async def join(self, room: Joinable[C_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Join a room, now and after each reconnect: ``await page.join(Chat.project, OpenProject("p1"))``.
@@ -289,12 +304,14 @@ class ContractPage(Generic[C_co]):
         Raises:
             TypeError: The event is not one of this contract.
         """
-        return _Incoming(self, self._listeners[self._name_of(event)])
+        listeners = self._listeners[self._name_of(event)]
+        return Incoming(listeners, lambda: self.status == "closed", self._waiters, self._dropped)
 
     def on_join_lost(self, callback: JoinLost) -> Callable[[], None]:
-        """Call ``callback`` when a room could not be joined again after a reconnect: with name, payload and error.
+        """Call ``callback`` when a room is lost: with name, payload and error.
 
-        The page is not in that room any more, and does not ask for it again by itself. Without a payload there is None.
+        It could not be joined again after a reconnect, or the user may not be in it any more. The page is not in that
+        room, and does not ask for it again by itself. Without a payload there is None.
         For a room that the server joined by itself, and refuses now, the error is a ``JOIN_REJECTED``.
 
         Returns:
@@ -369,33 +386,23 @@ class ContractPage(Generic[C_co]):
                 return
         listeners.tell(payload)
 
+    def _dropped(self) -> None:
+        self._connection.core.contracts.dropped += 1
+
     def _tell_lost(self, room: str, args: list[Any], error: RpcError) -> None:
         if not self._lost:
-            log.warning("%s: the room %r could not be joined again: %s", self._open.name, room, error)
+            log.warning("%s: the room %r is lost: %s", self._open.name, room, error)
         self._lost.tell((room, next(iter(args), None), error))
 
 
-class _Incoming(AsyncIterator[D]):
-    def __init__(self, page: ContractPage[Any], listeners: Listeners[D]) -> None:
-        contracts = page._connection.core.contracts
-        queue: deque[D] = deque()
-        arrival = Waiters()
+class PageCalls(Generic[C_co]):
+    """Calls of a page with other options; made by :meth:`ContractPage.using`."""
 
-        def put(payload: D) -> None:
-            if len(queue) == EVENTS_MAX:
-                queue.popleft()
-                contracts.dropped += 1
-            queue.append(payload)
-            arrival.wake()
-
+    def __init__(self, page: ContractPage[C_co], options: CallOptions) -> None:
         self._page = page
-        self._queue = queue
-        self._arrival = arrival
-        weakref.finalize(self, listeners.add(put)).atexit = False
+        self._options = options
 
-    async def __anext__(self) -> D:
-        while not self._queue:
-            if self._page.status == "closed":
-                raise StopAsyncIteration
-            await next_change([self._arrival, self._page._waiters])
-        return self._queue.popleft()
+    async def call(self, action: Action[C_co, P, Any, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As :meth:`ContractPage.call`."""
+        result: R = await self._page._call(action, args, kwargs, self._options)
+        return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from liverpc.client.calls import Call, Calls
 from liverpc.client.failure import TRANSIENT, Backoff, Retry
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.codec import canonical
-from liverpc.wire.frames import EventFrame, Reply
+from liverpc.wire.frames import ROOM_LOST, EventFrame, Reply
 
 __all__ = ["Asked", "OpenContract", "OpenContracts", "PageStatus"]
 
@@ -27,6 +28,13 @@ class _Answer(msgspec.Struct):
 
     joined: list[str]
     refused: list[str]
+
+
+class _Lost(msgspec.Struct):
+    """A room that the client is in no more, and with which arguments it was asked for."""
+
+    room: str
+    args: list[Any]
 
 
 class Asked:
@@ -119,6 +127,16 @@ class OpenContract:
             del self.rooms[asked.key]
             if asked.lost is not None:
                 self.on_lost(asked.name, asked.args, asked.lost)
+
+    def lose(self, room: str, args: list[Any]) -> None:
+        """The server says that this connection is not in a room any more."""
+        if room in self.joined and not args:
+            self.joined = tuple(each for each in self.joined if each != room)
+            self.refused += (room,)
+        asked = self.rooms.get(canonical([room, args]))
+        if asked is not None and not asked.pending:  # else what is answered decides
+            del self.rooms[asked.key]
+        self.on_lost(room, args, RpcError(ErrorCode.JOIN_REJECTED, "the server does not let this page stay in it"))
 
     def leave(self, room: str, args: list[Any]) -> None:
         """Do not ask for a room again; without ``args``, for none of that name."""
@@ -224,7 +242,12 @@ class OpenContracts:
         if contract is None:
             return False
         if contract.status != "closed":
-            contract.on_event(frame)
+            if frame.event == ROOM_LOST and frame.topic == f"{name}/__client":
+                with suppress(msgspec.MsgspecError):
+                    lost = msgspec.json.decode(frame.data, type=_Lost)
+                    contract.lose(lost.room, lost.args)
+            else:
+                contract.on_event(frame)
         return True
 
     # -- requests

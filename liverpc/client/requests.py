@@ -158,7 +158,13 @@ class Requests(ABC):
                 first(call)
                 on_done(call)
 
-            return self.core.call(f"{contract.name}/{path}", args, timeout=options.timeout, on_done=done)
+            return self.core.call(
+                f"{contract.name}/{path}",
+                args,
+                timeout=options.timeout,
+                idempotency_key=options.idempotency_key,
+                on_done=done,
+            )
 
         return await self._call(start, result_type, contract)
 

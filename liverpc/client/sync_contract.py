@@ -18,7 +18,7 @@ from liverpc.pages import Action, Events, Joinable, PageContract
 if TYPE_CHECKING:
     from liverpc.client.sync import Client
 
-__all__ = ["ContractPage"]
+__all__ = ["ContractPage", "PageCalls"]
 
 C_co = TypeVar("C_co", bound=PageContract[Any], covariant=True)
 E = TypeVar("E", bound=Events)
@@ -130,6 +130,10 @@ class ContractPage(Generic[C_co]):
         page = self._page
         return self._portal.run(lambda: page.call(action, *args, **kwargs))
 
+    def using(self, *, timeout: float | None = None, idempotency_key: str | None = None) -> PageCalls[C_co]:
+        """Calls with other options: ``page.using(idempotency_key=key).call(Till.pay, Pay(5))``."""
+        return PageCalls(self._portal, self._page.using(timeout=timeout, idempotency_key=idempotency_key))
+
     def join(self, room: Joinable[C_co, P], /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Join a room, now and after each reconnect."""
         page = self._page
@@ -183,3 +187,15 @@ class ContractPage(Generic[C_co]):
         portal = self._portal
         stop = portal.do(register)
         return lambda: portal.do(stop)
+
+
+class PageCalls(Generic[C_co]):
+    """Calls of a page with other options; made by :meth:`ContractPage.using`."""
+
+    def __init__(self, portal: Portal, calls: pages.PageCalls[C_co]) -> None:
+        self._portal = portal
+        self._calls = calls
+
+    def call(self, action: Action[C_co, P, Any, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As :meth:`ContractPage.call`."""
+        return self._portal.run(lambda: self._calls.call(action, *args, **kwargs))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from liverpc import ConnectRequest, Inspect, Limits, Listening, LiveServer, Reject
-from liverpc.demo import board, chat, files, load, rooms, ticker
+from liverpc.demo import board, chat, files, load, rooms, ticker, till
 from liverpc.demo.visits import visit
 from liverpc.demo.world import Session, Visitor, World
 from liverpc.hub.tasks import Background
@@ -31,7 +31,7 @@ def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect 
         return Session(Visitor(name or f"guest-{guests}", world, guest=not name))
 
     return LiveServer(
-        [chat, rooms, board, files, ticker, load],
+        [chat, rooms, board, files, till, ticker, load],
         on_connect=on_connect,
         limits=limits,
         inspect=inspect or Inspect(enabled=True, chaos=True),

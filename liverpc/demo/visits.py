@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from liverpc import RpcError
 from liverpc.client import Client, ContractPage, StreamHandle, UploadHandle, connect
-from liverpc.demo import board, chat, files, rooms, ticker
+from liverpc.demo import board, chat, files, rooms, ticker, till
 from liverpc.demo.world import PROJECTS, TEAMS, Todo, team_of
 
 __all__ = ["stay", "visit"]
@@ -67,6 +67,8 @@ async def stay(client: Client, name: str, rng: random.Random) -> None:
             here.toggle_a_card: 2,
             here.clean_up: 1,
             here.point: 4,
+            here.pay: 1,
+            here.pay_twice: 0.5,
             here.say_nothing: 1,
             here.trespass: 1,
             here.send_a_picture: 1,
@@ -121,6 +123,14 @@ class _Visitor:
     async def point(self) -> None:
         position = {"x": self.rng.randrange(1000), "y": self.rng.randrange(1000)}
         await self.client.call(board.board.move_cursor, self.board_id, position)
+
+    async def pay(self) -> None:
+        await self.client.call(till.pay, self.rng.randrange(1, 100))
+
+    async def pay_twice(self) -> None:
+        keyed = self.client.using(idempotency_key=f"{self.rng.getrandbits(64):x}", fresh=True)
+        amount = self.rng.randrange(1, 100)
+        await asyncio.gather(keyed.call(till.pay, amount), keyed.call(till.pay, amount))
 
     async def say_nothing(self) -> None:
         await self.client.call(chat.send, self.room_id, "")

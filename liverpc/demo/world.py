@@ -60,6 +60,7 @@ class World:
     prices: dict[str, Price] = field(default_factory=dict[str, Price])
     files: dict[str, File] = field(default_factory=dict[str, File])  #: the last ones
     ids: int = 0
+    payments: int = 0
 
     def next_id(self) -> int:
         """1, 2, 3…"""

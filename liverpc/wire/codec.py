@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import accumulate
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -230,7 +231,7 @@ def error_members(error: LiveError) -> bytes:
     if error.issues:
         parts += [b',"issues":', encode(error.issues)]
     if error.retry_after is not None:
-        parts += [b',"retryAfter":%d' % round(error.retry_after * 1000)]
+        parts += [b',"retryAfter":%d' % ceil(error.retry_after * 1000 - 0.001)]  # not before its time is over
     return b"".join(parts)
 
 

@@ -12,7 +12,9 @@ __all__ = [
     "BATCH_REPLY",
     "CONTROL_MAX_BYTES",
     "HEALTH_TOPIC",
+    "JOIN_MAX_BYTES",
     "NO_BATCH",
+    "ROOM_LOST",
     "RPC_TOPIC",
     "SIGNAL_PREFIX",
     "SUBSCRIBE_BATCH_MAX",
@@ -37,13 +39,17 @@ HEALTH_TOPIC = "__realtime"  # its events degraded and recovered tell how the se
 BATCH_REPLY = "__batch"  # the event on __rpc that answers a batch
 BATCH_MAX = 50  # calls in one frame; with more, none of them runs
 CONTROL_MAX_BYTES = 8191  # larger control frames are ignored
+JOIN_MAX_BYTES = 8191  # arguments of a call that asks for a room of a contract
+ROOM_LOST = "__lost"  # the event on <contract>/__client that says which room its client is in no more
 SUBSCRIBE_BATCH_MAX = 256  # topics beyond are ignored
 
 
 NO_BATCH = Raw(b"")
 
 
-class CallFrame(msgspec.Struct, gc=False, rename={"schema_version": "schemaVersion"}):
+class CallFrame(
+    msgspec.Struct, gc=False, rename={"schema_version": "schemaVersion", "idempotency_key": "idempotencyKey"}
+):
     """A call, in any key order, or a batch of them; neither ``rpc`` nor ``batch``: something else.
 
     Fields whose type is checked later are left raw or untyped, so that one wrong field does not hide the
@@ -56,6 +62,7 @@ class CallFrame(msgspec.Struct, gc=False, rename={"schema_version": "schemaVersi
     stream: Any = False
     batch: Raw = NO_BATCH
     sequential: Any = False
+    idempotency_key: Any = UNSET  #: by which a repetition is recognised
     # Of stream requests (docs/protocol.md section 5): what the client knows already, and what it wants.
     seq: Any = None
     epoch: Any = None

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from liverpc.client import Client, ClientConfig, ClientCounters, ContractPage, RpcError, connect, remote
-from liverpc.client.contract import EVENTS_MAX
+from liverpc.client.incoming import EVENTS_MAX
 from liverpc.client.socket import HandshakeRefused
 from liverpc.client.urls import url_of
 from liverpc.pages import PageContract

@@ -144,7 +144,7 @@ async def test_a_lost_room_that_nobody_is_told_of_is_logged(caplog: pytest.LogCa
         await answer(server.pipes[1], "chat/__open", OPENED)
         await refuse(server.pipes[1], PROJECT, "JOIN_REJECTED")
         await until(lambda: caplog.messages)
-        assert "chat: the room 'project' could not be joined again: JOIN_REJECTED: no" in caplog.text
+        assert "chat: the room 'project' is lost: JOIN_REJECTED: no" in caplog.text
 
 
 async def test_a_room_that_the_server_joined_by_itself_and_refuses_now_is_reported_once() -> None:

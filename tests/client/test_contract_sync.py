@@ -51,10 +51,17 @@ class Talk(Contract[ToClient, Params], path="/talks/{room_id}"):
 
 
 class Lobby(Contract[ToClient], path="/lobby"):
+    visits = 0
+
     @event
     def hello(self) -> str:
         self.client.message(Message("welcome"))
         return "hello"
+
+    @event(idempotent=True)
+    def visit(self) -> int:
+        type(self).visits += 1
+        return type(self).visits
 
 
 @pytest.fixture
@@ -135,3 +142,10 @@ def test_what_cannot_be_opened_is_told_and_leaves_no_thread(base: str) -> None:
         sync.connect(Talk, base)
     with pytest.raises(RpcError, match=r"TIMEOUT: .*HTTP 404"):
         sync.connect(Lobby, f"{base}/elsewhere", config=ClientConfig(connect_timeout=0.2)).open()
+
+
+def test_a_page_says_which_request_it_is(base: str) -> None:
+    with sync.connect(Lobby, base) as page:
+        keyed = page.using(idempotency_key="k")
+        first = keyed.call(Lobby.visit)
+        assert (keyed.call(Lobby.visit), page.call(Lobby.visit)) == (first, first + 1)

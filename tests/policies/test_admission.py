@@ -1,11 +1,23 @@
 """Classes of service under pressure."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from liverpc import ConfigError, Context, LiveServer, Pressure, PressureThresholds, live, public
+from liverpc import (
+    ConfigError,
+    Context,
+    LiveServer,
+    Pressure,
+    PressureThresholds,
+    RpcError,
+    UploadContext,
+    live,
+    public,
+    remote,
+)
 from liverpc.testing import TestEnv, create_test_context
 from tests.streams.raw_client import Raw
 
@@ -78,3 +90,42 @@ def test_116_rules_that_cannot_be_are_refused_at_once(rules: Any, text: str) -> 
     # acceptance 116
     with pytest.raises(ConfigError, match=text):
         server().admission(rules)
+
+
+async def test_calls_of_a_class_are_refused_before_anybody_looks_at_their_arguments() -> None:
+    @live(class_of_service="reports")
+    @live.rate_limit(points=1, per=60.0)
+    def report(ctx: Context[Any], n: int) -> int:
+        return n
+
+    @live.binary(path="demo/binary", class_of_service="reports")
+    async def binary(ctx: Context[Any], data: bytes) -> int:
+        return len(data)
+
+    @live.upload(path="demo/upload", class_of_service="reports")
+    async def upload(ctx: UploadContext[Any]) -> int:
+        return sum([len(chunk) async for chunk in ctx.upload])
+
+    refusing = True
+    app = LiveServer({"demo": SimpleNamespace(report=report, binary=binary, upload=upload, _guard=public())})
+    app.admission({"reports": lambda pressure: refusing})
+    with pytest.raises(ConfigError, match="no rule for 'reports', the class of service of demo/report"):
+        app.admission({"other": ["MEMORY"]})
+    async with TestEnv(app) as env:
+        client = env.connect().using(fresh=True)
+
+        async def codes() -> list[str]:
+            answers = await asyncio.gather(
+                client.call(remote("demo/report"), "no number"),
+                client.binary(binary, b"1"),
+                client.upload(upload, b"1"),
+                return_exceptions=True,
+            )
+            return [each.code if isinstance(each, RpcError) else "ok" for each in answers]
+
+        assert await codes() == ["OVERLOADED"] * 3
+        assert env.counters.calls_shed == 3
+        refusing = False
+        assert await codes() == ["VALIDATION", "ok", "ok"]
+        refusing = True
+        assert await codes() == ["OVERLOADED"] * 3  # nor does it count for the limit

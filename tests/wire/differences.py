@@ -257,6 +257,18 @@ def cursors_are_cleared(steps: list[Step]) -> list[Step]:
     return result
 
 
+# -- limits say when
+
+
+def limits_say_when(steps: list[Step]) -> list[Step]:
+    return [
+        with_reply(step, retryAfter=ANY)
+        if isinstance(step, Expect) and step.reply.get("code") == "RATE_LIMITED"
+        else step
+        for step in steps
+    ]
+
+
 DIFFERENCES = (
     Difference(
         "nothing-is-null",
@@ -324,5 +336,11 @@ DIFFERENCES = (
         "A cursor is removed when its owner leaves. The other server leaves it there. Of the positions that a full "
         "socket cannot take only the last is kept, so they have no number.",
         cursors_are_cleared,
+    ),
+    Difference(
+        "limits-say-when",
+        "Whatever refuses with RATE_LIMITED says after how long another try makes sense. The other server does not for "
+        "limits of single functions.",
+        limits_say_when,
     ),
 )

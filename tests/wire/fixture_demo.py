@@ -57,6 +57,19 @@ def big(ctx: Context[Caller], n: Size) -> str:
 
 
 @live
+@live.idempotent(ttl=60.0)
+def once(ctx: Context[Caller], x: Any) -> Row:
+    state(ctx).once += 1
+    return {"n": state(ctx).once, "x": x}
+
+
+@live
+@live.rate_limit(points=3, per=10.0)
+def limited(ctx: Context[Caller]) -> str:
+    return "ok"
+
+
+@live
 def fail(ctx: Context[Caller]) -> None:
     """Refuse on purpose: the caller sees this code and text."""
     raise LiveError("CONFLICT", "nope")

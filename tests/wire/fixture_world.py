@@ -32,6 +32,7 @@ class State:
     delta_rows: dict[str, Row] = field(default_factory=lambda: {"a": {"id": "a", "v": 1}, "b": {"id": "b", "v": 1}})
     delta_changes: list[tuple[int, Row]] = field(default_factory=list[tuple[int, Row]])
     ticks: int = 0
+    once: int = 0
     uploads: dict[str | None, Row] = field(default_factory=dict[str | None, Row])
 
 

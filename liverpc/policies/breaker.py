@@ -1,0 +1,154 @@
+"""Circuit breakers: calls that would fail anyway are not made for a while (docs/handlers.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from inspect import isawaitable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.policies.declared import NO_FALLBACK, Breaking
+from liverpc.telemetry import Counters
+
+__all__ = ["Breaker", "BreakerRow", "Breakers"]
+
+R = TypeVar("R")
+State = Literal["closed", "open", "half-open"]
+
+
+class BreakerRow(msgspec.Struct, frozen=True):
+    """A breaker, for those who look at a server."""
+
+    name: str
+    state: State
+    failures: int  #: in a row
+    opens_in: float | None  #: seconds until a call is tried again; None: calls go through, or one is being tried
+    paths: list[str]
+
+
+class Breaker:
+    """Closed until so many calls in a row failed; then open, so that none is made; then one is tried.
+
+    Every call is either made, with :meth:`watch`, or not, and then there is :meth:`instead`; :meth:`admit` says which.
+    """
+
+    def __init__(self, name: str, settings: Breaking, now: Callable[[], float], counters: Counters) -> None:
+        self.name = name
+        self.settings = settings
+        self.paths: list[str] = []
+        self.failures = 0
+        self._now = now
+        self._counters = counters
+        self._open_until: float | None = None  # None: it is closed
+        self._trying = False
+
+    @property
+    def state(self) -> State:
+        if self._open_until is None:
+            return "closed"
+        return "half-open" if self._trying or self._now() >= self._open_until else "open"
+
+    @property
+    def opens_in(self) -> float | None:
+        """Seconds until a call is tried again."""
+        if self._open_until is None or self._trying:
+            return None
+        return max(0.0, self._open_until - self._now())
+
+    def admit(self) -> bool:
+        """Whether a call may be made; if not, it is counted."""
+        if self._open_until is None:
+            return True
+        if self._trying or self._now() < self._open_until:
+            self._counters.breaker_refusals += 1
+            return False
+        self._trying = True
+        return True
+
+    async def instead(self, *arguments: Any) -> Any:
+        """What a caller gets who is not admitted.
+
+        Args:
+            *arguments: For the fallback: ``ctx``, and those of the call.
+
+        Raises:
+            LiveError: ``SERVICE_UNAVAILABLE``: there is no fallback.
+            Exception: The fallback's.
+        """
+        fallback = self.settings.fallback
+        if fallback is NO_FALLBACK:
+            raise self.refusal()
+        if callable(fallback):
+            fallback = fallback(*arguments)
+        return await fallback if isawaitable(fallback) else fallback
+
+    def refusal(self) -> LiveError:
+        """The error for a call that is not made."""
+        left = self.opens_in
+        return LiveError(
+            ErrorCode.SERVICE_UNAVAILABLE,
+            "this does not work at present; try again later",
+            retry_after=self.settings.reset_after if left is None else left,
+        )
+
+    async def watch(self, call: Awaitable[R]) -> R:
+        """Await a call that was admitted, and learn from how it ends.
+
+        Raises:
+            Exception: That of the call.
+        """
+        try:
+            result = await call
+        except (LiveError, asyncio.CancelledError):  # refused by the function itself, or cancelled: it says nothing
+            self._trying = False
+            raise
+        except BaseException:
+            self._failed()
+            raise
+        self.failures = 0
+        self._open_until = None
+        self._trying = False
+        return result
+
+    def _failed(self) -> None:
+        self.failures += 1
+        if self._open_until is not None or self.failures >= self.settings.failures:
+            self._open_until = self._now() + self.settings.reset_after
+            self._counters.breaker_openings += 1
+        self._trying = False
+
+
+class Breakers:
+    """The breakers of one server."""
+
+    def __init__(self, now: Callable[[], float], counters: Counters) -> None:
+        self._now = now
+        self._counters = counters
+        self._by_name: dict[str, Breaker] = {}
+
+    def of(self, path: str, settings: Breaking) -> Breaker:
+        """The breaker of a path.
+
+        Raises:
+            DeclarationError: Another path has one of this name that opens or closes otherwise.
+        """
+        name = settings.name or path
+        breaker = self._by_name.get(name)
+        if breaker is None:
+            breaker = self._by_name[name] = Breaker(name, settings, self._now, self._counters)
+        same = (settings.failures, settings.reset_after)
+        if (breaker.settings.failures, breaker.settings.reset_after) != same:
+            raise DeclarationError(
+                f"{path} and {breaker.paths[0]} share the breaker {name!r}, but not failures= and reset_after="
+            )
+        if path not in breaker.paths:
+            breaker.paths.append(path)
+        return breaker
+
+    def rows(self) -> Iterator[BreakerRow]:
+        """All of them."""
+        for each in self._by_name.values():
+            yield BreakerRow(each.name, each.state, each.failures, each.opens_in, list(each.paths))

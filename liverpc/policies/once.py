@@ -1,0 +1,130 @@
+"""Requests that must not run twice: a repetition gets the result of the first (docs/protocol.md section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from liverpc.backends.ports import IdempotencyStore
+from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.tasks import Background
+from liverpc.policies.declared import Idempotency
+from liverpc.telemetry import Counters
+
+__all__ = ["Once", "Request"]
+
+log = logging.getLogger("liverpc.calls")
+
+HOLD_SECONDS = 60.0  # a claim of a process that vanished is free after that
+POLL_SECONDS = 0.1  # while another process runs the request
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is not to run twice.
+
+    Attributes:
+        key: Says which request it is, on all paths and of all callers.
+        fingerprint: Of what it asks for.
+        owner: Whose results make place for this one.
+        guest: The owner is anonymous.
+    """
+
+    key: str
+    fingerprint: str
+    owner: str
+    guest: bool
+
+
+class Once:
+    """Runs requests once, on behalf of one server.
+
+    Args:
+        store: Knows which ran, and their results.
+        background: Owns what must be told to the store whoever is cancelled.
+        counters: Of the server.
+    """
+
+    def __init__(self, store: IdempotencyStore, background: Background, counters: Counters) -> None:
+        self._store = store
+        self._background = background
+        self._counters = counters
+        self._running: dict[str, asyncio.Event] = {}  # what this process runs; set when it ended
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def run(self, request: Request, settings: Idempotency, call: Callable[[], Awaitable[bytes]]) -> msgspec.Raw:
+        """The result of a request, which ``call`` gives unless it ran before.
+
+        What fails or is cancelled counts as not run: of those who wait for it one runs it next.
+
+        Args:
+            request: Which.
+            settings: How long to keep the result, and to wait for another run.
+            call: Runs it; gives the result as JSON.
+
+        Raises:
+            LiveError: ``CONFLICT``: it runs elsewhere and took too long, or the key belongs to another request.
+            Exception: That of ``call``.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + settings.max_wait
+        while True:
+            claim = await self._store.begin(request.key, fingerprint=request.fingerprint, hold=HOLD_SECONDS)
+            if claim.state == "fresh":
+                return msgspec.Raw(await self._first(request, claim.token, settings.ttl, call))
+            if claim.state == "done":
+                self._counters.idempotent_replays += 1
+                return msgspec.Raw(claim.result)
+            if claim.state == "mismatch":
+                raise self._conflict("this idempotency key was used for another request")
+            if (left := give_up - loop.time()) <= 0:
+                raise self._conflict("the same request runs already; try again later")
+            await self._ended(request.key, left)
+
+    async def _ended(self, key: str, seconds: float) -> None:
+        running = self._running.get(key)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds if running is not None else min(seconds, POLL_SECONDS)):
+                await (running or asyncio.Event()).wait()
+
+    async def _first(self, request: Request, token: str, ttl: float, call: Callable[[], Awaitable[bytes]]) -> bytes:
+        ended = self._running[request.key] = asyncio.Event()
+        keeper = asyncio.get_running_loop().call_later(HOLD_SECONDS / 3, self._extend, request.key, token, ended)
+        try:
+            try:
+                result = await call()
+            except BaseException:
+                await self._tell(self._store.abort(request.key, token))
+                raise
+            commit = self._store.commit(request.key, token, result, ttl=ttl, owner=request.owner, guest=request.guest)
+            if not await self._tell(commit):
+                log.warning("a request took so long that its claim ended; it may have run twice")
+            return result
+        finally:
+            keeper.cancel()
+            if self._running.get(request.key) is ended:  # not that of another run, which a lost claim let begin
+                del self._running[request.key]
+            ended.set()
+
+    async def _tell(self, message: Coroutine[Any, Any, bool]) -> bool:
+        """Tell the store, even if the caller is cancelled meanwhile."""
+        return await asyncio.shield(self._background.start(message, name="end of an idempotent call"))
+
+    def _extend(self, key: str, token: str, ended: asyncio.Event) -> None:
+        self._background.start(self._keep(key, token, ended), name="claim of an idempotent call")
+
+    async def _keep(self, key: str, token: str, ended: asyncio.Event) -> None:
+        while not ended.is_set() and await self._store.extend(key, token, HOLD_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOLD_SECONDS / 3):
+                    await ended.wait()
+
+    def _conflict(self, text: str) -> LiveError:
+        self._counters.idempotent_conflicts += 1
+        return LiveError(ErrorCode.CONFLICT, text)

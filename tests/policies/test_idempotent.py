@@ -1,0 +1,265 @@
+"""Requests that run once, however often they arrive."""
+
+import asyncio
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Meta
+
+from liverpc import Context, Contract, DeclarationError, LiveError, LiveServer, event, live
+from liverpc.testing import TestEnv
+from tests.policies.policy_kit import ANN, BEN, Caller, server
+from tests.streams.raw_client import Raw
+
+Ctx = Context[Any]
+
+
+class Shop:
+    """Counts what runs."""
+
+    def __init__(self, *, seconds: float = 0.0, **options: Any) -> None:
+        self.ran: list[Any] = []
+        self.fails: list[BaseException] = []
+
+        @live
+        @live.idempotent(**options)
+        async def order(ctx: Ctx, what: Annotated[Any, Meta()] = None) -> Any:
+            self.ran.append(what)
+            number = len(self.ran)
+            await asyncio.sleep(seconds)
+            if self.fails:
+                raise self.fails.pop()
+            return None if what == "nothing" else {"number": number, "what": what}
+
+        @live
+        @live.idempotent()
+        def plain(ctx: Ctx, what: Annotated[int, Meta(ge=0)]) -> int:
+            self.ran.append(what)
+            return len(self.ran)
+
+        self.server = server(order=order, plain=plain)
+
+
+async def test_124_the_same_key_gets_the_first_result_and_no_key_runs_again() -> None:
+    shop = Shop()
+    async with TestEnv(shop.server) as env:
+        ann = Caller(env, ANN)
+        # acceptance 124
+        assert await ann("order", "tea", key="k") == {"number": 1, "what": "tea"}
+        assert await ann("order", "tea", key="k") == {"number": 1, "what": "tea"}
+        assert await ann("order", "tea", key="l") == {"number": 2, "what": "tea"}
+        assert [(await ann("order", "tea"))["number"] for _ in range(2)] == [3, 4]
+        assert env.counters.idempotent_replays == 1
+        # A new connection of the same user is the same caller: that is what keys are for.
+        assert (await Caller(env, ANN)("order", "tea", key="k"))["number"] == 1
+
+
+async def test_125_two_at_the_same_time_run_once_and_get_the_same() -> None:
+    shop = Shop(seconds=1.0)
+    async with TestEnv(shop.server) as env:
+        callers = [Caller(env, ANN) for _ in range(5)]
+        answers = await asyncio.gather(*(each("order", "tea", key="k") for each in callers))
+        # acceptance 125
+        assert answers == [{"number": 1, "what": "tea"}] * 5
+        assert shop.ran == ["tea"]
+        assert len(shop.server._policies.once) == 0
+
+
+async def test_126_what_fails_runs_again_and_one_of_those_who_wait_runs_it() -> None:
+    shop = Shop(seconds=1.0)
+    shop.fails = [LiveError("BROKEN"), RuntimeError("unexpected")]
+    async with TestEnv(shop.server) as env:
+        ann, also, third = Caller(env, ANN), Caller(env, ANN), Caller(env, ANN)
+        # acceptance 126
+        codes = await asyncio.gather(*(each.code("order", "tea", key="k") for each in (ann, also, third)))
+        assert sorted(codes) == ["BROKEN", "INTERNAL_ERROR", "ok"]
+        assert len(shop.ran) == 3
+
+
+async def test_who_leaves_lets_the_next_one_run() -> None:
+    shop = Shop(seconds=1.0)
+    async with TestEnv(shop.server) as env:
+        ann, also = Caller(env, ANN), Caller(env, ANN)
+        lost = asyncio.create_task(ann.code("order", "tea", key="k"))
+        await env.settle()
+        waiting = asyncio.create_task(also("order", "tea", key="k"))
+        await env.settle()
+        await ann.client.aclose()
+        assert await waiting == {"number": 2, "what": "tea"}
+        assert await lost == "CONNECTION_CLOSED"
+
+
+async def test_who_waits_too_long_for_the_first_is_told() -> None:
+    shop = Shop(seconds=5.0, max_wait=2.0)
+    async with TestEnv(shop.server) as env:
+        ann, also = Caller(env, ANN), Caller(env, ANN)
+        first = asyncio.create_task(ann("order", "tea", key="k"))
+        await env.settle()
+        assert await also.code("order", "tea", key="k") == "CONFLICT"
+        assert await first == {"number": 1, "what": "tea"}
+        assert env.counters.idempotent_conflicts == 1
+
+
+async def test_a_long_run_keeps_its_claim() -> None:
+    shop = Shop(seconds=200.0, max_wait=300.0)
+    async with TestEnv(shop.server) as env:
+        raws = [await Raw.open(env) for _ in range(1)]
+        frame = {"rpc": "m/order", "args": ["tea"], "idempotencyKey": "k"}
+        await raws[0].send(id="1", **frame)
+        await asyncio.sleep(100)
+        await raws[0].send(id="2", **frame)
+        await asyncio.sleep(150)
+        assert shop.ran == ["tea"]
+
+
+async def test_keys_belong_to_the_caller_and_the_path() -> None:
+    shop = Shop()
+    async with TestEnv(shop.server) as env:
+        ann, ben, guest, other = Caller(env, ANN), Caller(env, BEN), Caller(env), Caller(env)
+        numbers = [(await each("order", "tea", key="k"))["number"] for each in (ann, ben, guest, other, guest)]
+        assert numbers == [1, 2, 3, 4, 3]
+        # acceptance 129
+        assert await ann("plain", 7, key="k") == 5
+        assert await ann.code("plain", -1, key="fresh") == "VALIDATION"
+        assert await ann("plain", 7, key="fresh") == 6
+
+
+@pytest.mark.parametrize("key", ["k" * 257, "", 7, None, ["k"], True])
+async def test_129_a_key_that_is_none_is_refused(key: Any) -> None:
+    shop = Shop()
+    async with TestEnv(shop.server) as env:
+        raw = await Raw.open(env)
+        await raw.send(rpc="m/order", id="1", args=["tea"], idempotencyKey=key)
+        # acceptance 129
+        assert (await raw.recv())["data"]["code"] == "INVALID_REQUEST"
+        await raw.send(rpc="m/order", id="2", args=["tea"], idempotencyKey="k" * 256)
+        assert (await raw.recv())["data"]["ok"]
+        assert shop.ran == ["tea"]
+
+
+async def test_the_same_key_for_another_request_is_a_conflict() -> None:
+    shop = Shop()
+    async with TestEnv(shop.server) as env:
+        ann = Caller(env, ANN)
+        await ann("order", {"a": 1, "b": 2}, key="k")
+        assert await ann.code("order", {"b": 2, "a": 1}, key="k") == "ok"
+        assert await ann.code("order", {"a": 1, "b": 3}, key="k") == "CONFLICT"
+        assert await ann.code("order", {"a": 1, "b": 2}, "more", key="k") == "CONFLICT"
+        assert len(shop.ran) == 1
+
+
+async def test_130_the_functions_key_comes_first_and_without_one_the_callers() -> None:
+    shop = Shop(key=lambda ctx, what: what.get("client_id"))
+    async with TestEnv(shop.server) as env:
+        ann, ben = Caller(env, ANN), Caller(env, BEN)
+        # acceptance 130
+        assert (await ann("order", {"client_id": "7"}, key="k"))["number"] == 1
+        assert (await ben("order", {"client_id": "7"}, key="other"))["number"] == 1
+        assert [(await ann("order", {}, key="k"))["number"] for _ in range(2)] == [2, 2]
+        assert [(await ann("order", {}))["number"] for _ in range(2)] == [3, 4]
+        assert await ann.code("order", {"client_id": 7}) == "INVALID_REQUEST"
+        assert await ann.code("order", {"client_id": "7" * 257}) == "INVALID_REQUEST"
+
+
+async def test_131_results_end_and_nothing_is_a_result() -> None:
+    shop = Shop(ttl=60.0)
+    async with TestEnv(shop.server) as env:
+        ann = Caller(env, ANN)
+        # acceptance 131
+        assert [await ann("order", "nothing", key="k") for _ in range(2)] == [None, None]
+        assert len(shop.ran) == 1
+        await asyncio.sleep(61)
+        await ann("order", "nothing", key="k")
+        assert len(shop.ran) == 2
+
+
+async def test_131_without_a_time_nothing_is_kept_but_calls_still_come_one_after_the_other() -> None:
+    shop = Shop(ttl=0, seconds=1.0)
+    async with TestEnv(shop.server) as env:
+        began = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(Caller(env, ANN)("order", "tea", key="k") for _ in range(3)))
+        assert sorted(answer["number"] for answer in answers) == [1, 2, 3]
+        assert asyncio.get_running_loop().time() - began >= 3
+
+
+async def test_a_kept_result_cannot_be_changed_by_who_got_it() -> None:
+    kept = {"items": [1]}
+
+    @live
+    @live.idempotent()
+    def basket(ctx: Ctx) -> Any:
+        return kept
+
+    async with TestEnv(server(basket=basket)) as env:
+        ann = Caller(env, ANN)
+        first = await ann("basket", key="k")
+        first["items"].append(2)
+        kept["items"].append(3)
+        assert await ann("basket", key="k") == {"items": [1]}
+
+
+async def test_a_result_without_json_form_is_no_result() -> None:
+    @live
+    @live.idempotent()
+    def odd(ctx: Ctx) -> Any:
+        return object()
+
+    async with TestEnv(server(odd=odd)) as env:
+        assert [await Caller(env, ANN).code("odd", key="k") for _ in range(2)] == ["INTERNAL_ERROR"] * 2
+        assert len(env.server._policies.once) == 0
+
+
+class Till(Contract, path="/till"):
+    """Actions have keys, too."""
+
+    ran = 0
+
+    @event(idempotent=True)
+    def pay(self, amount: int) -> int:
+        type(self).ran += 1
+        return type(self).ran
+
+
+async def test_actions_of_contracts_can_be_idempotent() -> None:
+    async with TestEnv(LiveServer([Till])) as env:
+        socket = await env.transport.connect("/till")
+        raw = Raw(socket, "")
+        await raw.recv()
+        frame = {"rpc": "till/__event/pay", "idempotencyKey": "k"}
+        await raw.send(id="1", args=[5], **frame)
+        assert (await raw.recv())["data"]["data"] == 1
+        await raw.send(id="2", args=[5], **frame)
+        assert (await raw.recv())["data"]["data"] == 1
+        await raw.send(id="3", args=[6], **frame)
+        assert (await raw.recv())["data"]["code"] == "CONFLICT"
+        await raw.send(id="4", args=["five"], **{**frame, "idempotencyKey": "l"})
+        assert (await raw.recv())["data"]["code"] == "VALIDATION"
+        await raw.send(id="5", args=[5], **{**frame, "idempotencyKey": "l"})
+        assert (await raw.recv())["data"]["data"] == 2
+
+
+def test_the_parentheses_are_needed_and_it_is_for_functions() -> None:
+    with pytest.raises(DeclarationError, match="parentheses"):
+
+        @live
+        @live.idempotent  # type: ignore[arg-type]  # the mistake
+        def bare(ctx: Ctx) -> None: ...
+
+    with pytest.raises(DeclarationError, match=r"@live\.idempotent is not for this kind"):
+
+        @live.binary()
+        @live.idempotent()
+        async def binary(ctx: Ctx, data: bytes) -> None: ...
+
+    with pytest.raises(DeclarationError, match="ttl="):
+        live.idempotent(ttl=-1)
+
+
+async def test_pages_say_which_request_it_is() -> None:
+    async with TestEnv(LiveServer([Till])) as env, env.open(Till) as page:
+        keyed = page.using(idempotency_key="k", timeout=5.0)
+        first = await keyed.call(Till.pay, 5)
+        assert await keyed.call(Till.pay, 5) == first
+        assert await page.call(Till.pay, 5) == first + 1
+        with pytest.raises(ValueError, match="1 to 256 characters"):
+            page.using(idempotency_key="")
