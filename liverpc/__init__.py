@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from liverpc.hub.connection import Connection
     from liverpc.hub.link import ConnectRequest, HttpRequest, HttpResponse
     from liverpc.pages import Events
+    from liverpc.policies.declared import RateLimit
     from liverpc.policies.pressure import Pressure, PressureReason
     from liverpc.process import Listening
     from liverpc.server import LiveServer
@@ -78,6 +79,7 @@ _HOME = {
     "PressureReason": "policies.pressure",
     "PressureThresholds": "config",
     "PushFailed": "errors",
+    "RateLimit": "policies.declared",
     "Reject": "errors",
     "Remote": "_types",
     "RoomContext": "declare.inroom",
@@ -131,6 +133,7 @@ __all__ = [
     "PressureReason",
     "PressureThresholds",
     "PushFailed",
+    "RateLimit",
     "Reject",
     "Remote",
     "RoomContext",

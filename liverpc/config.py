@@ -88,7 +88,14 @@ class Limits(_Settings, frozen=True, kw_only=True):
     upload_stall_seconds: float = 10.0  #: reading stopped and its handler takes nothing: FLOW_BACKPRESSURE
     upload_idle_seconds: float = 120.0  #: nothing comes of an upload, and its handler waits for it: TIMEOUT
     upload_grace_seconds: float = 5.0  #: for a handler to end by itself when its upload ended early
+    lock_waiters: int = 1_000  #: calls that wait for one lock; above: LOCK_QUEUE_FULL
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
+    rate_limit_keys: int = 100_000  #: callers counted, on each path; above: those longest idle start anew
+    rate_limit_guests: int = 20_000  #: ... of anonymous callers and their addresses, besides; above: likewise
+    idempotency_per_caller: int = 100  #: kept results of one caller; above: its oldest is forgotten
+    idempotency_results: int = 10_000  #: ... of all known callers; above: the oldest tenth is forgotten
+    idempotency_guests: int = 1_000  #: ... of all anonymous callers, besides; above: likewise
+    idempotency_bytes: int = 64 << 20  #: ... of all: an eighth for anonymous ones, a 64th for each; above: likewise
     presence_grace_seconds: float = 5.0  #: after a user's last connection left a room, before all others hear of it
     presence_graces: int = 100  #: rooms in which one user is in its grace; above: it leaves at once
     presence_per_room: int = 10_000  #: users listed in one room; above: those in their grace go, then nobody is added

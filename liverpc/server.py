@@ -8,7 +8,7 @@ import logging
 import os
 import ssl as ssl_module
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -27,10 +27,13 @@ from liverpc.declare.middleware import Middleware, check_middleware
 from liverpc.declare.registry import Modules, Naming, Registry
 from liverpc.dispatch.devwarnings import DevWarner
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins, check_origins
+from liverpc.dispatch.metrics import Metrics, MetricsSink
 from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.sessions import Sessions, UserSessions
 from liverpc.dispatch.web import State, Web
 from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
+from liverpc.hub.gatekeeper import Gatekeeper
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import Endpoint, HttpRequest, HttpResponse
 from liverpc.hub.publisher import Publisher
@@ -38,9 +41,11 @@ from liverpc.hub.tasks import Background
 from liverpc.inspector.inspector import Inspector
 from liverpc.inspector.protocol import ATTACH_PATH, ServerInfo
 from liverpc.policies.admission import Admission, AdmissionRule
+from liverpc.policies.declared import RateLimit
 from liverpc.policies.faults import FaultRules
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
+from liverpc.policies.running import RunningPolicies
 from liverpc.process import Listening, Loop, listen, run
 from liverpc.rooms.census import Census
 from liverpc.rooms.contracts import Contracts
@@ -60,7 +65,7 @@ C = TypeVar("C", bound=Contract[Any, Any, Any])
 log = logging.getLogger("liverpc.server")
 
 
-class LiveServer(Publisher, Loader[Never]):
+class LiveServer(Publisher, Loader[Never], UserSessions):
     """A realtime server, to run alone or inside an application's own event loop.
 
     Args:
@@ -70,8 +75,8 @@ class LiveServer(Publisher, Loader[Never]):
             With a mapping, Python clients need ``@live(path=...)`` or ``remote(...)``: a declaration alone knows only
             the module it stands in.
         on_connect: ``(request) -> user``, sync or async; what it returns is ``ctx.user``, or its ``user`` is, if it
-            returns a ``Locals``. Raise ``Reject`` to refuse. It runs on every connect and reconnect and has
-            ``limits.connect_seconds``.
+            returns a ``Locals``. Raise ``Reject`` to refuse; ``request.expires_at`` is for when the session ends. It
+            runs on every connect, reconnect and refresh and has ``limits.connect_seconds``.
         on_disconnect: ``(connection, code, reason)``, called once per connection; its errors are logged.
         on_topic: ``(ctx, topic) -> bool | str``, sync or async: may this connection listen to this topic? Asked
             for every stream, and for every topic a client subscribes to without a stream; those are withheld
@@ -198,11 +203,35 @@ class LiveServer(Publisher, Loader[Never]):
         self._gauge = PressureGauge(self._hub, self.counters, thresholds or PressureThresholds.from_env())
         self._admission = Admission(self._gauge)
         self._rooms = LiveRooms(self._hub, self._pacing, self.limits, self.counters, self._background, report)
-        self._services = Services(self._hub, self._pacing, self._gauge, self._admission, report, self._rooms)
-        reserved = (path, "/healthz", "/readyz", auth_path, ATTACH_PATH)
+        self._policies = RunningPolicies.of(
+            self._cluster, self._background, self.limits, self.counters, self._monotonic
+        )
+        self._services = Services(
+            self._hub,
+            self._pacing,
+            self._gauge,
+            self._admission,
+            report,
+            self._rooms,
+            self._policies,
+            lambda connection: self._sessions.refresh(connection),
+        )
+        reserved = (path, "/healthz", "/readyz", "/metrics", auth_path, ATTACH_PATH)
         self._contracts = Contracts(self.registry, self._hub, self.telemetry, reserved=reserved, on_connect=on_connect)
+        self._sessions = Sessions(
+            self._services,
+            self.hooks,
+            self._streams,
+            self._contracts,
+            self.uploads,
+            self._background,
+            self.clock,
+            self.counters,
+        )
         self._warner = (
-            DevWarner(warnings or DevWarnings.from_env(), self._hub, self.telemetry, self.registry)
+            DevWarner(
+                warnings or DevWarnings.from_env(), self._hub, self.telemetry, self.registry, self._policies.locks
+            )
             if self.dev
             else None
         )
@@ -212,7 +241,14 @@ class LiveServer(Publisher, Loader[Never]):
         self.faults = FaultRules(self._monotonic, self._faults_changed)
         self._inspector: Inspector | None = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._web = Web(auth_path=auth_path, origins=origins, hooks=self.hooks, report=report, state=self._state)
+        self._web = Web(
+            auth_path=auth_path,
+            origins=origins,
+            hooks=self.hooks,
+            report=report,
+            state=self._state,
+            gatekeeper=Gatekeeper(self._inspect.tokens, self._monotonic),
+        )
         self._asgi = AsgiApp(self)
         self._phase: State = "starting"
         self._listener: Listener | None = None
@@ -242,23 +278,67 @@ class LiveServer(Publisher, Loader[Never]):
         """Say which classes of service are refused under which pressure; replaces what was said before.
 
         ``server.admission({"reports": ["MEMORY", "SUBSCRIBERS"], "chat": lambda pressure: pressure.loop_lag > 1})``:
-        new subscribers of streams with ``class_of_service="reports"`` get ``OVERLOADED`` while the server has one of
-        these reasons. ``ctx.shed("reports")`` asks the same. Those who are subscribed already stay.
+        calls and new subscribers of what has ``class_of_service="reports"`` get ``OVERLOADED`` while the server has one
+        of these reasons. ``ctx.shed("reports")`` asks the same. Those who are subscribed already stay.
 
         Args:
             rules: By class, a list of reasons of :attr:`pressure` or a function of it; None: nobody is refused.
 
         Raises:
-            ConfigError: There is no such reason, or a stream has a class without a rule.
+            ConfigError: There is no such reason, or something has a class without a rule.
         """
         for entry in self.registry.entries if rules else ():
-            options = getattr(entry.declaration, "options", None)
-            name = options and options.class_of_service
+            options = getattr(entry.declaration, "options", entry.declaration.policies)
+            name = options.class_of_service
             if name is not None and name not in (rules or {}):
                 raise ConfigError(f"admission has no rule for {name!r}, the class of service of {entry.path}")
         self._admission.configure(rules)
 
+    def rate_limits(
+        self,
+        default: RateLimit | None = None,
+        *,
+        overrides: Mapping[str, RateLimit] | None = None,
+        exempt: Collection[str] = (),
+    ) -> None:
+        """Limit how often callers may call functions; replaces what was said before.
+
+        ``server.rate_limits(RateLimit(100, 10.0), overrides={"reports/make": RateLimit(2, 60.0)},
+        exempt=["health/ping"])``. A function that is not exempt has the limit of its own ``@live.rate_limit``, else
+        that of ``overrides``, else the default. Each function counts for itself. Streams have only limits of their
+        own. Without arguments, there are no limits but those.
+
+        Args:
+            default: For functions, actions of rooms and contracts, binary calls and uploads.
+            overrides: By path.
+            exempt: Paths without any limit, not even their own.
+
+        Raises:
+            ConfigError: There is no such path, or something is no limit.
+            RuntimeError: The server runs already.
+        """
+        if self._loop is not None:
+            raise RuntimeError("set rate limits before the server starts")
+        known = {entry.path for entry in self.registry.entries if not entry.is_stream}
+        self._policies.rates.configure(default, overrides or {}, exempt, known)
+
     # -- looking
+
+    def metrics(self, sink: MetricsSink) -> None:
+        """Let a system that collects figures read this server's, and answer ``GET /metrics`` with what it renders.
+
+        ``server.metrics(PrometheusSink())``, before the server starts or while it runs; from then on it also keeps
+        how long calls take, by path. A sink that fails fails no call. Who may read ``/metrics``: docs/protocol.md
+        section 10.
+
+        Raises:
+            ConfigError: The server has a sink.
+        """
+        if self._web.sink is not None:
+            raise ConfigError("this server has a metrics sink; a server has one")
+        sink.bind(Metrics(self._hub, self.registry, self.telemetry, self.uploads, self._policies))
+        self.registry.measure()
+        self._web.sink = sink
 
     @property
     def pressure(self) -> Pressure:
@@ -344,6 +424,7 @@ class LiveServer(Publisher, Loader[Never]):
                     origins=self._origins,
                     hooks=self.hooks,
                     contracts=self._contracts,
+                    sessions=self._sessions,
                 )
             }
             await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
@@ -363,6 +444,7 @@ class LiveServer(Publisher, Loader[Never]):
             telemetry=self.telemetry,
             faults=self.faults,
             uploads=self.uploads,
+            policies=self._policies,
             rooms=self.rooms,
             info=ServerInfo(self.name, version("liverpc"), os.getpid(), self.clock.wall(), self.dev),
             wall=self.clock.wall,
@@ -376,6 +458,7 @@ class LiveServer(Publisher, Loader[Never]):
         # Unwound from the end; a step that fails or is cancelled does not keep the others from being taken.
         async with AsyncExitStack() as stack:
             stack.callback(self._stopped)
+            stack.callback(self._look_for_left_behind)
             stack.push_async_callback(self._cluster.aclose)
             stack.push_async_callback(self._background.aclose, wait=self.limits.close_seconds)
             stack.callback(self._rooms.close)
@@ -393,6 +476,16 @@ class LiveServer(Publisher, Loader[Never]):
     async def _drain(self, listener: Listener) -> None:
         listener.begin_drain()
         await asyncio.gather(listener.drain(), self._asgi.drain())
+
+    def _look_for_left_behind(self) -> None:
+        left = {
+            "topics": 0 if self._hub.connections else len(self._hub.topics),  # those are their transports' business
+            "uploads": len(self.uploads.running),
+            "upload bytes": self.uploads.buffered,
+            "locks": len(list(self._policies.locks.rows())),
+        }
+        for what, count in left.items():
+            self.telemetry.invariant(count == 0, "shutdown", "a stopped server has %d %s", count, what)
 
     def _stopped(self) -> None:
         self._phase = "starting"

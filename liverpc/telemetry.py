@@ -1,14 +1,16 @@
 """Typed telemetry: the only instrumentation in the library.
 
 Lower layers emit events; whoever wants to know, such as the inspector, listens. An event nobody listens to costs
-one truth test. All durations are seconds, all sizes bytes.
+one truth test. What is counted is read when somebody asks. All durations are seconds, all sizes bytes.
 """
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ldexp
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,16 +18,20 @@ import msgspec
 from liverpc.errors import Issue
 
 __all__ = [
+    "INVALID_PATH",
     "SLOW_CALL",
+    "UNKNOWN_PATH",
     "CallFinished",
     "ConnectionClosed",
     "ConnectionOpened",
     "Counters",
     "FrameIgnored",
+    "Latencies",
     "Listeners",
     "Published",
     "StreamFailed",
     "Subscribed",
+    "Tally",
     "Telemetry",
     "Unsubscribed",
 ]
@@ -134,6 +140,95 @@ class FrameIgnored(msgspec.Struct, frozen=True, gc=False):
 
 SLOW_CALL = 0.1  # seconds from which on a call is notable
 
+UNKNOWN_PATH = "__unknown__"  # of calls to paths that do not exist: a client's own text must not become a label
+INVALID_PATH = "__invalid__"  # of calls that reached no path for other reasons
+
+_OCTAVE = 8  # buckets per factor of two: each is 6 to 13 % wide
+_LOWEST, _HIGHEST = -20, 12  # powers of two, in seconds: about 1 µs and 68 minutes
+_BOUNDS = [
+    ldexp(1 + part / _OCTAVE, exponent) for exponent in range(_LOWEST, _HIGHEST) for part in range(_OCTAVE)
+]  # upper ones, of all buckets but the last
+
+
+class Latencies:
+    """How long calls took, in buckets narrow enough for quantiles; of fixed size.
+
+    Powers of two are bounds of buckets, which include their upper bound, so :meth:`below` is exact for them.
+
+    Attributes:
+        sum: Seconds of all calls.
+    """
+
+    __slots__ = ("_buckets", "sum")
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (len(_BOUNDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Record one; of those below 1 µs and above an hour no more than that is known."""
+        self._buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+    @property
+    def count(self) -> int:
+        """Calls."""
+        return sum(self._buckets)
+
+    def quantile(self, q: float) -> float:
+        """Seconds within which a share ``q`` of the calls ended, to about 6 %; 0.0 when there were none."""
+        wanted = q * self.count
+        reached = 0
+        for index, count in enumerate(self._buckets):
+            reached += count
+            if count and reached >= wanted:
+                return (_BOUNDS[max(0, index - 1)] + _BOUNDS[min(index, len(_BOUNDS) - 1)]) / 2
+        return 0.0
+
+    def below(self, exponent: int) -> int:
+        """How many took at most ``2 ** exponent`` seconds."""
+        return sum(self._buckets[: bisect_right(_BOUNDS, ldexp(1, exponent))])
+
+
+_MAX_CODES = 32  # handlers may make up codes of their own
+OTHER = "other"
+
+
+class Tally:
+    """What is counted of the calls of one path.
+
+    Attributes:
+        calls: Answered, or ended without an answer.
+        errors: Those of them that failed.
+        codes: The same by error code; codes beyond 32 different ones count as ``other``.
+        seconds: They took together.
+        max_seconds: The longest took.
+        latencies: While somebody measures.
+    """
+
+    __slots__ = ("calls", "codes", "errors", "latencies", "max_seconds", "seconds")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors = 0
+        self.codes: dict[str, int] = {}
+        self.seconds = 0.0
+        self.max_seconds = 0.0
+        self.latencies: Latencies | None = None
+
+    def failed(self, code: str) -> None:
+        """Count an error of a call that is counted itself."""
+        self.errors += 1
+        count_in(self.codes, code, _MAX_CODES)
+
+
+def count_in(counts: dict[str, int], key: str, most: int) -> int:
+    """Add 1 to the count of ``key``, or of ``other`` when ``most`` different keys are counted; returns it."""
+    if key not in counts and len(counts) >= most:
+        key = OTHER
+    counts[key] = count = counts.get(key, 0) + 1
+    return count
+
 
 @dataclass(slots=True)  # a struct would take four times as long to count
 class Counters:
@@ -151,8 +246,19 @@ class Counters:
     deliveries: int = 0  #: events handed to connections by publishes
     delivered_bytes: int = 0
     fault_drops: int = 0  #: publishes dropped by a fault rule
+    sessions_expired: int = 0  #: connections closed because their session was over
+    sessions_refreshed: int = 0  #: times a connection's user was asked for again, and may stay
+    streams_revoked: int = 0  #: ended because their user may not have them any more
     streams_refused: int = 0  #: subscribes above the number a connection may have
     streams_shed: int = 0  #: subscribes refused by a rule of admission
+    calls_shed: int = 0  #: calls refused by a rule of admission
+    rate_limited: int = 0  #: calls and stream requests refused because their caller makes too many
+    lock_waits: int = 0  #: calls that had to wait for a lock
+    lock_timeouts: int = 0  #: ... and did not get it in time
+    idempotent_replays: int = 0  #: calls answered with the result of an earlier one
+    idempotent_conflicts: int = 0  #: calls refused because their idempotency key was in use
+    breaker_openings: int = 0  #: times a breaker opened
+    breaker_refusals: int = 0  #: calls it kept from being made
     requests_refused: int = 0  #: requests to a client that has as many to answer as it may
     batch_answers_replaced: int = 0  #: answers for which the reply to their batch had no room
     held_overflows: int = 0  #: subscribes refused because too much was published while their loader ran
@@ -183,11 +289,25 @@ class Counters:
     http_requests: int = 0
 
 
+_MAX_CATEGORIES = 32
+_TOLD = 10  # violations of a category that are all logged; afterwards those whose number is a power of two
+
+
 class Telemetry:
-    """What one server reports: the listeners to each kind of event, and the counters."""
+    """What one server reports: the listeners to each kind of event, and the counters.
+
+    Attributes:
+        strays: Calls that reached no path, by the name they have in telemetry.
+        violations: Of invariants, by category.
+        strict: A violated invariant raises. Only for tests; ``TestEnv`` sets it.
+    """
+
+    strict = False
 
     def __init__(self) -> None:
         self.counters = Counters()
+        self.strays = {UNKNOWN_PATH: Tally(), INVALID_PATH: Tally()}
+        self.violations: dict[str, int] = {}
         self.connection_opened: Listeners[ConnectionOpened] = Listeners()
         self.connection_closed: Listeners[ConnectionClosed] = Listeners()
         self.call_finished: Listeners[CallFinished] = Listeners()
@@ -197,3 +317,26 @@ class Telemetry:
         self.unsubscribed: Listeners[Unsubscribed] = Listeners()
         self.stream_failed: Listeners[StreamFailed] = Listeners()
         self.frame_ignored: Listeners[FrameIgnored] = Listeners()
+
+    def invariant(self, holds: object, category: str, text: str, *args: object) -> None:
+        """State what must be true; when it is not, count it and log an error, and let the work go on.
+
+        ``telemetry.invariant(total >= 0, "stock", "%d left of %s", total, name)``.
+
+        Args:
+            holds: Whether it is true.
+            category: What it is counted as; beyond 32 different ones they count as ``other``.
+            text: What is wrong, with ``args`` formatted into it as by ``logging``. No secrets.
+            args: For ``text``.
+
+        Raises:
+            AssertionError: It is not true, and ``strict`` is set.
+        """
+        if holds:
+            return
+        count = count_in(self.violations, category, _MAX_CATEGORIES)
+        if count <= _TOLD or count & (count - 1) == 0:
+            extra = {"category": category, "violations": count}
+            log.error(f"violated invariant of %s (no. %d): {text}", category, count, *args, extra=extra)  # noqa: G004
+        if self.strict:
+            raise AssertionError(f"{category}: {text % args if args else text}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from liverpc.telemetry import Telemetry
 from liverpc.testing import virtual_loop_factory
 
 
@@ -25,6 +26,14 @@ def interrupts_arrive() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def invariants_raise() -> Iterator[None]:
+    """Also where no ``TestEnv`` sees to it."""
+    Telemetry.strict = True
+    yield
+    Telemetry.strict = False
 
 
 @pytest.fixture(scope="session")

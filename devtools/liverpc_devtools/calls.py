@@ -1,4 +1,4 @@
-"""RPC: the calls that run, and the history of those answered."""
+"""RPC: the calls that run, the history of those answered, the paths they go to, and what keeps them apart."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc.inspector.protocol import CallEvent, PendingCall
+from liverpc_devtools import locks, paths
 from liverpc_devtools.bars import Bar
 from liverpc_devtools.history import Calls
 from liverpc_devtools.model import Model
@@ -21,17 +22,21 @@ from liverpc_devtools.table import Column, Table
 from liverpc_devtools.text import clean, clock, count, ms, size
 from liverpc_devtools.view import View, short
 
-__all__ = ["CallsView", "details"]
+__all__ = ["CallsView", "details", "waiting"]
 
 Row = CallEvent | PendingCall
 
 
 class CallsView(View):
-    """Pending calls on top, then answered ones, the newest first; below, what the selected one was about."""
+    """Pending calls on top, then answered ones, the newest first; or paths; or locks and breakers.
+
+    Below, a line about locks and breakers when there are any, then what the selected row is about.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "table", "calls; paths; locks and breakers", key_display="t paths, locks"),
         Binding("f", "failed", "failed calls only, or all", key_display="f failed only"),
-        Binding("enter", "open", "go to the details of the call", key_display="enter details"),
+        Binding("enter", "open", "details; of a running call where it waits", key_display="enter details"),
         Binding("v", "form", "arguments and result pretty or raw", key_display="v raw"),
         Binding("c", "clear", "clear the history", key_display="c clear"),
     ]
@@ -40,7 +45,7 @@ class CallsView(View):
 
     def __init__(self, model: Model, glyphs: Glyphs) -> None:
         self._failed_only = False
-        table: Table[Row] = Table(
+        self._calls: Table[Row] = Table(
             _columns(model, glyphs),
             self._rows,
             _key,
@@ -51,15 +56,21 @@ class CallsView(View):
             period=0.2,
             id="calls",
         )
-        super().__init__(model, glyphs, table, id="rpc")
-        self._table = table
+        self._paths = paths.table(model, glyphs)
+        self._locks = locks.table(model, glyphs)
+        self._tables: list[Table[Any]] = [self._calls, self._paths, self._locks]
+        super().__init__(model, glyphs, self._calls, id="rpc")
         self._payload = Payload(id="call")
         self._title = Bar("bar", id="call-title")
+        self._policies = Bar("head", id="policies")
         self._raw = False
         self._shown: Hashable = None
 
     def compose(self) -> ComposeResult:
-        yield self._table
+        for each in self._tables:
+            each.display = each is self.table
+            yield each
+        yield self._policies
         yield self._title
         yield self._payload
 
@@ -79,21 +90,42 @@ class CallsView(View):
         return self.model.rows.totals.calls.total
 
     def marks(self) -> Line:
-        only: Line = [("failed only  ", "warn")] if self._failed_only else []
+        only: Line = [("failed only  ", "warn")] if self._failed_only and self.table is self._calls else []
         return only + super().marks()
 
     def flush(self) -> None:
         super().flush()
-        row = self._table.selected
+        policies = locks.summary(self.model)
+        self._policies.display = bool(policies)
+        self._policies.show(policies, [])
+        if self.table is self._paths:
+            path = self._paths.selected
+            left = [] if path is None else paths.headline(self.model, path)
+            self._show(left, [], [] if path is None else paths.details(path, self.glyphs), path and path.info.id)
+        elif self.table is self._locks:
+            row = self._locks.selected
+            left = [] if row is None else locks.headline(row)
+            self._show(left, [], [] if row is None else locks.details(self.model, row), row and locks.key(row))
+        else:
+            self._show_call(self._calls.selected)
+
+    def _show_call(self, row: Row | None) -> None:
         if row is None:
-            self._title.show([[(" no call selected", "dim")]], self._history())
-            self._payload.show([], top=True)
+            self._show([[(" no call selected", "dim")]], self._history(), [], None)
             return
-        key = _key(row)
-        form = ("Raw" if self._raw else "Pretty", "accent")
-        self._title.show(_headline(self.model, row), [*self._history(), form, (" ", "")])
-        self._payload.show(details(row, raw_form=self._raw), top=key != self._shown)
-        self._shown = key
+        right: Line = [*self._history(), ("Raw" if self._raw else "Pretty", "accent"), (" ", "")]
+        if isinstance(row, PendingCall):
+            if self._payload.display:
+                self.model.look_into(row.connection, row.call, repr(row.started_at))
+            lines = waiting(self.model)
+        else:
+            lines = details(row, raw_form=self._raw)
+        self._show(_headline(self.model, row), right, lines, _key(row))
+
+    def _show(self, left: list[Line], right: Line, lines: list[Line], of: Hashable) -> None:
+        self._title.show(left, right)
+        self._payload.show(lines, top=of != self._shown)
+        self._shown = of
 
     def _history(self) -> Line:
         calls = self.model.calls
@@ -102,11 +134,19 @@ class CallsView(View):
             line.append((f"{count(calls.left_out)} older left out  ", "warn"))
         return line
 
+    def action_table(self) -> None:
+        inside = not self.focused(self.table)
+        self.table = self._tables[(self._tables.index(self.table) + 1) % len(self._tables)]
+        for each in self._tables:
+            each.display = each is self.table
+        if not inside:
+            self.screen.set_focus(self.table)
+
     def action_failed(self) -> None:
         self._failed_only = not self._failed_only
-        self._table.empty = "no failed calls" if self._failed_only else "no calls yet"
-        frozen, self._table.frozen = self._table.frozen, False
-        self._table.frozen = frozen  # what is frozen are the rows of the other choice now
+        self._calls.empty = "no failed calls" if self._failed_only else "no calls yet"
+        frozen, self._calls.frozen = self._calls.frozen, False
+        self._calls.frozen = frozen  # what is frozen are the rows of the other choice now
 
     def action_open(self) -> None:
         self.enter_details()
@@ -117,7 +157,7 @@ class CallsView(View):
 
     def action_clear(self) -> None:
         self.model.calls.clear(self.model.now())
-        self._table.reload()
+        self._calls.reload()
 
 
 def _key(row: Row) -> Hashable:
@@ -218,10 +258,21 @@ def _carried(row: Row) -> Line:
     return [(f" {clean(row.carries)} ", "accent"), (f"{_data(row)[0]} ", "text")]
 
 
-def details(row: Row, *, raw_form: bool) -> list[Line]:
+def waiting(model: Model) -> list[Line]:
+    """Where the call waits that the model looks into, the innermost function last."""
+    told = model.where.told
+    if told is None:
+        return [[(clean(model.where.problem) or "the server is asked where it waits", "dim")]]
+    lines: list[Line] = [[("waits for ", "key"), (clean(told.on), "strong")]]
+    if not told.steps:
+        lines.append([("  no coroutine of the application is under way", "dim")])
+    return lines + [
+        [(f"  {clean(step.function)}  ", "text"), (f"{clean(step.file)}:{step.line}", "key")] for step in told.steps
+    ]
+
+
+def details(row: CallEvent, *, raw_form: bool) -> list[Line]:
     """What a call was about: arguments, result or error, and where it published."""
-    if isinstance(row, PendingCall):
-        return [[("it runs; arguments are recorded when it is answered", "dim")]]
     lines: list[Line] = []
     lines.append([("args", "head")])
     lines += _value(row.args, raw_form=raw_form)

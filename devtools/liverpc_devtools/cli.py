@@ -108,6 +108,10 @@ def _snapshot(given: argparse.Namespace) -> int:
     return _run(headless.snapshot(_target(given), wait_live=given.wait_live, timeout=given.timeout))
 
 
+def _top(given: argparse.Namespace) -> int:
+    return _run(headless.top(_target(given), interval=given.interval, number=given.count))
+
+
 def _tail(given: argparse.Namespace) -> int:
     match = Match(
         kind=given.kind or _implied_kinds(given),
@@ -191,6 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     snapshot = _command(commands, "snapshot", _snapshot, "write what the server knows now as a JSON object")
     snapshot.add_argument("--wait-live", action="store_true", help="wait for a publish and a call first")
     snapshot.add_argument("--timeout", type=_seconds, default=10.0, metavar="TIME", help="default 10s")
+
+    top = _command(commands, "top", _top, "write rates and figures again and again, one JSON object a line")
+    top.add_argument("--interval", type=_seconds, default=1.0, metavar="TIME", help="default 1s")
+    top.add_argument("--count", type=_count, metavar="N", help="stop after N objects")
 
     chaos = _command(commands, "chaos", None, "inject faults, list or remove them", url_required=True)
     verbs = chaos.add_subparsers(required=True, metavar="set|list|clear")

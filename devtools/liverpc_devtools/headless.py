@@ -1,4 +1,4 @@
-"""The commands without a screen: ``snapshot``, ``tail``, ``chaos`` and ``kick``.
+"""The commands without a screen: ``snapshot``, ``top``, ``tail``, ``chaos`` and ``kick``.
 
 Standard output is data only, one JSON object a line, ASCII only; narration goes to standard error. The output
 is the same whether or not a person looks at it.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from liverpc.inspector.protocol import (
     ChaosRule,
     ClientFrame,
     Err,
-    Event,
     Events,
     Got,
     Kick,
@@ -31,21 +29,18 @@ from liverpc.inspector.protocol import (
     Ok,
     RoomInfo,
     Rooms,
-    RoomTotals,
     ServerFrame,
     State,
-    UploadTotals,
     Watch,
     Welcome,
 )
+from liverpc_devtools import records
 from liverpc_devtools.attach import Attachment
 from liverpc_devtools.model import Model
 from liverpc_devtools.target import Target
 from liverpc_devtools.text import clean
 
-__all__ = ["SCHEMA", "Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "snapshot", "tail"]
-
-SCHEMA = 1  #: version of what goes to standard output
+__all__ = ["Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "snapshot", "tail", "top"]
 
 _CLEAR_SECONDS = 2.0
 _MEMBERS_SECONDS = 5.0  # for asking one room after the other
@@ -67,6 +62,11 @@ def narrate(text: str) -> None:
     """Tell people what happens."""
     sys.stderr.write(f"liverpc-tui: {clean(text)}\n")
     sys.stderr.flush()
+
+
+def _tell(welcome: Welcome) -> None:
+    for each in welcome.denied:
+        narrate(each)
 
 
 # -- snapshot ---------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ async def snapshot(target: Target, *, wait_live: bool, timeout: float) -> None: 
             if wait_live:
                 narrate(f"not live within {timeout:g} s: no stream has published, or nothing was called")
         members = await _members(attachment, model)
-        emit(_snapshot(model, attachment.welcome, members))
+        emit(records.snapshot(model, attachment.welcome, members))
 
 
 async def _fill(attachment: Attachment, model: Model, *, wait_live: bool) -> None:
@@ -117,7 +117,7 @@ async def _members(attachment: Attachment, model: Model) -> list[dict[str, Any]]
         async with asyncio.timeout(_MEMBERS_SECONDS):
             for room in list(model.rooms.rows.values()):
                 await _look_into(attachment, model, room)
-                named = _fields(room, "kind", "number", "name")
+                named = records.fields(room, "kind", "number", "name")
                 found += [{**named, **msgspec.structs.asdict(each)} for each in model.rooms.members]
                 if len(found) >= _MAX_MEMBERS:
                     break
@@ -138,64 +138,33 @@ async def _look_into(attachment: Attachment, model: Model, room: RoomInfo) -> No
 
 def _live(model: Model) -> bool:
     published = any(row.stats.published for row in model.rows.streams.values())
-    return published and any(stats.calls for _, stats in model.rows.paths.values())
+    return published and any(row.stats.calls for row in model.rows.paths.values())
 
 
-def _snapshot(model: Model, welcome: Welcome, members: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "t": "snapshot",
-        "schema": SCHEMA,
-        "server": msgspec.to_builtins(welcome.server),
-        "granted": welcome.granted,
-        "at": model.now(),
-        "wall": model.wall(model.now()),
-        "streams": [
-            {
-                **_fields(row.info, "topic", "merge", "path"),
-                **_fields(row.stats, "subscribers", "published", "delivered", "dropped", "bytes"),
-                **_fields(row.stats, "event", "at", "seq", "error", "replay_depth", "held", "reloads"),
-                **_fields(row.stats, "coalesced", "volatile_drops"),
-            }
-            for row in sorted(model.rows.streams.values(), key=lambda each: each.info.topic)
-        ],
-        "paths": [
-            {
-                "path": info.path,
-                "calls": stats.calls,
-                "errors": stats.errors,
-                "mean_ms": round(stats.total / stats.calls * 1000, 3) if stats.calls else 0.0,
-                "max_ms": round(stats.max * 1000, 3),
-            }
-            for info, stats in sorted(model.rows.paths.values(), key=lambda each: each[0].path)
-        ],
-        "pending": [
-            _fields(each, "connection", "call", "path", "user", "started_at", "carries") for each in model.pending
-        ],
-        "uploads": [
-            {
-                **_fields(row.info, "connection", "id", "path", "user", "address", "started_at", "size"),
-                **_fields(row.info, "received", "taken", "buffered", "state"),
-            }
-            for row in model.uploads.rows
-            if row.ended_at is None
-        ],
-        "upload_totals": _totals(model.uploads.totals),
-        "rooms": [msgspec.structs.asdict(row) for row in model.rooms.rows.values()],
-        "room_members": members,
-        "room_totals": _totals(model.rooms.totals),
-        "refused_joins": [msgspec.structs.asdict(each) for each in model.rooms.refused],
-        "connections": [
-            {
-                **_fields(row.info, "id", "user", "address", "opened_at"),
-                **_fields(row.stats, "topics", "frames_in", "calls", "pending", "buffered"),
-            }
-            for row in model.rows.connections.values()
-        ],
-        "calls": [_event(each) for each in model.calls],
-        "calls_left_out": model.calls.left_out,
-        "counters": dict(sorted(model.counters.items())),
-        "chaos": [_rule(each) for each in model.chaos],
-    }
+# -- top --------------------------------------------------------------------------------------------------
+
+
+async def top(target: Target, *, interval: float, number: int | None) -> None:
+    """Write the figures of the moment, again and again.
+
+    Args:
+        target: The server.
+        interval: Seconds from one record to the next, and before the first.
+        number: Stop after so many; None for no end.
+    """
+    async with await Attachment.open(target, "observe") as attachment:
+        _tell(attachment.welcome)
+        model, left = Model(), number
+        model.attached(attachment.welcome, attachment.send)
+        due = model.now() + interval
+        while left is None or left > 0:
+            frame = await attachment.receive()
+            if frame is not None:
+                model.apply(frame)
+            if isinstance(frame, State) and frame.at >= due:  # a state comes four times a second
+                due = frame.at + interval
+                emit(records.top(model, frame.at))
+                left = None if left is None else left - 1
 
 
 # -- tail -------------------------------------------------------------------------------------------------
@@ -217,7 +186,7 @@ async def tail(target: Target, match: Match, *, number: int | None, seconds: flo
         emit(
             {
                 "t": "meta",
-                "schema": SCHEMA,
+                "schema": records.SCHEMA,
                 "server": msgspec.to_builtins(welcome.server),
                 "granted": welcome.granted,
                 "at": welcome.at,
@@ -240,7 +209,7 @@ def _print_events(frame: Events, welcome: Welcome, left: int | None) -> int | No
         emit({"t": "gap", "dropped": frame.lost, "sample": frame.sample})
     items = frame.items if left is None else frame.items[:left]
     for each in items:
-        emit({"t": "event", "wall": round(welcome.wall + each.at - welcome.at, 6), **_event(each)})
+        emit({"t": "event", "wall": round(welcome.wall + each.at - welcome.at, 6), **records.event(each)})
     return None if left is None else left - len(items)
 
 
@@ -253,7 +222,7 @@ async def chaos_list(target: Target) -> None:
         async for frame in attachment:
             if isinstance(frame, State):
                 for rule in frame.chaos:
-                    emit({"t": "rule", **_rule(rule)})
+                    emit({"t": "rule", **records.rule(rule)})
                 return
 
 
@@ -350,29 +319,3 @@ async def kick(target: Target, wish: Kick) -> None:
         number = attachment.session.new_id()
         done = await _request(attachment, msgspec.structs.replace(wish, id=number), number)
         emit({"t": "kicked", "connection": wish.connection, "user": wish.user, "closed": done.closed})
-
-
-# -- records ----------------------------------------------------------------------------------------------
-
-
-def _tell(welcome: Welcome) -> None:
-    for each in welcome.denied:
-        narrate(each)
-
-
-def _fields(row: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
-
-
-def _totals(totals: UploadTotals | RoomTotals | None) -> dict[str, Any] | None:
-    return None if totals is None else msgspec.structs.asdict(totals)
-
-
-def _event(event: Event) -> dict[str, Any]:
-    values: Iterable[tuple[str, Any]] = msgspec.structs.asdict(event).items()
-    kind = event.__struct_config__.tag
-    return {"kind": kind, **{name: value for name, value in values if value is not msgspec.UNSET}}
-
-
-def _rule(rule: ChaosRule) -> dict[str, Any]:
-    return msgspec.structs.asdict(rule)

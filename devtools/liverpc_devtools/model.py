@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from liverpc.inspector.protocol import (
+    BreakerInfo,
     CallEvent,
     ChaosArm,
     ChaosChanged,
@@ -29,6 +30,7 @@ from liverpc.inspector.protocol import (
     Get,
     Got,
     Kick,
+    LockInfo,
     Look,
     Match,
     Ok,
@@ -45,6 +47,7 @@ from liverpc_devtools.history import Calls, TopicRing
 from liverpc_devtools.room_rows import RoomRows
 from liverpc_devtools.rows import Rows
 from liverpc_devtools.upload_rows import Uploads
+from liverpc_devtools.where import Where
 
 __all__ = ["Model", "Phase"]
 
@@ -65,6 +68,9 @@ class Model:
         uploads: Those that run, and for a while those that ended.
         rooms: Known while they are looked at.
         pending: Calls that run, oldest first; at most 200 of ``pending_total``.
+        where: Where the call waits that :meth:`look_into` was about.
+        locks: Those that are held, most waited for first; at most 100 of ``locks_total``.
+        breakers: All of them.
         calls: Answered calls, oldest first; failures are kept longer than the rest.
         connection_events: Openings and closings, oldest first.
         notes: Sentences for people, oldest first; whoever shows them takes them out.
@@ -94,6 +100,10 @@ class Model:
         self.rooms = RoomRows()
         self.pending: list[PendingCall] = []
         self.pending_total = 0
+        self.where = Where()
+        self.locks: list[LockInfo] = []
+        self.locks_total = 0
+        self.breakers: list[BreakerInfo] = []
         self.calls = Calls()
         self.connection_events: deque[ConnectionEvent] = deque(maxlen=_CONNECTION_EVENTS)
         self.counters: dict[str, int] = {}
@@ -189,6 +199,15 @@ class Model:
     def get(self, *ref: str) -> int:
         """Ask for what the server keeps; the answer is folded in. Returns the id of the request."""
         return self._request(list(ref), lambda number: Get(id=number, ref=list(ref)))
+
+    def look_into(self, *call: str) -> None:
+        """Ask where a call waits, not more than once a second; to be repeated while somebody looks.
+
+        Args:
+            *call: Its connection, its id and, when it has no such id, its start, as in :class:`Get`.
+        """
+        if self.where.due(["call", *call], self._monotonic()):
+            self.get("call", *call)
 
     def arm(self, rule: ChaosRule, ttl: float) -> int:
         """Ask for a fault. A refusal becomes a note."""
@@ -306,8 +325,7 @@ class Model:
             if not frame.active:  # what is armed stands in the banner
                 self.notes.append(frame.text)
         elif isinstance(frame, Err):
-            self._asked.pop(frame.id, None)
-            self.notes.append(f"refused: {frame.text}")
+            self._refused(self._asked.pop(frame.id, []), frame.text)
         elif isinstance(frame, Ok):
             if self._asked.pop(frame.id, None) == ["kick"]:
                 self.notes.append(f"closed {frame.closed} connection{'s' if frame.closed != 1 else ''}")
@@ -353,12 +371,20 @@ class Model:
         else:
             self.connection_events.append(event)
 
+    def _refused(self, ref: list[str], text: str) -> None:
+        if ref[:1] == ["call"]:
+            self.where.answered(ref, None, text)
+        else:
+            self.notes.append(f"refused: {text}")
+
     def _got(self, ref: list[str], got: Got) -> None:
         if ref == ["calls"]:
             calls = [each for each in got.items if isinstance(each, CallEvent)]
             self.calls.merge(calls, got.left_out)
             for each in calls:
                 self.uploads.ended(each, self.now())
+        elif ref[:1] == ["call"]:
+            self.where.answered(ref, got.awaited)
         elif self._ring is not None and ref == ["stream", self._ring.topic]:
             self._ring.merge((each for each in got.items if isinstance(each, PublishEvent)), got.left_out)
 
@@ -379,6 +405,7 @@ class Model:
         self.rows.apply(state)
         self.uploads.apply(state)
         self.pending, self.pending_total = state.pending, state.pending_total
+        self.locks, self.locks_total, self.breakers = state.locks, state.locks_total, state.breakers
         self.counters, self.busy = state.counters, state.busy
         self._chaos(state.chaos)
 

@@ -15,7 +15,7 @@ from liverpc.inspector.protocol import (
 )
 from liverpc_devtools.meter import Meter
 
-__all__ = ["Connection", "Rows", "Stream", "Totals"]
+__all__ = ["Connection", "Path", "Rows", "Stream", "Totals"]
 
 
 @dataclass(slots=True)
@@ -38,6 +38,15 @@ class Connection:
 
 
 @dataclass(slots=True)
+class Path:
+    """A function that was called, and its figures."""
+
+    info: PathInfo
+    stats: PathStats
+    calls: Meter
+
+
+@dataclass(slots=True)
 class Totals:
     """Sums over everything seen since we attached."""
 
@@ -56,7 +65,7 @@ class Rows:
     Attributes:
         streams: By the server's id.
         connections: By id.
-        paths: Declaration and figures by the server's id.
+        paths: By the server's id.
         totals: What happened since we look.
         complete: Whether a whole state has arrived since the last :meth:`restart`.
     """
@@ -64,7 +73,7 @@ class Rows:
     def __init__(self, at: float) -> None:
         self.streams: dict[int, Stream] = {}
         self.connections: dict[str, Connection] = {}
-        self.paths: dict[int, tuple[PathInfo, PathStats]] = {}
+        self.paths: dict[int, Path] = {}
         self.totals = Totals(*(Meter(at, 0) for _ in range(4)))
         self.complete = False
         # Ids met since a whole state began to arrive: streams, connections, paths.
@@ -145,16 +154,21 @@ class Rows:
             self.connections.pop(gone, None)
 
     def _paths(self, state: State) -> None:
+        at = state.at
         for info in state.paths:
-            self.paths.setdefault(info.id, (info, PathStats(info.id, 0, 0, 0.0, 0.0)))
+            if info.id not in self.paths:
+                self.paths[info.id] = Path(info, PathStats(info.id, 0, 0, 0.0, 0.0), Meter(at, 0))
         for stats in state.path_stats:
-            known = self.paths.get(stats.id)
-            if known is None:
+            row = self.paths.get(stats.id)
+            if row is None:
                 continue
-            if not state.full:
-                _grow(self.totals.calls, state.at, stats.calls - known[1].calls)
-                _grow(self.totals.errors, state.at, stats.errors - known[1].errors)
-            self.paths[stats.id] = (known[0], stats)
+            if state.full:
+                row.calls = Meter(at, stats.calls)
+            else:
+                _grow(self.totals.calls, at, stats.calls - row.stats.calls)
+                _grow(self.totals.errors, at, stats.errors - row.stats.errors)
+                row.calls.add(at, stats.calls)
+            row.stats = stats
 
 
 def _grow(meter: Meter, at: float, by: int) -> None:

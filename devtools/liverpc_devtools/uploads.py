@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc_devtools.bars import Bar
-from liverpc_devtools.calls import details
+from liverpc_devtools.calls import details, waiting
 from liverpc_devtools.model import Model
 from liverpc_devtools.palette import Glyphs, Line, Piece, gauge
 from liverpc_devtools.payload import Payload
@@ -125,8 +125,12 @@ class UploadsView(View):
         ]
         if row.ended_at is None:
             figures += [("taken", f"{count(info.taken)} bytes"), ("buffered", f"{count(info.buffered)} bytes")]
+            if self._payload.display:
+                model.look_into(info.connection, info.id)
         lines += [[(f"{title:<9}", "key"), (text, "text")] for title, text in figures]
-        return lines if row.answer is None else [*lines, *details(row.answer, raw_form=self._raw)]
+        if row.answer is not None:
+            return [*lines, *details(row.answer, raw_form=self._raw)]
+        return lines if row.ended_at is not None else [*lines, *waiting(model)]
 
     def action_open(self) -> None:
         self.enter_details()

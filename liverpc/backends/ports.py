@@ -379,7 +379,8 @@ class RateLimiter(Protocol):
             key: Who and what is limited. Use it with one limit only.
             limit: At least 1.
             per: Seconds, more than 0.
-            cost: Hits it counts for; above ``limit`` it is never allowed, whatever ``retry_after`` says.
+            cost: Hits it counts for; above ``limit`` it is never allowed, whatever ``retry_after`` says. 0: nothing is
+                counted, the answer tells what remains.
             guest: The caller is anonymous. The hits of guests and others on one key count together.
         """
         ...

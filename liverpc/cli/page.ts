@@ -51,7 +51,7 @@ export interface PageOpening {
   readonly refused: readonly string[];
 }
 
-/** A room that was joined, and could not be joined again after a reconnect. */
+/** A room that was joined, and could not be joined again after a reconnect, or may not be kept. */
 export interface LostJoin {
   readonly room: string;
   /** With which it was joined; undefined without one. */
@@ -333,7 +333,17 @@ export class ContractPage {
     const frame = parsed(message);
     if (typeof frame?.topic !== "string" || typeof frame.event !== "string") return;
     if (frame.topic === "__rpc") this.answered(frame.event, frame.data);
+    else if (frame.topic === `${this.contract}/__client` && frame.event === "__lost") this.takenAway(frame.data);
     else if (frame.topic.startsWith(`${this.contract}/`)) tell(this.listeners.get(frame.event), frame.data);
+  }
+
+  /** The server does not let the page stay in a room. */
+  private takenAway(lost: { room: string; args: unknown[] }): void {
+    if (!lost.args.length) this.automatic = this.automatic.filter((room) => room !== lost.room);
+    const key = keyOf(lost.room, lost.args);
+    if (!this.wishes.get(key)?.asking) this.wishes.delete(key); // who asks hears what is answered
+    const error = new LiveError("JOIN_REJECTED", "the room may not be kept");
+    tell(this.lostListeners, { room: lost.room, payload: lost.args[0], error });
   }
 
   private answered(id: string, answer: any): void {

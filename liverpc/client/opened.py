@@ -13,7 +13,7 @@ import msgspec
 from liverpc.client.calls import Call, Calls
 from liverpc.client.failure import TRANSIENT, Backoff, Retry
 from liverpc.errors import ErrorCode, RpcError
-from liverpc.wire.codec import canonical
+from liverpc.wire.codec import canonical, encode
 from liverpc.wire.frames import ROOM_LOST, EventFrame, Reply
 
 __all__ = ["Asked", "OpenContract", "OpenContracts", "PageStatus"]
@@ -78,7 +78,7 @@ class OpenContract:
         timeout: Seconds for each answer to it.
         on_change: Called after each change of the status; as the others, it must not raise.
         on_event: Called with each event.
-        on_lost: Called with a room that could not be joined again, its payload or nothing, and why.
+        on_lost: Called with a room that is lost, its payload or nothing, and why.
     """
 
     def __init__(
@@ -133,9 +133,12 @@ class OpenContract:
         if room in self.joined and not args:
             self.joined = tuple(each for each in self.joined if each != room)
             self.refused += (room,)
-        asked = self.rooms.get(canonical([room, args]))
-        if asked is not None and not asked.pending:  # else what is answered decides
-            del self.rooms[asked.key]
+        wanted = canonical(args)
+        for asked in tuple(self.rooms.values()):
+            if asked.name == room and canonical(msgspec.json.decode(encode(asked.args))) == wanted:
+                args = asked.args  # as the page gave them
+                if not asked.pending:  # else what is answered decides
+                    del self.rooms[asked.key]
         self.on_lost(room, args, RpcError(ErrorCode.JOIN_REJECTED, "the server does not let this page stay in it"))
 
     def leave(self, room: str, args: list[Any]) -> None:

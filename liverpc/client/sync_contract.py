@@ -180,7 +180,7 @@ class ContractPage(Generic[C_co]):
         return Blocking(self._portal, self._portal.do(lambda: self._page.events(event)), timeout)
 
     def on_join_lost(self, callback: JoinLost) -> Callable[[], None]:
-        """Call ``callback`` when a room could not be joined again. Returns a function that ends it."""
+        """Call ``callback`` when a room is lost, as ``ContractPage.on_join_lost``. Returns a function that ends it."""
         return self._stopper(lambda: self._page.on_join_lost(callback))
 
     def _stopper(self, register: Callable[[], Callable[[], None]]) -> Callable[[], None]:

@@ -22,7 +22,6 @@ __all__ = [
     "UploadCaps",
     "UploadDecorator",
     "UploadFunction",
-    "needs_parentheses",
     "too_large",
 ]
 
@@ -45,6 +44,7 @@ class BinaryFunction(Declaration[Concatenate[bytes, P], X, User], Binary[P, R], 
     """What ``@live.binary`` makes of a function."""
 
     takes_data = True
+    takes_policies = frozenset(("class_of_service", "rate_limit", "lock", "breaker"))
 
     def __init__(self, handler: Callable[..., Any], *, max_size: int, path: str | None = None) -> None:
         super().__init__(handler, path=path)
@@ -67,6 +67,8 @@ class BinaryFunction(Declaration[Concatenate[bytes, P], X, User], Binary[P, R], 
 
 class UploadFunction(Declaration[P, X, User], Upload[P, R], Generic[P, X, R, User]):
     """What ``@live.upload`` makes of a function."""
+
+    takes_policies = BinaryFunction.takes_policies
 
     def __init__(self, handler: Callable[..., Any], *, limits: UploadCaps, path: str | None = None) -> None:
         super().__init__(handler, path=path)
@@ -92,23 +94,17 @@ def too_large(path: str, most: int) -> LiveError:
     return LiveError(ErrorCode.PAYLOAD_TOO_LARGE, f"{path} takes at most {most} bytes")
 
 
-def needs_parentheses(name: str, misplaced: tuple[Any, ...]) -> None:
-    """Refuse the decorator where its parentheses are missing."""
-    if misplaced:
-        place = where(misplaced[0]) if callable(misplaced[0]) else repr(misplaced[0])
-        raise DeclarationError(f"{place}: write @live.{name}() with parentheses, and its options by name in them")
-
-
 class BinaryDecorator:
     """``@live.binary(...)``: waits for the function."""
 
-    def __init__(self, *, max_size: int, path: str | None) -> None:
+    def __init__(self, *, max_size: int, path: str | None, class_of_service: str | None) -> None:
         self._max_size = max_size
         self._path = path
+        self._class = class_of_service
 
     def __call__(self, fn: BinaryFn[U, P, R], /) -> BinaryFunction[P, Coro[R], R, U]:
         function: BinaryFunction[P, Coro[R], R, U] = declared(
-            fn, lambda handler: BinaryFunction(handler, max_size=self._max_size, path=self._path)
+            fn, lambda handler: BinaryFunction(handler, max_size=self._max_size, path=self._path).of_class(self._class)
         )
         return function
 
@@ -120,13 +116,14 @@ class BinaryDecorator:
 class UploadDecorator:
     """``@live.upload(...)``: waits for the function."""
 
-    def __init__(self, limits: UploadCaps, path: str | None) -> None:
+    def __init__(self, limits: UploadCaps, path: str | None, class_of_service: str | None) -> None:
         self._limits = limits
         self._path = path
+        self._class = class_of_service
 
     def __call__(self, fn: UploadFn[U, P, R], /) -> UploadFunction[P, Coro[R], R, U]:
         function: UploadFunction[P, Coro[R], R, U] = declared(
-            fn, lambda handler: UploadFunction(handler, limits=self._limits, path=self._path)
+            fn, lambda handler: UploadFunction(handler, limits=self._limits, path=self._path).of_class(self._class)
         )
         return function
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, overload
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Self, overload
 
 import msgspec
 
@@ -16,6 +17,7 @@ from liverpc.hub.people import Messages, People
 from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
+from liverpc.policies.running import RunningPolicies
 from liverpc.wire.frames import CallFrame
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Services(msgspec.Struct):
     admission: Admission
     report: Callable[[str, BaseException, Any], object]  #: (path, error, ctx): an exception nobody expected
     rooms: Occupancy
+    policies: RunningPolicies
+    refresh: Callable[[Connection], Awaitable[bool]]  #: asks again who it is; False: it is closed
 
 
 # A struct: one is made for every call, in a third of the time a class with __init__ takes.
@@ -58,7 +62,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
     slot: Slot | None = None  # of a call that has no reply of its own
     started_at: float = 0.0  # loop time
     published: list[str] | None = None  # topics, for the devtools
-    asked: CallFrame | None = None  # of a stream request: what the client wants
+    asked: CallFrame | None = None  # of a stream request, or a call that may carry a key: what the client wants
     data: bytes = b""  # of a binary call
     served: object = None  # of a call to a contract: what the connection had open under its name when it came
     _state: dict[str, Any] | None = None
@@ -181,6 +185,26 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
             LiveError: ``INVALID_ARG`` for any other key or time.
         """
         return self.services.pacing.skip(self.path, key, seconds)
+
+    async def refresh(self) -> None:
+        """Ask ``on_connect`` again who the caller is, and whatever the connection listens to whether it still may.
+
+        For when what the user may do has changed, or its session was made longer. ``user`` and ``locals`` are the new
+        ones then. Streams, topics and rooms that are refused now have ended. A connection that is refused itself,
+        whose session is over, or which belongs to another user now is closed, and this call with it. docs/users.md
+        says more.
+
+        Raises:
+            Exception: What ``on_connect`` raised, or a TimeoutError after ``limits.connect_seconds``; the connection is
+                as it was.
+            RuntimeError: There is no client, as in ``server.load``.
+        """
+        if not await self.services.refresh(self.connection):
+            raise asyncio.CancelledError
+
+    def anew(self) -> Self:
+        """The same for asking a guard again: what an earlier one has left is gone."""
+        return msgspec.structs.replace(self, asked=None, slot=None, published=None, _state=None)
 
     @property
     def pressure(self) -> Pressure:

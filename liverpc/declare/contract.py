@@ -28,7 +28,7 @@ from liverpc.declare.members import EventHandler, Room, event, room
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.pages import Events, PageContract, UrlPattern, declared_at, enclosing_names
 from liverpc.schema.generics import type_arguments
-from liverpc.schema.models import adapter_of
+from liverpc.schema.models import adapter_of, fields_of
 from liverpc.schema.signature import where
 
 if TYPE_CHECKING:  # defaults (PEP 696) exist for checkers only
@@ -279,7 +279,7 @@ def _fields(params: Any, place: str) -> Mapping[str, Any]:
     if params is None:
         return {}
     if adapter_of(params) is not None:
-        return {field.alias or name: field.annotation for name, field in params.model_fields.items()}
+        return {field.alias or name: field.annotation for name, field in fields_of(params).items()}
     known = type_info(params)
     if not isinstance(known, StructType | DataclassType | TypedDictType):
         raise DeclarationError(

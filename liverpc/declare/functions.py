@@ -21,7 +21,9 @@ from liverpc.declare.context import Context
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.topics import TopicPattern, placeholders, topic_part
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.policies.declared import Policies
 from liverpc.schema.signature import Signature, where
+from liverpc.schema.validated import with_schema
 from liverpc.wire.names import is_path, topic_fault
 
 __all__ = ["Channel", "Declaration", "RpcFunction", "StreamFunction", "TopicSource"]
@@ -54,9 +56,11 @@ class Declaration(Generic[P, X, User]):
         handler: The function as written.
         signature: Its parameters behind ``ctx``.
         access: ``(ctx, *arguments) -> bool``, sync or async: whether this caller may do this.
+        policies: What else it asks for around its calls.
     """
 
     takes_data: ClassVar[bool] = False  # between ctx and the arguments
+    takes_policies: ClassVar[frozenset[str]] = frozenset()  # fields of Policies that mean something to its kind
 
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
         if not inspect.isroutine(handler):
@@ -75,6 +79,7 @@ class Declaration(Generic[P, X, User]):
         self.signature = Signature(handler, declaring_locals(handler), data=self.takes_data)
         self.explicit_path = path
         self.access: Callable[..., Any] | None = None
+        self.policies = Policies()
         self._found: tuple[object, str] | None = None  # whose path, and which
         self.is_async = inspect.iscoroutinefunction(handler)
         self.__doc__ = handler.__doc__
@@ -96,13 +101,50 @@ class Declaration(Generic[P, X, User]):
         """
         if self.access is not None:
             raise DeclarationError(f"{where(self.handler)}: @live.scoped is there twice; join them with access.all()")
-        declaration = copy.copy(self)
+        declaration = self.variant()
         declaration.access = predicate
         if isinstance(declaration, _Streaming):  # they are asked before anything is loaded, whoever declared it
             own = declaration.options.access
             both = predicate if own is None else access.all(own, predicate)
             declaration.options = dataclasses.replace(declaration.options, access=both)
         return declaration
+
+    def validated(self, schema: Any) -> Self:
+        """The same declaration, whose first argument is read by a schema; this one stays as it is.
+
+        Raises:
+            DeclarationError: See :func:`with_schema`; or it is part of a room and has the room's arguments.
+        """
+        signature = with_schema(self.signature, schema)
+        declaration = self.variant()
+        declaration.signature = signature
+        return declaration
+
+    def having(self, name: str, policy: Any) -> Self:
+        """The same declaration with one of :class:`Policies`; this one stays as it is.
+
+        Raises:
+            DeclarationError: It has such a policy already, or is nothing such a policy is for.
+        """
+        line = f"@live.{name}"
+        if name not in self.takes_policies:
+            known = ", ".join(sorted(self.takes_policies)) or "none"
+            raise DeclarationError(
+                f"{where(self.handler)}: {line} is not for this kind of function, which takes {known}"
+            )
+        if getattr(self.policies, name) is not None:
+            raise DeclarationError(f"{where(self.handler)}: {line} is there twice")
+        declaration = self.variant()
+        declaration.policies = msgspec.structs.replace(self.policies, **{name: policy})
+        return declaration
+
+    def of_class(self, name: str | None) -> Self:
+        """The same declaration in a class of service; None: in none."""
+        return self if name is None else self.having("class_of_service", name)
+
+    def variant(self) -> Self:
+        """A copy to be changed, which takes the place of this one."""
+        return copy.copy(self)
 
     @property
     def path(self) -> str:
@@ -166,6 +208,8 @@ class Declaration(Generic[P, X, User]):
 
 class RpcFunction(Declaration[P, X, User], Rpc[P, R], Generic[P, X, R, User]):
     """What ``@live`` makes of a function."""
+
+    takes_policies = frozenset(Policies.__struct_fields__)
 
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None, thread: bool = False) -> None:
         super().__init__(handler, path=path)
@@ -279,6 +323,8 @@ class _Streaming(Stream[P, T]):
 class StreamFunction(Declaration[P, X, User], _Streaming[P, T], Generic[P, X, T, User]):
     """What ``@live.stream`` makes of a loader."""
 
+    takes_policies = frozenset(("rate_limit", "breaker"))
+
     def __init__(
         self,
         handler: Callable[..., Any],
@@ -323,6 +369,8 @@ def _fields(row: Any) -> list[str]:
 
 class Channel(Declaration[P, str, Any], _Streaming[P, T], Generic[P, T]):
     """A stream without a loader: events only. What ``live.channel`` makes."""
+
+    takes_policies = frozenset(("rate_limit",))
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from liverpc.declare.guards import denied
 from liverpc.declare.options import StreamOptions
 from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
 from liverpc.schema.signature import where
+from liverpc.schema.validated import with_schema
 from liverpc.wire.codec import encode
 
 if TYPE_CHECKING:
@@ -135,10 +136,17 @@ class RoomAction(InRoom[P, X, R, User], Generic[P, X, R, User]):
                 f"(ctx, {', '.join([*own, '...'])}), not ({', '.join(['ctx', *self.signature.names])})"
             )
 
-    def scoped(self, predicate: Anything) -> Self:
-        declaration = super().scoped(predicate)
-        self.room.adopt(declaration)
-        return declaration
+    def validated(self, schema: Any) -> Self:
+        # Those before are the room's, and all its parts read them alike.
+        signature = with_schema(self.signature, schema, position=len(self.room.signature.names))
+        action = self.variant()
+        action.signature = signature
+        return action
+
+    def variant(self) -> Self:
+        action = super().variant()
+        self.room.adopt(action)
+        return action
 
     def resolve(self) -> None:
         super().resolve()
@@ -194,11 +202,16 @@ def _check_types(part: Declaration[Any, Any, Any], room: Declaration[Any, Any, A
 class BesideRoom(StreamFunction[P, X, T, User], ABC, Generic[P, X, T, User]):
     """A stream beside the data of a room: the server knows its value."""
 
+    takes_policies = frozenset(("rate_limit",))
+
     def __init__(
         self, handler: Anything, room: RoomFunction[Any, Any, Any, Any], suffix: str, options: StreamOptions
     ) -> None:
         super().__init__(handler, topic=room.beside(suffix), options=options)
         self.room = room
+
+    def validated(self, schema: Any) -> Self:
+        return self.room.validated(schema)  # refuses
 
     @abstractmethod
     def current(self, ctx: Context[Any], arguments: Sequence[Any]) -> list[dict[str, Any]]:
@@ -225,10 +238,10 @@ class RoomPresence(BesideRoom[P, X, list[Present[D]], User], Generic[P, X, D, Us
     def current(self, ctx: Context[Any], arguments: Sequence[Any]) -> list[dict[str, Any]]:
         return ctx.services.rooms.roster(self.room.topics.resolve(ctx, arguments))
 
-    def scoped(self, predicate: Anything) -> Self:
-        declaration = super().scoped(predicate)
-        self.room.shows = declaration
-        return declaration
+    def variant(self) -> Self:
+        shows = super().variant()
+        self.room.shows = shows
+        return shows
 
     def resolve(self) -> None:
         super().resolve()

@@ -7,39 +7,26 @@ plug-in; tests/typing holds them to it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Never, TypeAlias, TypeVar, overload
 
 from liverpc._types import ListMerge, Merge, P, R, T
-from liverpc.declare.bytes import BINARY_MAX, BinaryDecorator, UploadCaps, UploadDecorator, needs_parentheses
+from liverpc.declare.bytes import BINARY_MAX, BinaryDecorator, UploadCaps, UploadDecorator
 from liverpc.declare.context import Context
-from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, Policy, RpcDecorator, StreamDecorator
+from liverpc.declare.decorators import ChannelDecorator, Coro, Fn, RpcDecorator, StreamDecorator, needs_parentheses
 from liverpc.declare.functions import Channel, RpcFunction
+from liverpc.declare.lines import PolicyLines, Predicate, TopicFn
 from liverpc.declare.options import Delta, StreamOptions
 from liverpc.declare.rooms import RoomDecorator
 from liverpc.errors import DeclarationError
 
-__all__ = ["Live", "Predicate", "TopicFn", "live"]
+__all__ = ["Live", "live"]
 
 U = TypeVar("U")
-Ctx: TypeAlias = Context[Any]
-
-# A lambda in a decorator is checked before the function below it is seen. Only a union over the number of
-# parameters gives its parameters Any; Callable[..., R] gives Unknown in strict checkers.
-KeyFn: TypeAlias = (
-    Callable[[Ctx], R]
-    | Callable[[Ctx, Any], R]
-    | Callable[[Ctx, Any, Any], R]
-    | Callable[[Ctx, Any, Any, Any], R]
-    | Callable[[Ctx, Any, Any, Any, Any], R]
-    | Callable[[Ctx, Any, Any, Any, Any, Any], R]
-)
-TopicFn: TypeAlias = KeyFn[str]
-Predicate: TypeAlias = KeyFn[bool | Awaitable[bool]]
 Hook: TypeAlias = Callable[..., object]
 
 
-class Live:
+class Live(PolicyLines):
     """The type of :data:`live`."""
 
     @overload
@@ -47,8 +34,12 @@ class Live:
     @overload
     def __call__(self, fn: Fn[U, P, R], /) -> RpcFunction[P, R, R, U]: ...
     @overload
-    def __call__(self, *, path: str | None = None, thread: bool = False) -> RpcDecorator: ...
-    def __call__(self, fn: Any = None, *, path: str | None = None, thread: bool = False) -> Any:
+    def __call__(
+        self, *, path: str | None = None, thread: bool = False, class_of_service: str | None = None
+    ) -> RpcDecorator: ...
+    def __call__(
+        self, fn: Any = None, *, path: str | None = None, thread: bool = False, class_of_service: str | None = None
+    ) -> Any:
         """Make a function callable by clients.
 
         The first parameter is ``ctx``; every other one is positional on the wire and checked against its
@@ -59,41 +50,14 @@ class Live:
             fn: The function, when used without parentheses.
             path: Where it is reached. Default: last part of the module's name / function's name.
             thread: Run a plain function in a worker thread.
+            class_of_service: Under pressure, calls of some classes are refused with ``OVERLOADED``; see
+                ``LiveServer.admission``.
 
         Raises:
             DeclarationError: The function has no ``ctx``, or a keyword-only parameter without default.
         """
-        decorator = RpcDecorator(path=path, thread=thread)
+        decorator = RpcDecorator(path=path, thread=thread, class_of_service=class_of_service)
         return decorator if fn is None else decorator(fn)
-
-    def scoped(self, predicate: Predicate) -> Policy:
-        """Let only those call whom ``predicate`` lets pass; to stand above or below ``@live``.
-
-        ``@live.scoped(access.user())`` refuses with ``FORBIDDEN``, or ``UNAUTHENTICATED`` when there is no user.
-        The function does not run then. On a stream it comes on top of ``access=``.
-
-        Args:
-            predicate: ``(ctx, *arguments) -> bool``, sync or async; sees validated arguments. ``access`` has
-                ready-made ones.
-
-        Raises:
-            DeclarationError: ``predicate`` is no function, or there is one already.
-        """
-        return Policy("scoped", predicate)
-
-    def gate(self, predicate: Predicate) -> Policy:
-        """Let a stream begin only while ``predicate`` holds; to stand above or below ``@live.stream``.
-
-        The same as its option ``gate=``: when it does not hold, the client is connected and has no value, which is no
-        error, nothing is loaded or subscribed, and the client asks again when it reconnects.
-
-        Args:
-            predicate: ``(ctx, *arguments) -> bool``, sync or async; sees validated arguments.
-
-        Raises:
-            DeclarationError: ``predicate`` is no function, what it decorates is no stream, or has a gate already.
-        """
-        return Policy("gate", predicate)
 
     def stream(
         self,
@@ -364,7 +328,13 @@ class Live:
         fixed.__code__ = fixed.__code__.replace(co_filename=caller.f_code.co_filename, co_firstlineno=caller.f_lineno)
         return Channel(fixed, topic=topic, options=options, item=item, path=path)
 
-    def binary(self, *misplaced: Never, max_size: int = BINARY_MAX, path: str | None = None) -> BinaryDecorator:
+    def binary(
+        self,
+        *misplaced: Never,
+        max_size: int = BINARY_MAX,
+        class_of_service: str | None = None,
+        path: str | None = None,
+    ) -> BinaryDecorator:
         """Make an async function callable with bytes: ``async def avatar(ctx, data: bytes, name: str)``.
 
         The data is the second parameter; those behind it are arguments, as for functions. It comes in one message, so
@@ -373,14 +343,15 @@ class Live:
         Args:
             *misplaced: Nothing; catches the missing parentheses.
             max_size: Bytes of the data; with more, callers get ``PAYLOAD_TOO_LARGE`` and nothing runs.
-            path: As for functions.
+            class_of_service: As for functions.
+            path: Likewise.
 
         Raises:
             DeclarationError: The function is not async or has no parameter for the data, or ``max_size`` is not
                 positive.
         """
         needs_parentheses("binary", misplaced)
-        return BinaryDecorator(max_size=max_size, path=path)
+        return BinaryDecorator(max_size=max_size, path=path, class_of_service=class_of_service)
 
     def upload(
         self,
@@ -389,6 +360,7 @@ class Live:
         max_per_connection: int | None = None,
         max_concurrent: int | None = None,
         reauth_every: int | None = None,
+        class_of_service: str | None = None,
         path: str | None = None,
     ) -> UploadDecorator:
         """Make an async function that reads what a client uploads: ``async for chunk in ctx.upload: ...``.
@@ -406,14 +378,15 @@ class Live:
                 ``limits.uploads`` holds.
             reauth_every: Run the guard again whenever the function has taken so many bytes more, before it gets the
                 next ones; when it refuses, the upload ends with its code. Default: it runs once, before the function.
-            path: As for functions.
+            class_of_service: As for functions.
+            path: Likewise.
 
         Raises:
             DeclarationError: The function is not async, or a number is not positive.
         """
         needs_parentheses("upload", misplaced)
         limits = UploadCaps(max_size, max_per_connection, max_concurrent, reauth_every)
-        return UploadDecorator(limits, path)
+        return UploadDecorator(limits, path, class_of_service)
 
 
 def _names(given: Any) -> tuple[str, ...]:

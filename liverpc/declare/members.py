@@ -13,6 +13,7 @@ from liverpc.declare.emitting import RoomHandle
 from liverpc.declare.keys import RoomKey, may_be_key
 from liverpc.errors import DeclarationError
 from liverpc.pages import Action, Events, Joinable, PageContract, Payload, is_name
+from liverpc.policies.declared import Idempotency, Policies, RateLimit
 from liverpc.schema.incoming import Incoming, split_args
 from liverpc.schema.outgoing import Outgoing
 from liverpc.schema.signature import Signature, where
@@ -118,12 +119,16 @@ class EventHandler(Action[C_contra, P, X, R_co], Generic[C_contra, P, X, R_co]):
     Attributes:
         method: The function, with its payload.
         serial: At most one runs at a time for each connection.
+        policies: What else it asks for around its calls.
     """
 
-    def __init__(self, fn: Callable[..., Any], *, name: str | None, serial: bool) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], *, name: str | None = None, serial: bool = False, policies: Policies | None = None
+    ) -> None:
         self.method = Method(fn)
         super().__init__(name or fn.__name__, None, None)
         self.serial = serial
+        self.policies = policies or Policies()
         self._outgoing: Outgoing | None = None
         self.__doc__ = fn.__doc__
         if "return" not in fn.__annotations__:
@@ -300,8 +305,23 @@ class EventDecorator:
     @overload
     def __call__(self, fn: Callable[Concatenate[C, P], R], /) -> EventHandler[C, P, R, R]: ...
     @overload
-    def __call__(self, *, name: str | None = None, serial: bool = False) -> EventOptions: ...
-    def __call__(self, fn: Any = None, *, name: str | None = None, serial: bool = False) -> Any:
+    def __call__(
+        self,
+        *,
+        name: str | None = None,
+        serial: bool = False,
+        rate_limit: RateLimit | None = None,
+        idempotent: bool = False,
+    ) -> EventOptions: ...
+    def __call__(
+        self,
+        fn: Any = None,
+        *,
+        name: str | None = None,
+        serial: bool = False,
+        rate_limit: RateLimit | None = None,
+        idempotent: bool = False,
+    ) -> Any:
         """Let the page call a method: its one parameter is the payload, what it returns is the answer.
 
         Both are checked against their annotations; members that the payload's type does not have are refused. A plain
@@ -312,27 +332,35 @@ class EventDecorator:
             name: On the wire; the method's own when not given.
             serial: Run one at a time for each connection, in the order in which they pass the guard; that is the order
                 of the calls unless a guard or a middleware waits.
+            rate_limit: How often one caller may call it; as ``@live.rate_limit``.
+            idempotent: A call with the idempotency key of an earlier one gets that one's result; as
+                ``@live.idempotent()``.
 
         Raises:
-            DeclarationError: There is more than one parameter, or an annotation is missing.
+            DeclarationError: There is more than one parameter, an annotation is missing, or ``rate_limit`` is none.
         """
-        options = EventOptions(name, serial)
+        given: object = rate_limit
+        if given is not None and not isinstance(given, RateLimit):
+            raise DeclarationError(f"@event(rate_limit=) takes RateLimit(points, per), not {rate_limit!r}")
+        policies = Policies(rate_limit=rate_limit, idempotent=Idempotency() if idempotent else None)
+        options = EventOptions(name, serial, policies)
         return options if fn is None else options(fn)
 
 
 class EventOptions:
     """``@event(...)``: waits for the method."""
 
-    def __init__(self, name: str | None, serial: bool) -> None:
+    def __init__(self, name: str | None, serial: bool, policies: Policies) -> None:
         self._name = name
         self._serial = serial
+        self._policies = policies
 
     @overload
     def __call__(self, fn: Callable[Concatenate[C, P], Coro[R]], /) -> EventHandler[C, P, Coro[R], R]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[C, P], R], /) -> EventHandler[C, P, R, R]: ...
     def __call__(self, fn: Any, /) -> Any:
-        return EventHandler(fn, name=self._name, serial=self._serial)
+        return EventHandler(fn, name=self._name, serial=self._serial, policies=self._policies)
 
 
 room: Final = RoomDecorators()

@@ -24,7 +24,7 @@ class Occupancy(Protocol):
         ...
 
     def left(self, stream: Any, topic: str, *, failed: bool = False) -> None:
-        """It ended, or ``failed``: it could not be loaded. Harmless when it never arrived."""
+        """It ended, or ``failed``: it could not be loaded, or was taken away. Harmless when it never arrived."""
         ...
 
     def roster(self, topic: str) -> list[dict[str, Any]]:

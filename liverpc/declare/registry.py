@@ -18,6 +18,7 @@ from liverpc.declare.inroom import BesideRoom, InRoom
 from liverpc.declare.rooms import RoomDecorator, RoomFunction
 from liverpc.errors import ConfigError, DeclarationError
 from liverpc.schema.signature import where
+from liverpc.telemetry import Latencies, Tally
 from liverpc.wire.names import is_path
 
 __all__ = ["AnyContract", "Entry", "Kind", "Modules", "Naming", "Registry"]
@@ -43,8 +44,8 @@ _UNFINISHED = (StreamDecorator, ChannelDecorator, BinaryDecorator, UploadDecorat
 _OF_TOPICS = ("merge", "volatile", "coalesce_by", "transform", "replay")
 
 
-class Entry:
-    """One path and everything the pipeline needs to answer on it.
+class Entry(Tally):
+    """One path, everything the pipeline needs to answer on it, and what is counted of its calls.
 
     Attributes:
         path: As declared, in snake case; the name in devtools and logs whichever spelling was called.
@@ -54,21 +55,10 @@ class Entry:
         direct: The handler never waits: unless its guard does, a call needs no task.
     """
 
-    __slots__ = (
-        "calls",
-        "declaration",
-        "direct",
-        "errors",
-        "guard",
-        "is_stream",
-        "kind",
-        "max_seconds",
-        "number",
-        "path",
-        "seconds",
-    )
+    __slots__ = ("declaration", "direct", "guard", "is_stream", "kind", "number", "path")
 
     def __init__(self, path: str, number: int, declaration: Declaration[Any, Any, Any], guard: Guard | None) -> None:
+        super().__init__()
         self.path = path
         self.number = number
         self.declaration = declaration
@@ -78,10 +68,6 @@ class Entry:
         self.direct = isinstance(declaration, RpcFunction) and not (
             declaration.is_async or declaration.thread or isinstance(declaration, InRoom)
         )
-        self.calls = 0
-        self.errors = 0
-        self.seconds = 0.0
-        self.max_seconds = 0.0
 
 
 class Registry:
@@ -195,6 +181,11 @@ class Registry:
         entry = Entry(path, len(self.entries) + 1, declaration, guard)
         self.entries.append(entry)
         return entry
+
+    def measure(self) -> None:
+        """Keep from now on how long the calls of each path take; a second time changes nothing."""
+        for entry in self.entries:
+            entry.latencies = entry.latencies or Latencies()
 
     def _add(self, path: str, declaration: Declaration[Any, Any, Any], guard: Guard | None, naming: Naming) -> None:
         place = where(declaration.handler)

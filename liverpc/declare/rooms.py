@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from inspect import isawaitable
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Generic, Never, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 from liverpc._types import P, Page, R, Row, Rpc, Stream, T, User
 from liverpc.declare.context import Context
@@ -137,20 +137,33 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         Raises:
             DeclarationError: Something belongs to the room already, and would stay with the one without predicate.
         """
-        if self.shows is not None or self._actions:
-            raise DeclarationError(f"{where(self.handler)}: put @live.scoped next to @live.room, before its parts")
-        declaration = copy.copy(self)
+        declaration = self.variant()
 
         async def holds(ctx: Context[Any], *args: Any) -> bool:
             verdict = predicate(ctx, *args)
             return bool(await verdict if isawaitable(verdict) else verdict)
 
-        declaration._checks = [*self._checks, holds]
-        declaration.options = replace(self.options, access=declaration.admits)
-        if self._cursors is not None:
-            declaration._cursors = RoomCursors(declaration)
-            declaration._move_cursor = MoveCursor(declaration)
+        declaration._checks.append(holds)
         return declaration
+
+    def validated(self, schema: Any) -> Never:
+        raise DeclarationError(
+            f"{where(self.handler)}: all parts of a room read its arguments alike, so @live.validated is for its "
+            "actions; annotate the arguments of the room, such as Annotated[str, Meta(max_length=20)]"
+        )
+
+    def variant(self) -> Self:
+        if self.shows is not None or self._actions:
+            raise DeclarationError(
+                f"{where(self.handler)}: put @live.scoped and the like next to @live.room, before its parts"
+            )
+        room = copy.copy(self)
+        room._checks = list(self._checks)
+        room.options = replace(self.options, access=room.admits)
+        if self._cursors is not None:
+            room._cursors = RoomCursors(room)
+            room._move_cursor = MoveCursor(room)
+        return room
 
     async def admits(self, ctx: Context[Any], *args: Any) -> bool:
         """Whether a caller may have any part of the room.

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from liverpc.config import DevWarnings
+from liverpc.declare.context import Context
 from liverpc.declare.inroom import BesideRoom
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
 from liverpc.merge.folds import known_events
 from liverpc.policies.faults import glob
+from liverpc.policies.locks import Locks
 from liverpc.telemetry import CallFinished, Published, Subscribed, Telemetry, Unsubscribed
 from liverpc.wire.codec import encode
 from liverpc.wire.names import is_reserved
@@ -37,11 +39,12 @@ class DevWarner:
     It remembers 1,000 warnings; from then on it is silent.
     """
 
-    def __init__(self, settings: DevWarnings, hub: Hub, telemetry: Telemetry, registry: Registry) -> None:
+    def __init__(self, settings: DevWarnings, hub: Hub, telemetry: Telemetry, registry: Registry, locks: Locks) -> None:
         self._settings = settings
         self._registry = registry
         self._hub = hub
         self._telemetry = telemetry
+        self._locks = locks
         self._quiet = [glob(pattern) for pattern in settings.quiet]
         self._told: set[tuple[str, str]] = set()
         self._silent: dict[str, asyncio.TimerHandle] = {}
@@ -55,6 +58,7 @@ class DevWarner:
         telemetry.unsubscribed.append(self._on_unsubscribed)
         telemetry.published.append(self._on_published)
         telemetry.call_finished.append(self._on_call)
+        self._locks.on_wait = self._on_wait
 
     def stop(self) -> None:
         """Listen no more; no timer is left."""
@@ -63,6 +67,7 @@ class DevWarner:
         telemetry.unsubscribed.remove(self._on_unsubscribed)
         telemetry.published.remove(self._on_published)
         telemetry.call_finished.remove(self._on_call)
+        self._locks.on_wait = None
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
@@ -82,10 +87,7 @@ class DevWarner:
 
     def _on_subscribed(self, event: Subscribed) -> None:
         name = event.topic
-        if name in self._silent or len(self._silent) >= _MAX_REMEMBERED or is_reserved(name):
-            return
-        entry = self._registry.paths.get(event.path)
-        if entry is not None and isinstance(entry.declaration, BesideRoom):  # the library publishes there
+        if name in self._silent or len(self._silent) >= _MAX_REMEMBERED or self._is_ours(name, event.path):
             return
         if not self._is_silent(name):  # a later subscriber
             return
@@ -95,6 +97,11 @@ class DevWarner:
     def _on_unsubscribed(self, event: Unsubscribed) -> None:
         if event.ended is not None and (timer := self._silent.pop(event.topic, None)) is not None:
             timer.cancel()
+
+    def _is_ours(self, name: str, path: str) -> bool:
+        """Whether the library publishes on a topic: the application can do nothing about how often."""
+        entry = self._registry.paths.get(path)
+        return is_reserved(name) or (entry is not None and isinstance(entry.declaration, BesideRoom))
 
     def _is_silent(self, name: str) -> bool:
         topic = self._hub.topics.get(name)
@@ -111,6 +118,23 @@ class DevWarner:
             name,
             self._settings.silent_seconds,
         )
+
+    # -- locks
+
+    def _on_wait(self, key: str, holder: object, waiter: object) -> None:
+        assert isinstance(holder, Context)
+        assert isinstance(waiter, Context)
+        task = holder.connection.calls.of.get(holder)
+        if self._hub.requests.asks(waiter.connection, task):
+            self._warn(
+                "deadlock",
+                waiter.path,
+                "%s waits for the lock %r, which %s holds while it waits for an answer of the same client: neither may "
+                "ever come; ask before the lock is taken",
+                waiter.path,
+                key,
+                holder.path,
+            )
 
     # -- topics with many publishes
 
@@ -129,7 +153,8 @@ class DevWarner:
         published, self._published = self._published, Counter()
         for name, count in published.items():
             rate = count / SAMPLE_SECONDS
-            if rate > self._settings.publish_rate:
+            topic = self._hub.topics.get(name)
+            if rate > self._settings.publish_rate and not self._is_ours(name, topic.path if topic else ""):
                 self._warn(
                     "rate",
                     name,

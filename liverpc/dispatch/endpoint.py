@@ -9,7 +9,6 @@ from inspect import isawaitable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from liverpc._types import Locals
 from liverpc.clock import Clock
 from liverpc.config import Limits
 from liverpc.declare.context import Services
@@ -18,6 +17,7 @@ from liverpc.dispatch.contracts import ContractCalls
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
 from liverpc.dispatch.session import LiveSession
+from liverpc.dispatch.sessions import EXPIRED, Sessions, user_of
 from liverpc.dispatch.uploads import UploadCalls
 from liverpc.errors import ConfigError, Reject
 from liverpc.hub.connection import Connection
@@ -27,7 +27,7 @@ from liverpc.rooms.contracts import Contracts
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import ConnectionOpened, Telemetry
 from liverpc.uploads.uploads import Uploads
-from liverpc.wire.close import FIRST_APPLICATION_CODE
+from liverpc.wire.close import FIRST_APPLICATION_CODE, CloseCode
 from liverpc.wire.codec import encode
 
 __all__ = ["LiveEndpoint", "OnConnect", "Origins", "check_origins", "origin_fits"]
@@ -65,10 +65,12 @@ class LiveEndpoint:
         origins: Origins,
         hooks: Hooks,
         contracts: Contracts,
+        sessions: Sessions,
     ) -> None:
         self._hub = services.hub
         self._catalogue = contracts.catalogue
         self._contracts = ContractCalls(contracts, pipeline)
+        self._sessions = sessions
         self._report = services.report
         self._clock = clock
         self._controls = Controls(services, streams, uploads, hooks)
@@ -100,13 +102,16 @@ class LiveEndpoint:
             verdict = self._on_connect(request)
         except Exception as error:
             return self._refused(error)
-        return self._decided(verdict) if isawaitable(verdict) else verdict
+        return self._decided(request, verdict) if isawaitable(verdict) else self._unless_over(request, verdict)
 
-    async def _decided(self, verdict: Awaitable[Any]) -> Any | Refuse:
+    async def _decided(self, request: ConnectRequest, verdict: Awaitable[Any]) -> Any | Refuse:
         try:
-            return await verdict
+            return self._unless_over(request, await verdict)
         except Exception as error:
             return self._refused(error)
+
+    def _unless_over(self, request: ConnectRequest, verdict: Any) -> Any | Refuse:
+        return Refuse(CloseCode.UNAUTHENTICATED, EXPIRED) if self._sessions.is_over(request.expires_at) else verdict
 
     def _refused(self, error: Exception) -> Refuse:
         """What ``on_connect`` raised as a refusal; what is none goes on to the transport, which logs it."""
@@ -119,7 +124,7 @@ class LiveEndpoint:
         hub = self._hub
         given = request.headers.get("x-request-id", "").strip()
         unique = self._clock.new_id()
-        user = getattr(verdict, "user", None) if isinstance(verdict, Locals) else verdict
+        user = user_of(verdict)
         connection = Connection(
             unique,
             link=link,
@@ -138,7 +143,8 @@ class LiveEndpoint:
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))
         connection.send(encode({"type": "welcome", "sessionId": connection.id}))
-        if request.route is not None:
+        self._sessions.watch(connection)
+        if request.route is not None and not connection.closed:
             self._contracts.connected(connection, request.route)
         return LiveSession(
             connection,
@@ -154,6 +160,7 @@ class LiveEndpoint:
         )
 
     def _disconnected(self, connection: Connection, code: int, reason: str) -> None:
+        self._sessions.closed(connection)
         self._contracts.closed(connection)
         if self._on_disconnect is not None:
             self._background.hook(

@@ -16,11 +16,22 @@ from liverpc.errors import ErrorCode, Issue, LiveError
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
 from liverpc.wire.codec import error_members
 
-__all__ = ["Outcomes"]
+__all__ = ["Outcomes", "call_fields"]
 
 log = logging.getLogger("liverpc.calls")
 
 _INTERNAL = LiveError(ErrorCode.INTERNAL_ERROR, "Internal server error")
+
+
+def call_fields(ctx: Context[Any]) -> dict[str, str | None]:
+    """What log records say of the call that they are about: ``connection``, ``request_id``, ``path`` and ``user``."""
+    connection = ctx.connection
+    return {
+        "connection": connection.id,
+        "request_id": connection.request_id,
+        "path": ctx.path,
+        "user": connection.user_id,
+    }
 
 
 class Outcomes:
@@ -39,7 +50,7 @@ class Outcomes:
             sent = error
         else:
             where = (ctx.path, ctx.connection.id, ctx.request_id)
-            log.error("%s failed (connection %s, request %s)", *where, exc_info=error)
+            log.error("%s failed (connection %s, request %s)", *where, exc_info=error, extra=call_fields(ctx))
             sent = _INTERNAL
             ctx.services.report(ctx.path, error, ctx)
         sent, members = self.told(ctx.path, sent)
@@ -66,17 +77,18 @@ class Outcomes:
     ) -> None:
         """Count it, and tell who listens."""
         seconds = self._now() - ctx.started_at
-        if entry is not None:
-            entry.calls += 1
-            entry.seconds += seconds
-            if seconds > entry.max_seconds:
-                entry.max_seconds = seconds
+        telemetry = self._telemetry
+        tally = telemetry.strays[ctx.path] if entry is None else entry
+        tally.calls += 1
+        tally.seconds += seconds
+        if seconds > tally.max_seconds:
+            tally.max_seconds = seconds
+        if tally.latencies is not None:
+            tally.latencies.add(seconds)
         self._counters.calls += 1
         if code is not None:
             self._counters.call_errors += 1
-            if entry is not None:
-                entry.errors += 1
-        telemetry = self._telemetry
+            tally.failed(code)
         if telemetry.call_finished or ((code is not None or seconds >= SLOW_CALL) and telemetry.call_notable):
             self._tell(entry, ctx, args, code, result, issues, seconds)
 

@@ -1,8 +1,9 @@
 """What happens to a call, in fixed order:
 
-middleware → guards → ``before_execute`` → validation → access → handler → reply.
+middleware → guards → ``before_execute`` → class of service → rate limit → validation → access → idempotency → lock →
+breaker → handler → reply.
 
-A stream's path goes through the same steps up to ``before_execute``, and then the subscribe plan; that of an upload
+A stream's path goes through the same steps up to the rate limit, and then the subscribe plan; that of an upload
 through all of them, in a task of its own (``dispatch.uploads``). How a path is
 answered is decided once, when the server starts: the shortest way that has all steps its declaration and the server
 ask for. A plain function in whose way nothing waits is answered without a task.
@@ -30,21 +31,19 @@ from liverpc.declare.registry import Entry, Kind, Registry
 from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
 from liverpc.declare.uploading import UploadContext, begin
 from liverpc.dispatch.outcome import Outcomes
+from liverpc.dispatch.policed import Policed, policed
 from liverpc.dispatch.unanswered import DEEP, TOO_MANY, nothing_there, wrong_kind
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
-from liverpc.telemetry import Telemetry
+from liverpc.telemetry import INVALID_PATH, UNKNOWN_PATH, Telemetry
 from liverpc.wire.binary import BinaryCall
 from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
 
 __all__ = ["Admit", "Pipeline", "Runner"]
-
-UNKNOWN_PATH = "__unknown__"  # in telemetry: a client's own text must not become a label
-INVALID_PATH = "__invalid__"
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, Slot | None], None]
@@ -82,6 +81,7 @@ class Pipeline:
         self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self._entries = registry.paths
+        self._policed: dict[Entry, Policed] = {}  # those that have policies
         self.runners: dict[Any, Runner] = {path: self.runner(entry) for path, entry in registry.paths.items()}
 
     def call(self, connection: Connection, frame: CallFrame, slot: Slot | None = None) -> None:
@@ -149,7 +149,8 @@ class Pipeline:
         else:
             replies = self._replies(connection, len(calls))
             for position, call in enumerate(calls):
-                self.call(connection, call, BatchSlot(replies, position))
+                if not connection.closed:  # by one of those before
+                    self.call(connection, call, BatchSlot(replies, position))
 
     def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: Slot | None = None) -> None:
         """Answer a call that cannot even begin, if it has an id to answer to."""
@@ -175,7 +176,10 @@ class Pipeline:
 
     def runner(self, entry: Entry, admit: Admit | None = None) -> Runner:
         """How calls to an entry are answered; ``admit`` sees each before its guard, in the order of their coming."""
-        if entry.direct and self._short and entry.declaration.access is None and admit is None:
+        policies = policed(entry, self._services.policies)
+        if policies is not None:
+            self._policed[entry] = policies
+        elif entry.direct and self._short and entry.declaration.access is None and admit is None:
             return self._at_once(entry)
         return self._in_task(entry, admit or self._admission(entry))
 
@@ -221,11 +225,15 @@ class Pipeline:
         in_task = self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
         kind: type[Context[Any]] = RoomContext if isinstance(entry.declaration, InRoom) else Context
+        policies = self._policed.get(entry)
+        reads_key = policies is not None and policies.reads_key
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args, waiting = frame.id, frame.args, None
             ctx = kind(services, connection, path, None if call is UNSET else call, slot, now())
+            if reads_key:
+                ctx.asked = frame
             try:
                 if admit is not None:
                     admit(ctx, frame)
@@ -305,6 +313,8 @@ class Pipeline:
         declaration: Any = entry.declaration
         if not self._short:
             return partial(self.execute, entry)
+        if entry in self._policed:
+            return partial(self._execute, entry)
         if entry.is_stream:
             return partial(self._streams.open, entry)
         in_room = isinstance(declaration, InRoom)
@@ -325,6 +335,9 @@ class Pipeline:
 
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
+        policies = self._policed.get(entry)
+        if policies is not None:
+            await policies.before(ctx)
         if entry.is_stream:
             return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
@@ -332,6 +345,12 @@ class Pipeline:
             await declaration.enter(ctx, arguments)
         if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
             raise denied(ctx)
+        if policies is None:
+            return await self._handle(entry, ctx, arguments)
+        return await policies.around(ctx, args, arguments, partial(self._handle, entry, ctx, arguments))
+
+    async def _handle(self, entry: Entry, ctx: Context[Any], arguments: Sequence[Any]) -> Any:
+        declaration: Any = entry.declaration
         if entry.kind == "binary":
             return await declaration.handler(ctx, ctx.data, *arguments)
         if isinstance(ctx, UploadContext):

@@ -12,7 +12,6 @@ from msgspec import UNSET
 from liverpc.declare.context import Context
 from liverpc.declare.registry import Entry
 from liverpc.errors import ErrorCode, LiveError
-from liverpc.hub.addresses import network_of
 from liverpc.policies.declared import Idempotency, Locking, RateLimit
 from liverpc.policies.locks import KEY_MAX
 from liverpc.policies.once import Request
@@ -114,17 +113,14 @@ class Policed:
             asked = canonical(msgspec.json.decode(args))
         except (msgspec.MsgspecError, ValueError):  # such as numbers that no JSON text stands for twice
             asked = bytes(args)
-        # Of guests an address is one owner: with a new connection for each result they would displace each other's.
-        network = network_of(connection.request.address) if user is None else None
-        owner = caller if network is None else f"address\n{network}"
-        return Request(f"{self._path}\n{scope}\n{key}", sha256(asked).hexdigest(), owner, user is None)
+        return Request(f"{self._path}\n{scope}\n{key}", sha256(asked).hexdigest(), connection.owner, user is None)
 
     async def _locked(self, ctx: Context[Any], arguments: Sequence[Any], handler: Handler) -> Any:
         key = None if self._lock is None else _lock_key(self._lock, ctx, arguments)
         if self._lock is None or not key:
             return await self._guarded(ctx, arguments, handler)
         locks = self._running.locks
-        await locks.acquire(key, ctx, self._lock.max_wait)
+        await locks.acquire(key, ctx, self._lock.max_wait, owner=ctx.connection.owner)
         try:
             return await self._guarded(ctx, arguments, handler)
         finally:

@@ -132,6 +132,8 @@ class LiveSession:
                 ConnectionClosed(connection.id, connection.user_id, code, reason, seconds)
             )
         self._on_disconnect(connection, code, reason)
+        left = len(connection.subscriptions), connection.streams
+        self._telemetry.invariant(left == (0, 0), "subscriptions", "a closed connection has %d, for %d streams", *left)
 
     def _ignore(self, ignored: Ignored, payload: bytes, text: bool) -> None:
         self._counters.frames_ignored += 1

@@ -139,6 +139,7 @@ class UploadCalls:
         task = self._background.start(
             self._run(entry, uploading, frame.args, upload), name=f"upload {upload.id}", context=self._context.copy()
         )
+        upload.task = task
         # Not at the end of the task: cancelled before its first step, it would never come to it.
         task.add_done_callback(lambda _: self._uploads.ended(upload))
 

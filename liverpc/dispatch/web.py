@@ -1,4 +1,4 @@
-"""A server's own plain HTTP: health, readiness, and the endpoint that pages ask before they connect."""
+"""A server's own plain HTTP: health, readiness, metrics, and the endpoint that pages ask before they connect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import msgspec
 
 from liverpc.declare.hooks import Hooks
 from liverpc.dispatch.endpoint import Origins, origin_fits
+from liverpc.dispatch.metrics import MetricsSink
 from liverpc.errors import Reject
+from liverpc.hub.gatekeeper import Gatekeeper, from_this_machine
 from liverpc.hub.link import HttpRequest, HttpResponse
 from liverpc.wire.close import FIRST_APPLICATION_CODE
 
@@ -26,7 +28,7 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 class Web:
-    """Answers the paths ``/healthz``, ``/readyz`` and that of the auth endpoint (docs/protocol.md section 10).
+    """Answers ``/healthz``, ``/readyz``, ``/metrics`` and the auth endpoint (docs/protocol.md section 10).
 
     Args:
         auth_path: Of the auth endpoint. It answers without an ``authenticate`` hook, too: to browser clients
@@ -35,6 +37,10 @@ class Web:
         hooks: Of the application; ``authenticate`` is looked up at each request.
         report: ``(path, error, ctx)``: told when ``authenticate`` fails.
         state: What ``/readyz`` says.
+        gatekeeper: Of ``/metrics``.
+
+    Attributes:
+        sink: Answers ``/metrics``; None: nothing does.
     """
 
     def __init__(
@@ -45,23 +51,44 @@ class Web:
         hooks: Hooks,
         report: Callable[[str, BaseException, Any], object],
         state: Callable[[], State],
+        gatekeeper: Gatekeeper,
     ) -> None:
         self._auth_path = auth_path
         self._origins = origins
         self._hooks = hooks
         self._report = report
         self._state = state
+        self._gatekeeper = gatekeeper
+        self.sink: MetricsSink | None = None
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to any request; 404 where nothing is."""
         if request.path == self._auth_path:
             return await self._auth(request)
-        if request.path not in ("/healthz", "/readyz"):
+        sink = self.sink if request.path == "/metrics" else None
+        if request.path not in ("/healthz", "/readyz") and sink is None:
             return HttpResponse(404, b"not found\n")
         if request.method != "GET":
             return HttpResponse(405, b"method not allowed\n", {"Allow": "GET, HEAD"})
+        if sink is not None:
+            return self._refuses(request) or _metrics(sink)
         state = "ok" if request.path == "/healthz" else self._state()
         return HttpResponse(200 if state in ("ok", "ready") else 503, b'{"status":"%s"}\n' % state.encode(), _JSON)
+
+    def _refuses(self, request: HttpRequest) -> HttpResponse | None:
+        """Why somebody does not get the metrics. A program on this machine does, and so does who has a token."""
+        asks = "authorization" in request.headers
+        if not asks and from_this_machine(request.headers, request.address):
+            return None
+        if self._gatekeeper.exhausted(request.address):
+            return HttpResponse(429, b"too many refused tokens from here; wait a minute\n")
+        token = self._gatekeeper.holder(request.headers, request.address) if asks else None
+        if token is None:
+            text = b"the metrics need a token of Inspect(tokens=...), as Authorization: Bearer\n"
+            return HttpResponse(401, text, {"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"})
+        if "*" not in token.topics:
+            return HttpResponse(403, b"this token opens some topics only, and metrics are about all\n")
+        return None
 
     async def _auth(self, request: HttpRequest) -> HttpResponse:
         origin = request.headers.get("origin")
@@ -107,3 +134,11 @@ class Web:
             log.exception("the hook authenticate failed")
             self._report("__auth__", error, None)
             return HttpResponse(500, b"internal error\n")
+
+
+def _metrics(sink: MetricsSink) -> HttpResponse:
+    try:
+        return HttpResponse(200, sink.render(), {"Content-Type": sink.content_type, "Cache-Control": "no-store"})
+    except Exception:
+        log.exception("the metrics sink failed")
+        return HttpResponse(500, b"internal error\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from liverpc.errors import ErrorCode, LiveError
+from liverpc.hub.addresses import network_of
 from liverpc.hub.link import ConnectRequest, Link
 from liverpc.hub.requests import Requests
 from liverpc.hub.tasks import RunningCalls
@@ -53,7 +55,9 @@ class Connection:
         signals: It gets the signals to its user; an application may set this to False.
         knows_frame_bytes: It was told how large a message may be.
         calls: Unfinished handlers, and hooks that wait.
-        closed: The socket is gone; nothing may be attached to it any more.
+        closed: The server has said goodbye, or the socket is gone; nothing may be attached to it any more.
+        refreshes: How often ``on_connect`` was asked again who this is.
+        refreshed_at: When it was last; loop time.
     """
 
     __slots__ = (
@@ -69,6 +73,8 @@ class Connection:
         "locals",
         "opened_at",
         "paces_uploads",
+        "refreshed_at",
+        "refreshes",
         "request",
         "request_id",
         "signals",
@@ -108,6 +114,8 @@ class Connection:
         self.paces_uploads = False
         self.knows_frame_bytes = False
         self.closed = False
+        self.refreshes = 0
+        self.refreshed_at = -inf
         self.calls = calls
         self._requests = requests
         self.opened_at = opened_at  # loop time
@@ -121,6 +129,14 @@ class Connection:
             return self.user_id
         # Of the id, which only this client and the server know, but does not tell it.
         return f"__guest_{int.from_bytes(sha256(self.id.encode()).digest()[:6], 'big')}"
+
+    @property
+    def owner(self) -> str:
+        """Whose room in tables of all callers it takes: the user's; else that of all guests of its address."""
+        if self.user_id is not None:
+            return f"user\n{self.user_id}"
+        network = network_of(self.request.address)
+        return f"guest\n{self.id}" if network is None else f"address\n{network}"
 
     def send(self, payload: bytes) -> bool:
         """Send one frame to this client alone; False when the socket is gone."""
@@ -170,7 +186,12 @@ class Connection:
         return await self._requests.ask(self, event, data, timeout)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close the socket after what is queued was sent."""
+        """Close the socket after what is queued was sent; nothing the client says is heard any more.
+
+        Its handlers go on until the client has answered the goodbye, which takes ``limits.close_seconds`` at most, and
+        are cancelled then.
+        """
+        self.closed = True
         self.link.close(code, reason)
 
     def __repr__(self) -> str:

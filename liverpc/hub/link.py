@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from http.cookies import CookieError, SimpleCookie
+from math import isfinite
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -43,7 +44,7 @@ class ConnectRequest:
         secure: Whether it came over TLS.
     """
 
-    __slots__ = ("_cookies", "address", "headers", "params", "path", "query", "route", "secure")
+    __slots__ = ("_cookies", "_expires_at", "address", "headers", "params", "path", "query", "route", "secure")
 
     def __init__(
         self,
@@ -64,6 +65,26 @@ class ConnectRequest:
         self.address = address
         self.secure = secure
         self._cookies: dict[str, str] | None = None
+        self._expires_at: float | None = None
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the session ends, in seconds since the epoch, such as a token's ``exp``; None: with the connection.
+
+        For ``on_connect`` to set. At that time the connection is closed with 4401.
+
+        Raises:
+            TypeError: It is set to something else.
+        """
+        return self._expires_at
+
+    @expires_at.setter
+    def expires_at(self, moment: float | None) -> None:
+        given: object = moment
+        is_number = isinstance(given, int | float) and not isinstance(given, bool) and isfinite(given)
+        if given is not None and not is_number:
+            raise TypeError(f"request.expires_at takes seconds since the epoch, or None, not {given!r}")
+        self._expires_at = moment
 
     @property
     def cookies(self) -> Mapping[str, str]:

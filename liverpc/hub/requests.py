@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from liverpc.errors import ErrorCode, LiveError, PushFailed
 from liverpc.telemetry import Counters
@@ -21,6 +21,12 @@ class Undelivered(PushFailed):
     """The question went nowhere."""
 
 
+class _Question(NamedTuple):
+    answer: asyncio.Future[Any]
+    event: str
+    asker: asyncio.Task[Any] | None
+
+
 class Requests:
     """The open requests of one server.
 
@@ -33,7 +39,7 @@ class Requests:
         self._most = most
         self._counters = counters
         self._numbers = 0
-        self._open: dict[Connection, dict[int, asyncio.Future[Any]]] = {}
+        self._open: dict[Connection, dict[int, _Question]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
@@ -41,6 +47,15 @@ class Requests:
     async def ask(self, connection: Connection, event: str, data: Any, seconds: float) -> Any:
         """See :meth:`liverpc.hub.connection.Connection.ask`."""
         return await self.answer(connection, self.send(connection, event, data), event, seconds)
+
+    def asks(self, connection: Connection, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a task waits for an answer of this client."""
+        return task is not None and any(each.asker is task for each in self._open.get(connection, {}).values())
+
+    def asked_by(self, task: asyncio.Task[Any]) -> str:
+        """The event of a question that a task waits for; empty when there is none."""
+        questions = (each for waiting in self._open.values() for each in waiting.values())
+        return next((each.event for each in questions if each.asker is task), "")
 
     def note(self, event: str, data: Any) -> bytes:
         """The payload of a question to whose answer nobody listens; TypeError when ``data`` has no JSON form."""
@@ -67,13 +82,13 @@ class Requests:
         if connection.closed or not connection.send(payload):
             raise Undelivered(_GONE)
         self._open[connection] = waiting
-        waiting[ref] = asyncio.get_running_loop().create_future()
+        waiting[ref] = _Question(asyncio.get_running_loop().create_future(), event, asyncio.current_task())
         return ref
 
     async def answer(self, connection: Connection, ref: int, event: str, seconds: float) -> Any:
         """Wait for the answer to a question that was sent just now."""
         waiting = self._open[connection]
-        answer = waiting[ref]
+        answer = waiting[ref].answer
         try:
             with connection.calls.asking():
                 async with asyncio.timeout(seconds):
@@ -88,8 +103,8 @@ class Requests:
     def answered(self, connection: Connection, ref: object, data: Any, error: object) -> None:
         """A reply came; those to no open request of this very connection mean nothing."""
         waiting = self._open.get(connection)
-        answer = waiting.get(ref) if waiting is not None and type(ref) is int else None
-        if answer is None or answer.done():
+        question = waiting.get(ref) if waiting is not None and type(ref) is int else None
+        if question is None or (answer := question.answer).done():
             return
         if isinstance(error, str):
             answer.set_exception(PushFailed(error))
@@ -98,6 +113,6 @@ class Requests:
 
     def gone(self, connection: Connection) -> None:
         """The client left: nobody will answer."""
-        for answer in self._open.pop(connection, {}).values():
+        for answer, *_ in self._open.pop(connection, {}).values():
             if not answer.done():
                 answer.set_exception(PushFailed(_GONE))

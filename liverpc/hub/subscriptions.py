@@ -122,6 +122,18 @@ class Subscriptions:
             self._remove(subscription)  # first: what was held for a refused stream must not be sent
         subscription.release()
 
+    def drop(self, subscription: Subscription, stream: Any = None) -> None:
+        """End one live stream, or None: the bare subscription. What else the connection has there stays."""
+        if stream is None:
+            subscription.bare = False
+        else:
+            subscription.streams.remove(stream)
+        subscription.connection.streams -= 1
+        if subscription.streams or subscription.bare:
+            subscription.route()
+        else:
+            self._remove(subscription)
+
     def unsubscribe(self, connection: Connection, name: str) -> list[Any]:
         """End all a connection has on a topic; returns its streams. Unknown topics are no error."""
         subscription = connection.subscriptions.get(name)
@@ -146,6 +158,8 @@ class Subscriptions:
             del self.topics[topic.name]
             if topic.rules is not None:
                 self.rules.learn(topic.name, topic.rules)
+            told = len(topic.receivers) + len(topic.holding)
+            self._telemetry.invariant(not told, "topics", "one without subscribers has %d receivers", told)
         if self._telemetry.unsubscribed:
             number = topic.number if ended else None
             self._telemetry.unsubscribed.emit(Unsubscribed(topic.name, topic.wire, connection.id, number))

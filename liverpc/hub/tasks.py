@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable, iscoroutine
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from liverpc.hub.link import Link
 
-__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "passes"]
+__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "a_few_at_once", "passes"]
 
 log = logging.getLogger("liverpc.tasks")
 
@@ -51,7 +51,7 @@ class RunningCalls(Generic[K]):
         most: How many there may be, besides one for each open :meth:`asking`.
     """
 
-    __slots__ = ("_asking", "_context", "_holds", "_link", "_loop", "_more", "_most", "of")
+    __slots__ = ("_asking", "_cancelled", "_context", "_holds", "_link", "_loop", "_more", "_most", "of")
 
     def __init__(self, context: contextvars.Context, link: Link, most: int) -> None:
         self._context = context
@@ -61,6 +61,7 @@ class RunningCalls(Generic[K]):
         self._asking = 0  # questions the client has to answer
         self._more = 0  # callbacks that wait for their turn, and what others do
         self._loop: asyncio.AbstractEventLoop | None = None  # of the first task
+        self._cancelled: frozenset[asyncio.Task[Any]] = frozenset()
         self.of: dict[K, asyncio.Task[Any]] = {}  # what it does, in order of start
 
     @property
@@ -145,10 +146,12 @@ class RunningCalls(Generic[K]):
         self._more += difference
 
     async def aclose(self) -> None:
-        """Cancel all and wait until they are gone."""
+        """Cancel all and wait until they are gone. A second time disturbs none that is cleaning up."""
         while self.of:
             running = dict(self.of)
-            for task in running.values():
+            fresh = [task for task in running.values() if task not in self._cancelled]
+            self._cancelled |= set(fresh)
+            for task in fresh:
                 task.cancel()
             await asyncio.wait(running.values())
             for what in running:
@@ -217,6 +220,22 @@ class Background:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
+
+
+async def a_few_at_once(functions: Iterable[Callable[[], Awaitable[object]]], most: int = 16) -> None:
+    """Call and await them all, so many at the same time; cancelled, it cancels those that run.
+
+    What one of them raises ends it all, and is raised in an ``ExceptionGroup``.
+    """
+    rest = iter(functions)
+
+    async def work() -> None:
+        for function in rest:
+            await function()
+
+    async with asyncio.TaskGroup() as together:
+        for _ in range(most):
+            together.create_task(work())
 
 
 async def _wait(awaitable: Awaitable[Any]) -> None:

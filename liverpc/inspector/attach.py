@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import msgspec
 from liverpc.config import Inspect, Level, Token
 from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
+from liverpc.hub.gatekeeper import Gatekeeper, host_name, is_loopback_name
 from liverpc.hub.link import ConnectRequest, Link, Refuse
 from liverpc.inspector.protocol import (
     SUBPROTOCOL,
@@ -56,7 +56,6 @@ __all__ = ["SKIP_ABOVE", "AttachEndpoint", "Observer"]
 
 log = logging.getLogger("liverpc.inspector")
 
-_FAILURES_PER_MINUTE = 5
 _MAX_WATCHES = 16
 _MAX_GLOBS = 16  # in a watch
 _MAX_EVENTS = 512 * 1024  # bytes of events in one frame
@@ -64,7 +63,6 @@ _MAX_BACKLOG = 4 << 20
 SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it has to wait
 _MAX_WAITING = 4096  # events kept for one observer between two flushes
 _MAX_NAMED = 10  # connections in a line of the log
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1", "memory")
 _decode = msgspec.json.Decoder(ClientFrame).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -81,41 +79,25 @@ class AttachEndpoint:
     def __init__(self, inspector: Inspector, settings: Inspect, tokens: tuple[Token, ...]) -> None:
         self._inspector = inspector
         self._settings = settings
-        self._tokens = tokens
-        self._failures: Counter[str] = Counter()
-        self._failures_since = 0.0
+        self._gatekeeper = Gatekeeper(tokens, inspector.monotonic)
 
     def refuses(self, request: ConnectRequest) -> Refuse | None:
         if self._inspector.closed:
             return Refuse(503, "server going away\n")
         if "origin" in request.headers:
             return Refuse(403, "devtools do not attach from browsers\n")
-        host = request.headers.get("host", "").lower()
-        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        if name not in _LOOPBACK and not {"*", name, host} & set(self._settings.hosts):
+        name, host = host_name(request.headers), request.headers.get("host", "").lower()
+        if not is_loopback_name(name) and not {"*", name, host} & set(self._settings.hosts):
             return Refuse(403, "this Host is not listed in Inspect(hosts=...)\n")
-        now = self._inspector.monotonic()
-        if now - self._failures_since > 60:
-            self._failures.clear()
-            self._failures_since = now
-        if self._failures[request.address] >= _FAILURES_PER_MINUTE:
+        if self._gatekeeper.exhausted(request.address):
             return Refuse(429, "too many refused tokens from here; wait a minute\n")
         if len(self._inspector.observers) >= self._settings.max_observers:
             return Refuse(503, f"{self._settings.max_observers} observers are attached already, the limit\n")
         return None
 
     def decide(self, request: ConnectRequest) -> Token | Refuse:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        found: Token | None = None
-        for token in self._tokens:  # all of them, always: the time taken tells nothing
-            if hmac.compare_digest(token.secret.encode(), given.strip().encode()) and scheme.lower() == "bearer":
-                found = token
-        if found is None:
-            if len(self._failures) < 10_000:
-                self._failures[request.address] += 1
-            log.warning("a devtools token from %s was refused", request.address)
-            return Refuse(401, "the devtools token was refused\n", {"WWW-Authenticate": "Bearer"})
-        return found
+        token = self._gatekeeper.holder(request.headers, request.address)
+        return token or Refuse(401, "the devtools token was refused\n", {"WWW-Authenticate": "Bearer"})
 
     def opened(self, link: Link, request: ConnectRequest, verdict: Token) -> Observer:
         return Observer(self._inspector, link, verdict)
@@ -262,12 +244,28 @@ class Observer:
             items = list(tap.history())
         elif get.ref[:1] == ["stream"] and len(get.ref) == 2:
             items = list(tap.rings.get(get.ref[1], ()))
+        elif get.ref[:1] == ["call"] and len(get.ref) in (3, 4):
+            self._get_call(get)
+            return
         else:
-            self.send(Err(id=get.id, text='get takes ["stream", topic] or ["calls"]'))
+            text = 'get takes ["stream", topic], ["calls"] or ["call", connection, call]'
+            self.send(Err(id=get.id, text=text))
             return
         visible = [seen for item in items if (seen := self.view.event(item, True)) is not None]
         fitting, left_out = _newest(visible)
         self.send(Got(id=get.id, items=fitting, left_out=left_out))
+
+    def _get_call(self, get: Get) -> None:
+        if self.view.scoped or not self._may("observe"):
+            self.send(Err(id=get.id, text="where a call waits is told at level observe, to tokens for all topics"))
+            return
+        began = time.thread_time()
+        awaited = self.view.awaited(*get.ref[1:])
+        self.inspector.tap.spent += time.thread_time() - began
+        if awaited is None:
+            self.send(Err(id=get.id, text="it does not run any more"))
+        else:
+            self.send(Got(id=get.id, items=[], awaited=awaited))
 
     # -- rooms
 

@@ -13,12 +13,14 @@ from liverpc.config import Inspect, Token
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
 from liverpc.inspector.attach import SKIP_ABOVE, AttachEndpoint, Observer
+from liverpc.inspector.figures import PathFigures
 from liverpc.inspector.protocol import Bye, ChaosChanged, ServerInfo
 from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.rooms import Survey
 from liverpc.inspector.tap import Tap
 from liverpc.inspector.view import Source
 from liverpc.policies.faults import FaultRules
+from liverpc.policies.running import RunningPolicies
 from liverpc.rooms.census import Census
 from liverpc.telemetry import Telemetry
 from liverpc.uploads.uploads import Uploads
@@ -55,13 +57,15 @@ class Inspector:
         telemetry: Telemetry,
         faults: FaultRules,
         uploads: Uploads,
+        policies: RunningPolicies,
         info: ServerInfo,
         wall: Callable[[], float],
         rooms: Sequence[Census] = (),
         always: bool = False,
     ) -> None:
         self.settings = settings
-        self.source = Source(hub, registry, telemetry.counters, faults, uploads)
+        paths = PathFigures(registry, hub.monotonic)
+        self.source = Source(hub, registry, telemetry.counters, faults, uploads, policies, paths)
         self.info = info
         self.wall = wall
         self.monotonic = hub.monotonic
@@ -87,6 +91,7 @@ class Inspector:
         """Begin to record, when it is to be done without an observer, too."""
         if self._always:
             self.tap.start()
+            self.source.registry.measure()
 
     async def aclose(self) -> None:
         """Say goodbye to all observers and stop."""
@@ -106,6 +111,7 @@ class Inspector:
         """A socket was accepted; it still has to say hello."""
         self.observers.append(observer)
         self.tap.start()
+        self.source.registry.measure()
         self.source.hub.touched = self.tap.changes.topics
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="liverpc inspector")

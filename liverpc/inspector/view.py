@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from math import inf
+from operator import is_
+from typing import Any
 
 import msgspec
 
 from liverpc.config import Level
+from liverpc.declare.context import Context
 from liverpc.declare.registry import Registry
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.topic import TopicState
+from liverpc.inspector.awaiting import awaited
+from liverpc.inspector.figures import PathFigures, breaker_infos, lock_infos, who
 from liverpc.inspector.protocol import (
+    Awaited,
     CallEvent,
     ChaosRule,
     ConnectionEvent,
@@ -21,8 +28,6 @@ from liverpc.inspector.protocol import (
     ConnectionStats,
     Event,
     Match,
-    PathInfo,
-    PathStats,
     PendingCall,
     PublishEvent,
     State,
@@ -34,6 +39,7 @@ from liverpc.inspector.protocol import (
 from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.tap import Changes
 from liverpc.policies.faults import FaultRules, glob
+from liverpc.policies.running import RunningPolicies
 from liverpc.telemetry import Counters
 from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
@@ -53,13 +59,16 @@ class Source(msgspec.Struct):
     counters: Counters
     faults: FaultRules
     uploads: Uploads
+    policies: RunningPolicies
+    paths: PathFigures
 
 
 class View:
     """One level and scope; observers with equal views share the same bytes.
 
     A holder of a scoped token sees its topics, the connections subscribed to them and the calls that
-    published on them; paths, totals, running calls and uploads are no topic's business and are left out.
+    published on them; paths, totals, running calls, uploads, locks and breakers are no topic's business and are left
+    out.
 
     Attributes:
         anonymous: It sees no users.
@@ -124,16 +133,15 @@ class View:
         source = self._source
         if self._globs is not None:
             return State(rev=rev, at=at, chaos=self.rules(at), busy=round(busy, 4))
-        paths = [entry for entry in source.registry.entries if entry.calls]
+        paths, path_stats = source.paths.rows()
+        locks = source.policies.locks
         pending, pending_total = self._pending()
         uploads, limits = source.uploads.running, source.hub.limits
         return State(
             rev=rev,
             at=at,
-            paths=[PathInfo(entry.number, entry.path) for entry in paths],
-            path_stats=[
-                PathStats(e.number, e.calls, e.errors, round(e.seconds, 6), round(e.max_seconds, 6)) for e in paths
-            ],
+            paths=paths,
+            path_stats=path_stats,
             pending=pending,
             pending_total=pending_total,
             uploads=[self._upload(each) for each in uploads[:_MAX_UPLOADS]],
@@ -143,6 +151,9 @@ class View:
             counters=asdict(source.counters),
             chaos=self.rules(at),
             busy=round(busy, 4),
+            locks=[] if self.anonymous else lock_infos(locks.rows()),  # their keys may name users
+            locks_total=len(locks),
+            breakers=breaker_infos(source.policies.breakers.rows()),
         )
 
     def _out_of_sight(self, changes: Changes) -> list[str]:
@@ -206,7 +217,7 @@ class View:
         calls = [
             PendingCall(
                 connection.id,
-                (ctx.call or "")[: protocol.Limits.MAX_CALL_ID],
+                _id(ctx),
                 ctx.path,
                 "" if self.anonymous else connection.user_id or "",
                 ctx.started_at,
@@ -218,6 +229,33 @@ class View:
         ]
         calls.sort(key=lambda call: call.started_at)
         return calls[:_MAX_PENDING], len(calls)
+
+    def awaited(self, connection: str, call: str, started_at: str = "") -> Awaited | None:
+        """Where a call or an upload waits; None when no such one runs.
+
+        Args:
+            connection: Its id.
+            call: The id of the call, as :class:`PendingCall` has it.
+            started_at: Likewise, to tell calls with the same id apart; empty: the first one.
+        """
+        source = self._source
+        found = source.hub.connections.get(connection)
+        if found is None:
+            return None
+        locks, now = source.policies.locks, source.hub.monotonic()
+        for ctx, task in found.calls.of.items():
+            if _id(ctx) == call and started_at in ("", repr(ctx.started_at)):
+                return awaited(task, partial(is_, ctx), locks, source.hub.requests, now)
+        for upload in source.uploads.running:
+            if upload.connection is found and upload.id == call and upload.task is not None:
+                return awaited(
+                    upload.task,
+                    lambda waiter: who(waiter)[1:3] == (connection, call),
+                    locks,
+                    source.hub.requests,
+                    now,
+                )
+        return None
 
     # -- events
 
@@ -242,6 +280,10 @@ class View:
             address = {"address": "", "reason": ""} if isinstance(event, ConnectionEvent) else {}
             return msgspec.structs.replace(event, **hidden, **user, **address)
         return event if payload or not hidden else msgspec.structs.replace(event, **hidden)
+
+
+def _id(ctx: Context[Any]) -> str:
+    return (ctx.call or "")[: protocol.Limits.MAX_CALL_ID]
 
 
 def _stream(topic: TopicState) -> StreamInfo:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import msgspec
 
@@ -27,21 +26,32 @@ class LockRow(msgspec.Struct, frozen=True):
 
 
 class _Waiter:
-    __slots__ = ("granted", "since", "who")
+    __slots__ = ("granted", "owner", "since", "who")
 
-    def __init__(self, who: object, since: float) -> None:
+    def __init__(self, who: object, owner: str, since: float) -> None:
         self.who = who
+        self.owner = owner
         self.since = since
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class _Held:
-    __slots__ = ("holder", "since", "waiters")
+    __slots__ = ("holder", "owners", "since", "waiters")
 
     def __init__(self, holder: object, since: float) -> None:
         self.holder = holder
         self.since = since
         self.waiters: deque[_Waiter] = deque()
+        self.owners: Counter[str] = Counter()  # of those
+
+    def forget(self, waiter: _Waiter) -> None:
+        """It waits no more. Harmless when it was forgotten already."""
+        if waiter not in self.waiters:
+            return
+        self.waiters.remove(waiter)
+        self.owners[waiter.owner] -= 1
+        if not self.owners[waiter.owner]:
+            del self.owners[waiter.owner]
 
 
 class Locks:
@@ -50,7 +60,7 @@ class Locks:
     Args:
         now: Loop time.
         counters: Of the server.
-        most: Waiters of one key.
+        most: Waiters of one key; an eighth of them may be of one owner, so that nobody can keep all others out.
     """
 
     def __init__(self, now: Callable[[], float], counters: Counters, most: int) -> None:
@@ -63,7 +73,7 @@ class Locks:
     def __len__(self) -> int:
         return len(self._held)
 
-    async def acquire(self, key: str, who: object, max_wait: float | None) -> None:
+    async def acquire(self, key: str, who: object, max_wait: float | None, *, owner: str) -> None:
         """Become the holder of a key; :meth:`release` has to follow.
 
         Cancelled while it waits, it leaves no trace.
@@ -72,6 +82,7 @@ class Locks:
             key: 1 to 256 characters.
             who: For :meth:`rows`.
             max_wait: Seconds to wait for those before; 0: not at all; None: as long as it takes.
+            owner: On whose behalf.
 
         Raises:
             LiveError: ``LOCK_TIMEOUT``: it was not free in time. ``LOCK_QUEUE_FULL``: too many wait.
@@ -85,13 +96,14 @@ class Locks:
             return
         if max_wait == 0:
             raise self._timeout(key, max_wait)
-        if len(held.waiters) >= self._most:
-            raise LiveError(ErrorCode.LOCK_QUEUE_FULL, f"{self._most} calls wait for the lock {key!r} already")
+        if len(held.waiters) >= self._most or held.owners[owner] >= max(1, self._most // 8):
+            raise LiveError(ErrorCode.LOCK_QUEUE_FULL, f"too many calls wait for the lock {key!r} already")
         self._counters.lock_waits += 1
         if self.on_wait is not None:
             self.on_wait(key, held.holder, who)
-        waiter = _Waiter(who, self._now())
+        waiter = _Waiter(who, owner, self._now())
         held.waiters.append(waiter)
+        held.owners[owner] += 1
         patience = asyncio.timeout(max_wait)
         try:
             async with patience:
@@ -100,8 +112,7 @@ class Locks:
             if waiter.granted.done() and not waiter.granted.cancelled():
                 self.release(key)  # it was granted in the same turn
             else:
-                with suppress(ValueError):
-                    held.waiters.remove(waiter)
+                held.forget(waiter)
             if isinstance(error, TimeoutError) and patience.expired():
                 assert max_wait is not None
                 raise self._timeout(key, max_wait) from None
@@ -111,7 +122,8 @@ class Locks:
         """Hand a key on to the next one who waits."""
         held = self._held[key]
         while held.waiters:
-            waiter = held.waiters.popleft()
+            waiter = held.waiters[0]
+            held.forget(waiter)
             if not waiter.granted.done():  # otherwise it was cancelled, and has not run since
                 held.holder, held.since = waiter.who, self._now()
                 waiter.granted.set_result(None)

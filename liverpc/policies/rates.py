@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from liverpc.backends.ports import LocalLimiter, RateLimiter
+from liverpc.backends.ports import Decision, LocalLimiter, RateLimiter
 from liverpc.errors import ConfigError, ErrorCode, LiveError
 from liverpc.hub.addresses import network_of
 from liverpc.policies.declared import RateLimit
@@ -91,16 +91,24 @@ class Rates:
         elif not guest:
             await self._count(f"{path}\nuser\n{connection.user_id}", limit, limit.points, guest)
         else:
+            mine = f"{path}\nguest\n{connection.id}"
             network = network_of(connection.request.address)
-            if network is not None:  # first, so that one address cannot fill the table of guests
-                await self._count(f"{path}\naddress\n{network}", limit, limit.points * PER_ADDRESS, guest)
-            await self._count(f"{path}\nguest\n{connection.id}", limit, limit.points, guest)
+            if network is None:
+                await self._count(mine, limit, limit.points, guest)
+                return
+            ours, points = f"{path}\naddress\n{network}", limit.points * PER_ADDRESS
+            # What is refused must count for neither: others share the address.
+            if (await self._hit(ours, limit, points, guest, cost=0)).remaining:
+                await self._count(mine, limit, limit.points, guest)
+            await self._count(ours, limit, points, guest)
+
+    async def _hit(self, key: str, limit: RateLimit, points: int, guest: bool, cost: int = 1) -> Decision:
+        if self._local is not None:
+            return self._local.hit_now(key, limit=points, per=limit.per, cost=cost, guest=guest)
+        return await self._limiter.hit(key, limit=points, per=limit.per, cost=cost, guest=guest)
 
     async def _count(self, key: str, limit: RateLimit, points: int, guest: bool) -> None:
-        if self._local is not None:
-            decision = self._local.hit_now(key, limit=points, per=limit.per, guest=guest)
-        else:
-            decision = await self._limiter.hit(key, limit=points, per=limit.per, guest=guest)
+        decision = await self._hit(key, limit, points, guest)
         if not decision.allowed:
             self._counters.rate_limited += 1
             raise LiveError(ErrorCode.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,10 +11,11 @@ import msgspec
 from liverpc.declare.context import Context
 from liverpc.declare.contract import Contract
 from liverpc.declare.functions import Declaration
-from liverpc.declare.members import Room
+from liverpc.declare.members import EventHandler, Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.rooms.again import ask_again
 from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
 from liverpc.rooms.groups import group_of
@@ -121,7 +122,10 @@ class Contracts:
         async def handler(ctx: Context[Any], args: msgspec.Raw) -> Any:
             return await answer(self._served(ctx), ctx, member, args)
 
-        return _Call(contract, handler, () if member.payload is None else (member.payload.name,))
+        call = _Call(contract, handler, () if member.payload is None else (member.payload.name,))
+        if isinstance(member, EventHandler):
+            call.policies = member.policies
+        return call
 
     # -- who has opened what
 
@@ -159,6 +163,7 @@ class Contracts:
                 hub=self._hub,
                 telemetry=self._telemetry,
                 refusals=self._refusals,
+                guard=self.entries[f"{contract.name}/__open"][contract].guard,
                 before=served,
             )
         elif served.declared is not contract or served.parts != parts:
@@ -205,6 +210,18 @@ class Contracts:
             while each is not None:
                 each.end()
                 each = each.before
+
+    def doubts(self, ctx: Context[Any]) -> list[Callable[[], Awaitable[None]]]:
+        """What has to be asked again because a connection's user was refreshed: may it be in its rooms?"""
+        found: list[Callable[[], Awaitable[None]]] = []
+        for served in self._clients.get(ctx.connection, {}).values():
+            each: Served | None = served
+            while each is not None:
+                each.renew()
+                if each.is_open:
+                    found.append(partial(ask_again, each, ctx.anew()))
+                each = each.before
+        return found
 
     def __len__(self) -> int:
         return len(self._clients)

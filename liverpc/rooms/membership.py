@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
-from inspect import isawaitable, iscoroutinefunction
-from typing import Any, Final
+from inspect import isawaitable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from liverpc.declare.context import Context
 from liverpc.declare.contract import Contract
-from liverpc.declare.keys import room_key
+from liverpc.declare.guards import Guard
 from liverpc.declare.members import EventHandler, Room
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.hub.tasks import passes
 from liverpc.rooms.catalogue import wrong_params
 from liverpc.rooms.groups import Group, group_of
 from liverpc.rooms.places import Places, Wish
 from liverpc.rooms.refusals import Refusals
+from liverpc.rooms.selecting import Selectors
 from liverpc.schema.incoming import split_args
 from liverpc.schema.signature import UNREADABLE
 from liverpc.telemetry import Telemetry
 from liverpc.wire.close import CloseCode
 from liverpc.wire.codec import canonical, encode
+from liverpc.wire.frames import JOIN_MAX_BYTES
 
-__all__ = ["Opened", "Served", "not_there", "still_open"]
+__all__ = ["Opened", "Served", "not_there", "rooms_of", "still_open"]
 
-_NOTHING: Final = msgspec.Raw(b"[]")
+R = TypeVar("R")
+
 _REJECTED: Final = "this room may not be joined"
 _NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
 _REQUIRED: Final = "a room that is needed here may not be joined"
@@ -54,7 +57,8 @@ def still_open(name: str) -> LiveError:
     return LiveError(ErrorCode.INVALID_REQUEST, text)
 
 
-def _rooms(declared: type[Contract[Any, Any, Any]]) -> list[Room[Any, Any]]:
+def rooms_of(declared: type[Contract[Any, Any, Any]]) -> list[Room[Any, Any]]:
+    """The rooms of a contract, in the order of their declaration."""
     return [room for room in declared.rooms().values() if isinstance(room, Room)]
 
 
@@ -89,6 +93,7 @@ class Served:
         hub: Where the rooms are topics.
         telemetry: Of the server.
         refusals: Told of who may not join.
+        guard: Of its calls.
         before: What the connection had open under the name when it asked for this, and also asked to close.
 
     Attributes:
@@ -96,6 +101,10 @@ class Served:
         closers: Calls that are about to close it.
         undecided: Set while there are no such calls.
         is_open: It is open; False again when it was closed.
+        contract: The instance; None until the first opening makes it.
+        answer: To openings, once it is open.
+        seconds: In which the application has to say who may join.
+        selectors: Say which rooms it may join.
         places: The groups it is in.
     """
 
@@ -108,24 +117,25 @@ class Served:
         hub: Hub,
         telemetry: Telemetry,
         refusals: Refusals,
+        guard: Guard | None,
         before: Served | None = None,
     ) -> None:
         self.declared = declared
         self.parts = dict(parts)
         self.connection = connection
+        self.guard = guard
         self.before = before
         self.openers = 0
         self.closers = 0
         self.undecided = asyncio.Event()
         self.is_open = False
         self.places = Places(connection, hub, telemetry)
+        self.seconds = hub.limits.connect_seconds
         self._hub = hub
-        self._refusals = refusals
-        self._contract: Contract[Any, Any, Any] | None = None
-        self._own: dict[str, Group | None] = {}  # of private rooms; None: the connection has none
-        self._failed: set[str] = set()  # those of them of which it was not found out whether it may join
+        self.selectors = Selectors(declared, connection, self.seconds, refusals)
+        self.contract: Contract[Any, Any, Any] | None = None
         self._asking: dict[object, Wish] = {}  # those that are being decided; taken out: not wanted any more
-        self._answer: Opened | None = None
+        self.answer: Opened | None = None
         self._one_opener = asyncio.Lock()
         self._settled = asyncio.Event()
         self._waiting = 0
@@ -150,65 +160,70 @@ class Served:
                 if not self.before.places.ended:
                     raise still_open(self.declared.name)
                 self.before = self.before.before
-            if self._answer is None:
-                if self._contract is None:
+            if self.answer is None:
+                if self.contract is None:
                     contract = self.declared(params_of(self.declared, self.parts), self.connection.locals)
                     contract.served = self
-                    self._contract = contract
-                await self._select(ctx, self._contract)
+                    self.contract = contract
+                await self._for_who_it_is(ctx, partial(self._select, ctx, self.contract))
                 if self.places.ended or self.connection.closed:
                     raise not_there()
-                self._answer = self._join_own(ctx)
+                self.answer = self._join_own(ctx)
                 self.is_open = True
                 self._settled.set()
-        return self._answer
+        return self.answer
 
     async def _select(self, ctx: Context[Any], contract: Contract[Any, Any, Any]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._hub.limits.connect_seconds
-        rooms = [room for room in _rooms(self.declared) if not room.exposed and room.name not in self._own]
-        if not any(iscoroutinefunction(room.method.fn) for room in rooms):
-            for room in rooms:
-                await self._decide(ctx, room, contract, deadline)
-            return
-        async with asyncio.TaskGroup() as together:  # a slow one must not take the time of the others
-            for room in rooms:
-                together.create_task(self._decide(ctx, room, contract, deadline))
+        rooms = [room for room in rooms_of(self.declared) if not room.exposed]
+        missing = [room for room in rooms if room.name not in self.selectors.own]
+        await self.selectors.select(ctx, contract, missing)
 
-    async def _decide(
-        self, ctx: Context[Any], room: Room[Any, Any], contract: Contract[Any, Any, Any], deadline: float
-    ) -> None:
-        group = None
-        try:
-            # For each its own: one that makes another error of its cancellation must not take it from the others.
-            async with asyncio.timeout_at(deadline):
-                group = await self._group(ctx, room, contract)
-        except TimeoutError:
-            self._failed.add(room.name)
-            self._refuse(ctx, room, f"the keys were not there within {self._hub.limits.connect_seconds:g} s")
-        self._own[room.name] = group
+    async def _for_who_it_is(self, ctx: Context[Any], ask: Callable[[], Awaitable[R]]) -> R:
+        """Ask, and again when the user was refreshed meanwhile; a call from before has to pass the guard again."""
+        connection = self.connection
+        while True:
+            asked = connection.refreshes
+            if ctx.started_at <= connection.refreshed_at:
+                self.renew()
+                if self.guard is not None and (waiting := self.guard.check(ctx)) is not None:
+                    await waiting
+            answer = await ask()
+            if asked == connection.refreshes:
+                return answer
+
+    def renew(self) -> None:
+        """The connection's user was refreshed: what its rooms were asked before does not count."""
+        if self.contract is not None:
+            self.contract.locals = self.connection.locals
+        if not self.is_open:
+            self.selectors.forget()
 
     def _join_own(self, ctx: Context[Any]) -> Opened:
         answer = Opened([], [])
-        for room in _rooms(self.declared):
+        for room in rooms_of(self.declared):
             if not room.auto_join:
                 continue
-            group = self._own.get(room.name)
+            group = self.selectors.own.get(room.name)
             if group is not None:
                 try:
                     self.places.enter(group, "auto")
                 except LiveError as error:
-                    self._failed.add(room.name)
-                    self._refuse(ctx, room, error)
+                    self.selectors.failed.add(room.name)
+                    self.selectors.refuse(ctx, room, error)
                     group = None
             (answer.refused if group is None else answer.joined).append(room.name)
             if group is None and room.required:
-                self.end()
-                if room.name in self._failed:
-                    self.connection.close(CloseCode.TRY_AGAIN_LATER, _NOT_NOW)
-                else:
-                    self.connection.close(CloseCode.FORBIDDEN, _REQUIRED)
+                self.end_without(room)
                 raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
         return answer
+
+    def end_without(self, room: Room[Any, Any]) -> None:
+        """A required room may not be joined: close the connection."""
+        self.end()
+        if room.name in self.selectors.failed:
+            self.connection.close(CloseCode.TRY_AGAIN_LATER, _NOT_NOW)
+        else:
+            self.connection.close(CloseCode.FORBIDDEN, _REQUIRED)
 
     def end(self) -> None:
         """Leave all rooms for good; calls that wait are answered that nothing is there."""
@@ -231,9 +246,9 @@ class Served:
                 await asyncio.sleep(0)
         finally:
             self._waiting -= 1
-        if not self.is_open or self._contract is None:
+        if not self.is_open or self.contract is None:
             raise not_there()
-        return self._contract
+        return self.contract
 
     # -- what clients ask for
 
@@ -260,9 +275,11 @@ class Served:
         """The client wants to join a room; harmless when it did already.
 
         Raises:
-            LiveError: ``JOIN_REJECTED``, ``NOT_FOUND``, ``VALIDATION``, ``OVERLOADED``.
+            LiveError: ``JOIN_REJECTED``, ``NOT_FOUND``, ``VALIDATION``, ``OVERLOADED``, ``PAYLOAD_TOO_LARGE``.
         """
         contract = await self._opened()
+        if len(args) > JOIN_MAX_BYTES:  # it is kept, to ask again
+            raise LiveError(ErrorCode.PAYLOAD_TOO_LARGE, f"a room is asked for with at most {JOIN_MAX_BYTES} bytes")
         wish, payload = self._wish(room, args)
         if wish in self.places.wishes:
             return
@@ -272,9 +289,10 @@ class Served:
         self._asking[asking] = wish
         try:
             if room.exposed:
-                group = await self._group(ctx, room, contract, *payload, asked=args)
+                select = partial(self.selectors.group, ctx, room, contract, *payload, asked=args)
+                group = await self._for_who_it_is(ctx, select)
             else:
-                group = self._own.get(room.name)
+                group = self.selectors.own.get(room.name)
             wanted = asking in self._asking
         finally:
             self._asking.pop(asking, None)
@@ -286,7 +304,7 @@ class Served:
         if group is None:
             raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
         if wanted and wish not in self.places.wishes:
-            self.places.enter(group, wish)
+            self.places.enter(group, wish, bytes(args))
 
     async def unask(self, ctx: Context[Any], room: Room[Any, Any], args: msgspec.Raw) -> None:
         """The client does not want a room any more, or without a payload none of those it asked for by this name.
@@ -343,7 +361,7 @@ class Served:
 
     def leave(self, room: Room[Any, Any], key: bytes | None) -> None:
         """See the protocol. Whatever the connection is in the room for, it is not in it any more."""
-        if key is None and not room.exposed and self._own.get(room.name) is None:
+        if key is None and not room.exposed and self.selectors.own.get(room.name) is None:
             return
         for group in self._groups(room, key):
             self.places.leave(group.topic)
@@ -353,44 +371,7 @@ class Served:
             return [group_of(self.declared, room, key)]
         if room.exposed:
             return [member.group for member in self.places.members.values() if member.group.room == room.name]
-        group = self._own.get(room.name)
+        group = self.selectors.own.get(room.name)
         if group is None:
             raise LiveError(ErrorCode.JOIN_REJECTED, _REJECTED)
         return [group]
-
-    # -- inside
-
-    async def _group(
-        self,
-        ctx: Context[Any],
-        room: Room[Any, Any],
-        contract: Contract[Any, Any, Any],
-        *payload: Any,
-        asked: msgspec.Raw = _NOTHING,
-    ) -> Group | None:
-        """The group that the application names; None when it names none, and then it was told why."""
-        try:
-            key = room.method.fn(contract, *payload)
-            if isawaitable(key):
-                key = await key
-        except BaseException as error:
-            if passes(error, gone=self.connection.closed):
-                raise
-            if not isinstance(error, LiveError):
-                self._failed.add(room.name)
-            self._refuse(ctx, room, error, asked)
-            return None
-        try:
-            if key is not None and key is not False:
-                return group_of(self.declared, room, room_key(key))
-            self._refuse(ctx, room, "refused", asked)
-        except Exception as error:
-            self._refuse(ctx, room, f"no usable key: {error}", asked)
-        return None
-
-    def _refuse(
-        self, ctx: Context[Any], room: Room[Any, Any], why: str | BaseException, args: msgspec.Raw = _NOTHING
-    ) -> None:
-        given = zip(room.method.signature.parameters, split_args(args), strict=False)
-        asked = {parameter.name: sent for parameter, sent in given}
-        self._refusals.add(ctx, f"{self.declared.name}/{room.name}", why, encode(asked) if asked else b"")

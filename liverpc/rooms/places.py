@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
@@ -11,7 +13,7 @@ from liverpc.rooms.census import How
 from liverpc.rooms.groups import Group
 from liverpc.telemetry import Subscribed, Telemetry
 
-__all__ = ["Member", "Places", "Wish"]
+__all__ = ["Granted", "Member", "Places", "Wish"]
 
 Wish: TypeAlias = tuple[str, bytes]
 """What a client asked for: the room's name, and a digest of the payload."""
@@ -40,12 +42,19 @@ class Member:
         return "auto" if first == "auto" else "handler" if first == "handler" else "asked"
 
 
+class Granted(msgspec.Struct, frozen=True):
+    """A wish that came true."""
+
+    topic: str
+    asked: bytes  #: the arguments of its call, as sent
+
+
 class Places:
     """What a contract of a connection has joined. Once it has ended, as with its connection, nothing is joined.
 
     Attributes:
         members: By topic.
-        wishes: Those that came true, and their topics.
+        wishes: Those that came true.
         ended: Everything was left for good.
     """
 
@@ -53,14 +62,19 @@ class Places:
 
     def __init__(self, connection: Connection, hub: Hub, telemetry: Telemetry) -> None:
         self.members: dict[str, Member] = {}
-        self.wishes: dict[Wish, str] = {}
+        self.wishes: dict[Wish, Granted] = {}
         self.ended = False
         self._connection = connection
         self._hub = hub
         self._telemetry = telemetry
 
-    def enter(self, group: Group, reason: str | Wish) -> None:
+    def enter(self, group: Group, reason: str | Wish, asked: bytes = b"[]") -> None:
         """Join a group, for one more reason.
+
+        Args:
+            group: Which.
+            reason: See :class:`Member`.
+            asked: Of a wish, the arguments as sent.
 
         Raises:
             LiveError: ``OVERLOADED``: the connection has as many streams as it may.
@@ -75,7 +89,7 @@ class Places:
                 self._telemetry.subscribed.emit(Subscribed(group.topic, "", self._connection.id))
         member.reasons[reason] = None
         if isinstance(reason, tuple):
-            self.wishes[reason] = group.topic
+            self.wishes[reason] = Granted(group.topic, asked)
 
     def check_wishes(self, others: int) -> None:
         """Whether the client may ask for one more group; payloads cost room also when many of them mean one group.
@@ -93,12 +107,12 @@ class Places:
 
     def give_up(self, wish: Wish) -> None:
         """A wish is none any more. Harmless when it was none."""
-        topic = self.wishes.pop(wish, None)
-        if topic is not None:
-            reasons = self.members[topic].reasons
+        granted = self.wishes.pop(wish, None)
+        if granted is not None:
+            reasons = self.members[granted.topic].reasons
             del reasons[wish]
             if not reasons:
-                self.leave(topic)
+                self.leave(granted.topic)
 
     def leave(self, topic: str) -> None:
         """Leave a group, whatever the reasons are to be in it. Harmless for others."""

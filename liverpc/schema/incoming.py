@@ -21,12 +21,11 @@ from msgspec.inspect import (
 )
 
 from liverpc.errors import ErrorCode, Issue, LiveError
-from liverpc.schema.models import adapter_of, issues_of, keeps_extra
+from liverpc.schema.models import MOST_ISSUES, adapter_of, issues_of, keeps_extra
 from liverpc.schema.signature import UNREADABLE, issue_of, json_decoder, split, unreadable
 
 __all__ = ["Incoming", "split_args"]
 
-_MOST_ISSUES = 16  # a frame has room for many unknown members; one page of them says enough
 _LONGEST_NAME = 100
 
 _decode_plain: Callable[[Any], Any] = msgspec.json.Decoder().decode
@@ -70,7 +69,7 @@ class Incoming:
         self._walk: Walk | None = None
         try:
             if (adapter := adapter_of(annotation)) is not None:
-                self._decode = _reader(adapter, None if keeps_extra(annotation) else "forbid")
+                self._decode = _reader(name, adapter, None if keeps_extra(annotation) else "forbid")
             else:
                 self._decode = json_decoder(annotation)
                 self._walk = _walker(type_info(annotation), {})
@@ -105,14 +104,15 @@ def _refusal(issues: list[Issue]) -> LiveError:
     return LiveError(ErrorCode.VALIDATION, "Validation failed", issues=issues)
 
 
-def _reader(adapter: Any, extra: str | None) -> Callable[[Any], Any]:
+def _reader(name: str, adapter: Any, extra: str | None) -> Callable[[Any], Any]:
     def decode(raw: msgspec.Raw) -> Any:
         try:
             return adapter.validate_json(bytes(raw), extra=extra)
         except ValueError as error:
             if not hasattr(error, "errors"):  # a model's own validator may raise what it likes
                 raise
-            raise _refusal(issues_of(error)[:_MOST_ISSUES]) from None
+            issues = [Issue(issue.path or [name], issue.message) for issue in issues_of(error)]
+            raise _refusal(issues) from None
 
     return decode
 
@@ -225,6 +225,6 @@ def _union(part: UnionType, known: dict[int, Walk]) -> Walk | None:
 
 def _report(unknown: Iterable[str], path: Path, issues: list[Issue]) -> None:
     for name in unknown:
-        if len(issues) == _MOST_ISSUES:
+        if len(issues) == MOST_ISSUES:
             return
         issues.append(Issue([*path, name[:_LONGEST_NAME]], "Unknown member"))

@@ -1,4 +1,4 @@
-"""Pydantic models in annotations. They are read and written by pydantic itself, and nothing here needs it."""
+"""Pydantic models and dataclasses in annotations. Pydantic itself reads and writes them, and nothing here needs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import Any, get_args
 
 from liverpc.errors import Issue
 
-__all__ = ["adapter_of", "issues_of", "keeps_extra", "plain"]
+__all__ = [
+    "MOST_ISSUES",
+    "adapter_of",
+    "fields_of",
+    "is_adapter",
+    "is_dataclass",
+    "is_fault",
+    "is_model",
+    "issues_of",
+    "keeps_extra",
+    "plain",
+]
+
+MOST_ISSUES = 16  # a frame has room for many faults; one page of them says enough
 
 
 def adapter_of(annotation: Any) -> Any:
@@ -26,9 +39,24 @@ def adapter_of(annotation: Any) -> Any:
         raise TypeError(str(error).partition("\n")[0]) from None
 
 
+def fields_of(model: Any) -> dict[str, Any]:
+    """The fields of a model or dataclass as pydantic sees them, by name."""
+    fields: dict[str, Any] = model.__pydantic_fields__ if is_dataclass(model) else model.model_fields
+    return fields
+
+
+def is_adapter(value: object) -> bool:
+    """Whether it is a ``pydantic.TypeAdapter``."""
+    pydantic: Any = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(value, getattr(pydantic, "TypeAdapter", ()))
+
+
 def keeps_extra(annotation: Any) -> bool:
     """Whether a model says itself what becomes of members that it does not have."""
-    return any("extra" in model.model_config for model in _models(annotation))
+    return any(
+        "extra" in (model.__pydantic_config__ if is_dataclass(model) else model.model_config)
+        for model in _models(annotation)
+    )
 
 
 def plain(value: Any) -> Any:
@@ -36,16 +64,32 @@ def plain(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True) if hasattr(type(value), "model_config") else value
 
 
+def is_dataclass(annotation: Any) -> bool:
+    """Whether it is a dataclass of pydantic; to everybody else it looks like any other, and its checks do not run."""
+    return isinstance(annotation, type) and "__is_pydantic_dataclass__" in vars(annotation)
+
+
+def is_model(annotation: Any) -> bool:
+    """Whether it is a model or dataclass of pydantic."""
+    return is_dataclass(annotation) or (isinstance(annotation, type) and hasattr(annotation, "model_config"))
+
+
+def is_fault(error: Exception) -> bool:
+    """Whether it is a ``pydantic.ValidationError``."""
+    core: Any = sys.modules.get("pydantic_core")
+    return core is not None and isinstance(error, core.ValidationError)
+
+
 def issues_of(error: Any) -> list[Issue]:
-    """What a ``pydantic.ValidationError`` says, without the input."""
+    """What a ``pydantic.ValidationError`` says first, without the input."""
     return [
         Issue([str(step) for step in fault["loc"]], fault["msg"])
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ISSUES]
     ]
 
 
 def _models(annotation: Any) -> Iterator[Any]:
-    if isinstance(annotation, type) and hasattr(annotation, "model_config"):
+    if is_model(annotation):
         yield annotation
     for part in get_args(annotation):
         yield from _models(part)

@@ -15,11 +15,12 @@ from types import GenericAlias
 from typing import Any, get_type_hints
 
 import msgspec
-from msgspec.inspect import CustomType, Field, Type, type_info
+from msgspec.inspect import CustomType, DataclassType, Field, Type, type_info
 
 from liverpc.errors import DeclarationError, ErrorCode, Issue, LiveError
+from liverpc.schema.models import is_dataclass, is_model
 
-__all__ = ["UNREADABLE", "Signature", "issue_of", "json_decoder", "split", "unreadable", "where"]
+__all__ = ["UNREADABLE", "Signature", "issue_of", "json_decoder", "located", "split", "unreadable", "where"]
 
 _LOCATION = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
@@ -113,6 +114,10 @@ class Signature:
         """The declared result; ``Any`` without annotation."""
         return self.hints().get("return", Any)
 
+    def read_as(self) -> dict[str, Any]:
+        """What the arguments are decoded to, by parameter name; ``Any`` for those left out."""
+        return self.hints()
+
     def resolve(self) -> None:
         """Build the decoders.
 
@@ -121,7 +126,7 @@ class Signature:
         """
         if self._decode is not None:
             return
-        hints = self.hints()
+        hints = self.read_as()
         fields: list[Any] = []
         for parameter in self.parameters:
             annotation = hints.get(parameter.name, Any)
@@ -253,12 +258,14 @@ def json_decoder(annotation: Any) -> Callable[[Any], Any]:
     """
     decode = msgspec.json.Decoder(annotation).decode
     if (foreign := _without_json(type_info(annotation), set())) is not None:
+        if is_model(foreign):
+            raise TypeError(f"pydantic reads {foreign.__qualname__}; as a first argument, let @live.validated do it")
         raise TypeError(f"no JSON value is a {foreign.__qualname__}")
     return decode
 
 
 def _without_json(part: Any, seen: set[int]) -> type | None:
-    """A class anywhere in a type that no decoded JSON can be an instance of: msgspec refuses it for values only."""
+    """A class anywhere in a type that no JSON becomes, or that would not be checked: msgspec refuses values only."""
     if isinstance(part, tuple):
         return next((found for item in part if (found := _without_json(item, seen)) is not None), None)
     if isinstance(part, Field):
@@ -267,6 +274,8 @@ def _without_json(part: Any, seen: set[int]) -> type | None:
         return None
     if isinstance(part, CustomType):
         return None if any(isinstance(sample, part.cls) for sample in _JSON_SAMPLES) else part.cls
+    if isinstance(part, DataclassType) and is_dataclass(part.cls):
+        return part.cls
     seen.add(id(part))
     return _without_json(tuple(getattr(part, name) for name in part.__struct_fields__), seen)
 
@@ -283,9 +292,15 @@ def issue_of(parameter: str, text: str, alone: bool) -> Issue:
         text: Of the error.
         alone: There is no other argument: the path of a fault inside begins behind the name.
     """
+    inside, message = located(text)
+    return Issue(inside if alone and inside else [parameter, *inside], message)
+
+
+def located(text: str) -> tuple[list[str], str]:
+    """What an error of msgspec says: where in the value, and what."""
     match = _LOCATION.search(text)
     inside = [field or index for field, index in _STEP.findall(match[1])] if match else []
     message = text[: match.start()] if match else text
     if missing := _MISSING.match(message):
         inside.append(missing[1])  # msgspec locates the object, front ends show the fault at its field
-    return Issue(inside if alone and inside else [parameter, *inside], message)
+    return inside, message

@@ -10,17 +10,19 @@ import msgspec
 from liverpc.declare.access import holds
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
-from liverpc.declare.guards import denied
+from liverpc.declare.guards import Guard, denied
 from liverpc.declare.hooks import Hooks
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.streams.topics import check_topic
 from liverpc.wire.names import topic_fault
 
-__all__ = ["enter"]
+__all__ = ["enter", "enter_again"]
+
+AnyStream = StreamFunction[Any, Any, Any, Any] | Channel[Any, Any]
 
 
 async def enter(
-    stream: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any],
+    stream: AnyStream,
     ctx: Context[Any],
     raw_args: msgspec.Raw,
     hooks: Hooks,
@@ -42,9 +44,34 @@ async def enter(
         Exception: What the application's functions raise.
     """
     arguments = stream.signature.decode(raw_args)
+    return arguments, await _topic(stream, ctx, arguments, hooks, admit)
+
+
+async def enter_again(
+    stream: AnyStream, ctx: Context[Any], arguments: Sequence[Any], hooks: Hooks, *, guard: Guard | None, topic: str
+) -> None:
+    """Whether a caller who has the stream may still have it, and on the same topic; its guard is asked first.
+
+    Raises:
+        LiveError: It may not.
+        Exception: What the application's functions raise.
+    """
+    if guard is not None and (waiting := guard.check(ctx)) is not None:
+        await waiting
+    if await _topic(stream, ctx, arguments, hooks) != topic:
+        raise denied(ctx)
+
+
+async def _topic(
+    stream: AnyStream,
+    ctx: Context[Any],
+    arguments: Sequence[Any],
+    hooks: Hooks,
+    admit: Callable[[str], object] | None = None,
+) -> str | None:
     options = stream.options
     if options.gate is not None and not await holds(options.gate, ctx, arguments):
-        return arguments, None
+        return None
     topic = stream.topics.resolve(ctx, arguments)
     if stream.topics.static is None:
         fault = topic_fault(topic)
@@ -57,4 +84,4 @@ async def enter(
     if admit is not None and options.class_of_service is not None:
         admit(options.class_of_service)
     await check_topic(hooks, ctx, topic)
-    return arguments, topic
+    return topic

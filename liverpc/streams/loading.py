@@ -30,11 +30,22 @@ class Loaded(msgspec.Struct):
 
 
 async def load_value(
-    declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any], ctx: Context[Any], arguments: Sequence[Any]
+    declaration: StreamFunction[Any, Any, Any, Any] | Channel[Any, Any],
+    ctx: Context[Any],
+    arguments: Sequence[Any],
+    *,
+    reload: bool = False,
 ) -> Loaded:
     """Run the loader, take its page apart, transform what it gave.
 
+    Args:
+        declaration: Of the stream.
+        ctx: Of a request.
+        arguments: Validated.
+        reload: There is a value already: a fallback must not take its place.
+
     Raises:
+        LiveError: ``SERVICE_UNAVAILABLE``: its breaker is open, and there is no fallback.
         TypeError: It gave a page where there are no rows.
         Exception: The loader's or the transform's.
     """
@@ -43,15 +54,28 @@ async def load_value(
         return Loaded(None if options.merge == "set" else [])
     if isinstance(declaration, BesideRoom):
         return Loaded(declaration.current(ctx, arguments))
-    result = declaration.handler(ctx, *arguments)
-    if declaration.is_async:
-        result = await result
+    settings = declaration.policies.breaker
+    if settings is None:
+        result = await _loaded(declaration, ctx, arguments)
+    else:
+        breaker = ctx.services.policies.breakers.of(ctx.path, settings)
+        if breaker.admit():
+            result = await breaker.watch(_loaded(declaration, ctx, arguments))
+        elif reload:
+            raise breaker.refusal()
+        else:
+            result = await breaker.instead(ctx, *arguments)
     if not isinstance(result, Page):
         return Loaded(transformed(options, result))
     if options.merge == "set" or not isinstance(result.data, list | tuple):
         raise TypeError(f"{declaration.path} gave a Page that is no list of rows")
     has_more = result.has_more and result.cursor is not None
     return Loaded(transformed(options, list(result.data)), has_more, result.cursor)
+
+
+async def _loaded(declaration: StreamFunction[Any, Any, Any, Any], ctx: Context[Any], arguments: Sequence[Any]) -> Any:
+    result = declaration.handler(ctx, *arguments)
+    return await result if declaration.is_async else result
 
 
 def shown(options: StreamOptions, event: str, data: Any) -> Any:

@@ -80,7 +80,7 @@ class Opening:
 
     def instead(self) -> bytes | None:
         """See :meth:`liverpc.declare.replies.Follower.instead`."""
-        error = self._overflow()
+        error = self._fault()
         if error is None:
             return None
         self.abandon(error)
@@ -96,8 +96,10 @@ class Opening:
         if self._topic is not None:
             self._streams.failed(self._entry, self._ctx, self._topic, self._subscription, self.stream, error)
 
-    def _overflow(self) -> LiveError | None:
-        """Why there is no stream when not all of its events could be held back."""
+    def _fault(self) -> LiveError | None:
+        """Why there is no stream: it was refused while it loaded, or not all of its events could be held back."""
+        if self.stream is not None and self.stream.refused is not None:
+            return self.stream.refused
         if self._subscription is None or self._subscription.overflows == self._overflows:
             return None
         self._streams.counters.held_overflows += 1
@@ -106,7 +108,7 @@ class Opening:
         )
 
     def _members(self, largest: int) -> bytes:
-        if (error := self._overflow()) is not None:
+        if (error := self._fault()) is not None:
             raise error
         value = encode(self.value)
         if len(value) + len(self.members) > largest:

@@ -12,6 +12,7 @@ way without attaching one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ import msgspec
 
 from liverpc.declare.context import Context
 from liverpc.declare.functions import Channel, StreamFunction
+from liverpc.declare.guards import Guard
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.registry import Entry
 from liverpc.declare.rooms import RoomFunction
@@ -29,16 +31,18 @@ from liverpc.hub.hub import Hub
 from liverpc.hub.rules import TopicRules
 from liverpc.hub.tasks import Background, passes
 from liverpc.hub.topic import Subscription
-from liverpc.streams.entering import enter
+from liverpc.streams.entering import enter, enter_again
 from liverpc.streams.loading import load_value, shown
 from liverpc.streams.opening import Opening
 from liverpc.streams.reload import Reloads
 from liverpc.streams.resume import CatchUp
-from liverpc.streams.topics import BareTopics
+from liverpc.streams.topics import BareTopics, Question, deny
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
 from liverpc.wire.frames import CallFrame
 
 __all__ = ["ActiveStream", "Streams"]
+
+log = logging.getLogger("liverpc.streams")
 
 AnyStream = StreamFunction[Any, Any, Any, Any] | Channel[Any, Any]
 
@@ -48,13 +52,17 @@ _NOTHING = CallFrame()
 class ActiveStream:
     """One stream of one connection, from its attach to its end."""
 
-    __slots__ = ("arguments", "ctx", "declaration", "live")
+    __slots__ = ("arguments", "ctx", "declaration", "guard", "live", "refused")
 
-    def __init__(self, ctx: Context[Any], declaration: AnyStream, arguments: Sequence[Any]) -> None:
+    def __init__(
+        self, ctx: Context[Any], declaration: AnyStream, arguments: Sequence[Any], guard: Guard | None
+    ) -> None:
         self.ctx = ctx
         self.declaration = declaration
         self.arguments = arguments
+        self.guard = guard
         self.live = False  # its loader was answered; only then its end is reported to on_unsubscribe
+        self.refused: LiveError | None = None  # why it will not be live, although its loader runs
 
 
 class Streams:
@@ -72,7 +80,7 @@ class Streams:
         self.counters = telemetry.counters
         self._background = background
         self._report = partial(hooks.report, background)
-        self._reloads = Reloads(hub, background, load_value, self._tell, telemetry.counters)
+        self._reloads = Reloads(hub, background, partial(load_value, reload=True), self._tell, telemetry.counters)
         self._rules: dict[AnyStream, TopicRules] = {}
 
     def declare(self, entries: Iterable[Entry]) -> None:
@@ -117,6 +125,7 @@ class Streams:
         arguments, topic = await enter(declaration, ctx, raw_args, self._hooks, admit=admit)
         if topic is None:
             return Opening(self, entry, ctx, None)
+        await self._still(entry, ctx, arguments, topic)
         if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
             raise asyncio.CancelledError
         opening, subscription = self._begin(entry, ctx, topic, arguments)
@@ -125,6 +134,8 @@ class Streams:
                 await ctx.services.rooms.arrive(opening.stream, topic)
             catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
             found = await catch_up.answer()
+            if opening.stream is None:
+                await self._still(entry, ctx, arguments, topic)
         except BaseException as error:
             opening.abandon(error)
             raise
@@ -149,7 +160,7 @@ class Streams:
                 subscription.hold()
             opening = Opening(self, entry, ctx, topic, subscription=subscription)
             return opening, None if is_page else subscription
-        stream = ActiveStream(ctx, declaration, arguments)
+        stream = ActiveStream(ctx, declaration, arguments, entry.guard)
         rules = self._rules.get(declaration)
         subscription = self._hub.attach(
             ctx.connection, topic, stream, merge=declaration.options.merge, path=entry.path, rules=rules
@@ -222,16 +233,96 @@ class Streams:
         if not remaining:
             self._reloads.left(topic)
         for stream in streams:
-            if _is_room(stream.declaration):
-                stream.ctx.services.rooms.left(stream, topic)
-            if stream.live:
-                self._tell(stream.declaration.options.on_unsubscribe, stream.ctx, stream.ctx, topic, remaining)
+            self._left(stream, topic, remaining)
+
+    def _left(self, stream: ActiveStream, topic: str, remaining: int, *, failed: bool = False) -> None:
+        if _is_room(stream.declaration):
+            stream.ctx.services.rooms.left(stream, topic, failed=failed)
+        if stream.live:
+            self._tell(stream.declaration.options.on_unsubscribe, stream.ctx, stream.ctx, topic, remaining)
 
     def closed(self, connection: Connection) -> None:
         """End everything a connection had, because it is gone."""
         self.bare.closed(connection)
         for topic in list(connection.subscriptions):
             self.unsubscribe(connection, topic)
+
+    # -- asking again
+
+    def doubts(self, ctx: Context[Any]) -> list[Question]:
+        """What has to be asked again because a connection's user was refreshed: may it have what it has?
+
+        Each stream and bare topic goes on until its own answer is known. One that is refused ends then, and its client
+        gets a ``subscribe-denied`` when nothing else of the connection is on the topic; one that is still loading
+        fails. What ``limits.connect_seconds`` do not suffice to answer is refused.
+
+        Args:
+            ctx: Of the connection; for what has no context of its own.
+        """
+        questions: list[Question] = [
+            partial(self._doubt, subscription, stream)
+            for subscription in ctx.connection.subscriptions.values()
+            for stream in subscription.streams
+        ]
+        return questions + self.bare.doubts(ctx)
+
+    async def _doubt(self, subscription: Subscription, stream: ActiveStream) -> None:
+        topic, ctx = subscription.topic.name, stream.ctx.anew()
+        entering = partial(enter_again, stream.declaration, ctx, stream.arguments, self._hooks)
+        try:
+            async with asyncio.timeout(self._hub.limits.connect_seconds):
+                await entering(guard=stream.guard, topic=topic)
+        except BaseException as error:
+            if passes(error, gone=ctx.connection.closed):
+                raise
+            if not isinstance(error, LiveError):
+                log.error("it is not known whether %r may go on, so it ends", ctx, exc_info=error)
+                ctx.services.report(ctx.path, error, ctx)
+                error = LiveError(ErrorCode.INTERNAL_ERROR)
+            self._take_away(subscription, stream, error)
+            return
+        if stream.live:
+            stream.ctx = ctx
+            if _is_room(stream.declaration):
+                await self._show_anew(stream, topic)
+
+    async def _show_anew(self, stream: ActiveStream, topic: str) -> None:
+        """What the others see of the user may be something else now."""
+        try:
+            async with asyncio.timeout(self._hub.limits.connect_seconds):
+                await stream.ctx.services.rooms.arrive(stream, topic)
+        except TimeoutError:
+            log.warning("what is shown in the room %r of %r stays as it was: it takes too long", topic, stream.ctx)
+
+    def _take_away(self, subscription: Subscription, stream: ActiveStream, error: LiveError) -> None:
+        if stream not in subscription.streams:  # the client has left it
+            return
+        if not stream.live:
+            stream.refused = error
+            return
+        topic, connection = subscription.topic.name, subscription.connection
+        self._hub.drop(subscription, stream)
+        self.counters.streams_revoked += 1
+        remaining = self._hub.subscribers(topic)
+        if not remaining:
+            self._reloads.left(topic)
+        self._left(stream, topic, remaining, failed=True)
+        if topic not in connection.subscriptions:
+            deny(connection, topic, error.code)
+
+    async def _still(self, entry: Entry, ctx: Context[Any], arguments: Sequence[Any], topic: str) -> None:
+        """Ask again about a request that came before its connection's user was refreshed.
+
+        Raises:
+            LiveError: It is refused now.
+            Exception: The application's functions failed.
+        """
+        connection, asked = ctx.connection, -1
+        while ctx.started_at <= connection.refreshed_at and asked != connection.refreshes:
+            asked = connection.refreshes
+            ctx.state.clear()
+            stream: Any = entry.declaration
+            await enter_again(stream, ctx, arguments, self._hooks, guard=entry.guard, topic=topic)
 
 
 def _is_room(declaration: AnyStream) -> bool:

@@ -7,11 +7,13 @@ error on healthy streams, whose clients ask for their topics before they ask for
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -21,13 +23,17 @@ from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import EXITS, passes
+from liverpc.hub.topic import Subscription
 from liverpc.telemetry import Subscribed, Telemetry
 from liverpc.wire.codec import encode
 from liverpc.wire.names import is_reserved, topic_fault
 
-__all__ = ["BareTopics", "check_topic"]
+__all__ = ["BareTopics", "Question", "check_topic", "deny"]
 
 log = logging.getLogger("liverpc.topics")
+
+Question: TypeAlias = Callable[[], Awaitable[None]]
+"""May a connection still have something? Whoever asks also sees to the consequences."""
 
 
 async def check_topic(hooks: Hooks, ctx: Context[Any], topic: str) -> None:
@@ -55,13 +61,14 @@ def _denial(verdict: object) -> str | None:
 class _Request:
     """One subscribe frame of a client."""
 
-    __slots__ = ("ctx", "left", "ref", "topics")
+    __slots__ = ("again", "ctx", "left", "ref", "topics")
 
     def __init__(self, ctx: Context[Any], topics: list[str], ref: Any) -> None:
         self.ctx = ctx
         self.topics = deque(topics)  # those not decided yet
         self.ref = ref
         self.left: set[str] = set()  # what the client unsubscribed from in the meantime
+        self.again = False  # the user was refreshed in the meantime
 
 
 class BareTopics:
@@ -113,6 +120,33 @@ class BareTopics:
         """The client is gone; its decisions are cancelled with its calls."""
         self._waiting.pop(connection, None)
 
+    # -- asking again
+
+    def doubts(self, ctx: Context[Any]) -> list[Question]:
+        """See :meth:`liverpc.streams.subscribe.Streams.doubts`. What is being decided is asked again as well."""
+        for request in self._waiting.get(ctx.connection, ()):
+            request.again = True
+        subscriptions = ctx.connection.subscriptions.values() if self._hooks.on_topic is not None else ()
+        return [
+            partial(self._doubt, ctx, subscription)
+            for subscription in subscriptions
+            if subscription.bare and not is_reserved(subscription.topic.name)  # those are rooms of contracts
+        ]
+
+    async def _doubt(self, ctx: Context[Any], subscription: Subscription) -> None:
+        connection, topic = ctx.connection, subscription.topic.name
+        try:
+            async with asyncio.timeout(self._hub.limits.connect_seconds):
+                await check_topic(self._hooks, ctx, topic)
+        except BaseException as error:
+            if passes(error, gone=connection.closed):
+                raise
+            code = _failed(ctx, topic, error)
+            if subscription.bare and connection.subscriptions.get(topic) is subscription:
+                self._hub.drop(subscription)
+                if topic not in connection.subscriptions:
+                    deny(connection, topic, code)
+
     # -- deciding
 
     def _is_usable(self, connection: Connection, topic: Any) -> bool:
@@ -148,7 +182,10 @@ class BareTopics:
                     if passes(error, gone=ctx.connection.closed):
                         raise
                     verdict = _failed(ctx, request.topics[0], error)
-                self._decided(request, verdict)
+                if request.again:
+                    request.again = False
+                else:
+                    self._decided(request, verdict)
                 waiting = self._until_one_waits(request)
         finally:
             requests = self._waiting.get(ctx.connection)
@@ -200,3 +237,8 @@ def _answer(connection: Connection, topic: Any, ref: Any, denial: str | None) ->
         log.exception("on_topic denied %r with a code that has no JSON form", topic)
         reason = encode(ErrorCode.INTERNAL_ERROR)
     connection.send(encode({"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": msgspec.Raw(reason)}))
+
+
+def deny(connection: Connection, topic: str, code: str) -> None:
+    """Tell a client that it does not listen to a topic any more, which it was let through to before."""
+    connection.send(encode({"type": "subscribe-denied", "topic": topic, "reason": code}))

@@ -23,9 +23,11 @@ from liverpc.hub.connection import Connection, identify
 from liverpc.hub.hub import Hub
 from liverpc.hub.link import ConnectRequest
 from liverpc.hub.noclient import connection_without_client
+from liverpc.hub.tasks import Background
 from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import PressureGauge
+from liverpc.policies.running import RunningPolicies
 from liverpc.telemetry import Published, Telemetry
 
 __all__ = [
@@ -160,9 +162,15 @@ def _surroundings(user: Any, headers: dict[str, str] | None, events: list[Any]) 
         Admission(gauge),
         report=_ignore,
         rooms=Nobody(),
+        policies=RunningPolicies.of(cluster, Background(), limits, telemetry.counters, _now),
+        refresh=_refresh,
     )
     request = ConnectRequest("/ws", headers=headers)
     return services, connection_without_client(hub, SeededClock(), request, user=user, user_id=identify(user))
+
+
+async def _refresh(connection: Connection) -> bool:
+    raise RuntimeError("there is no client here whose session could be refreshed")
 
 
 async def expect_guard_rejects(guard: Guard, *, user: Any = None, code: str = ErrorCode.FORBIDDEN) -> LiveError:

@@ -223,6 +223,8 @@ class TestClient(Client):
 class TestEnv:
     """A running server and the clients of one test: ``async with TestEnv(server) as env: …``.
 
+    A violated invariant (``server.telemetry.invariant``) raises an AssertionError, at the latest on the way out.
+
     Attributes:
         server: The server under test.
         chaos: Faults to inject.
@@ -246,7 +248,7 @@ class TestEnv:
 
     async def __aenter__(self) -> Self:
         original = self.server.hooks.on_connect
-
+        self.server.telemetry.strict = True
         def on_connect(request: ConnectRequest) -> Any:
             given = request.headers.get(_AS_USER)
             if given is not None:
@@ -265,6 +267,8 @@ class TestEnv:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+        violations = self.server.telemetry.violations  # where one raised, somebody may have caught it
+        assert not violations, f"violated invariants, by category: {violations}; the log says which"
 
     async def _leave(self) -> None:
         for client in self._clients:

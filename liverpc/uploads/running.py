@@ -29,6 +29,7 @@ class RunningUpload:
         buffer: Its bytes on their way to the handler.
         started_at: Loop time.
         settled: It is answered; its handler may still run.
+        task: Of its handler, and of what comes before that.
         held: Reading from its connection is stopped for it.
         granted: Bytes the client knows it may send; of those clients that pace uploads.
         counted: Bytes in the buffer when they were last counted.
@@ -58,6 +59,7 @@ class RunningUpload:
         "started_at",
         "stream",
         "taken_at",
+        "task",
     )
 
     def __init__(
@@ -81,6 +83,7 @@ class RunningUpload:
         self.buffer = UploadBuffer(lambda: taken(self))
         self.started_at = started_at
         self.settled = False
+        self.task: asyncio.Task[None] | None = None
         self.held = False
         self.granted = granted
         self.counted = 0

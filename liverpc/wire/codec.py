@@ -231,7 +231,8 @@ def error_members(error: LiveError) -> bytes:
     if error.issues:
         parts += [b',"issues":', encode(error.issues)]
     if error.retry_after is not None:
-        parts += [b',"retryAfter":%d' % ceil(error.retry_after * 1000 - 0.001)]  # not before its time is over
+        least = 1 if error.retry_after > 0 else 0
+        parts += [b',"retryAfter":%d' % max(least, ceil(error.retry_after * 1000 - 0.001))]  # not before it is over
     return b"".join(parts)
 
 

@@ -31,6 +31,7 @@ class Peer:
         self.closed_with: int | None = None
         self._waiting: deque[Callable[[], object]] = deque()  # while the server does not read
         self._held = False
+        self._gone = False  # the server was told
         endpoint = server.endpoint("/ws")
         assert endpoint is not None
         self.session = endpoint.opened(self, ConnectRequest("/ws"), None)
@@ -50,7 +51,8 @@ class Peer:
     def leave(self, code: int = 1006) -> None:
         """The connection is lost, with what is on its way."""
         self._waiting.clear()
-        if not self.connection.closed:
+        if not self._gone:
+            self._gone = True
             self.closed_with = self.closed_with or code
             self.session.closed(code, "")
 
@@ -109,6 +111,7 @@ def what_is_left(server: LiveServer) -> dict[str, int]:
         "decisions": len(server._streams.bare),
         "background": len(server._background),
         "contracts": len(server._contracts),
+        "sessions": len(server._sessions),
         "uploads": len(server.uploads.running),
         "bytes of uploads": server.uploads.buffered,
         "throttled": len(pacing._throttled),

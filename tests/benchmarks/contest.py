@@ -82,29 +82,31 @@ def _measure(contestant: Contestant, server: Server | None, seconds: float) -> S
             return {"kb": idle_kb(fresh, options)}
     if contestant.mode == "inside":
         return server.ask(" ".join((*contestant.options, str(seconds))), 60 + 10 * seconds)
-    with nullcontext() if contestant.observe is None else _observer(server.about["attach"], contestant.observe):
+    with nullcontext() if contestant.beside is None else _beside(server, contestant.beside):
         sample = run_load(server, contestant.mode, options, seconds)
     server.settle()
     return sample
 
 
 @contextmanager
-def _observer(url: str, options: Sequence[str]) -> Iterator[None]:
-    """Devtools attached to a server, on the load client's core."""
-    command = [sys.executable, "-m", "liverpc_devtools.cli", "tail", url, *options]
+def _beside(server: Server, program: Sequence[str]) -> Iterator[None]:
+    """Another program that has to do with a server, on the load client's core."""
+    command = [sys.executable, "-m", *(part.format_map(server.about) for part in program)]
     with tempfile.TemporaryFile() as printed:
         with on_core(CLIENT_CORE):
-            tail = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
+            running = subprocess.Popen(command, stdout=printed, stderr=subprocess.DEVNULL)
         try:
             end = time.monotonic() + 10
-            while fstat(printed.fileno()).st_size == 0:  # the first line says that it is attached
-                if tail.poll() is not None or time.monotonic() > end:
-                    raise LoadFailed("the devtools did not attach")
+            while fstat(printed.fileno()).st_size == 0:
+                if running.poll() is not None or time.monotonic() > end:
+                    raise LoadFailed(f"{' '.join(program)} did not get to work")
                 time.sleep(0.02)
             yield
+            if running.poll() is not None:
+                raise LoadFailed(f"{' '.join(program)} ended")
         finally:
-            tail.terminate()
-            tail.wait()
+            running.terminate()
+            running.wait()
 
 
 def summarise(row: Row, samples: Samples) -> dict[str, Any]:

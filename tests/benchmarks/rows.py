@@ -51,13 +51,15 @@ class Contestant:
         mode: Of the load client (``load.c``); or ``memory``: the client's ``open`` against a fresh server each
             time; or ``inside``: the process measures itself.
         options: For the client, or the line sent to a process that measures itself.
-        observe: Attach ``liverpc-tui tail`` with these options while it is measured.
+        beside: A module to run with its arguments while it is measured, on the load client's core, such as the
+            devtools. ``{port}`` and the like stand for what the server said about itself; what it prints first says
+            that it is at work.
     """
 
     servant: Servant
     mode: str
     options: tuple[str, ...]
-    observe: tuple[str, ...] | None = None
+    beside: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +282,25 @@ def _bystander() -> Contest:
     )
 
 
+# -- abuse ----------------------------------------------------------------------------------------------------
+
+ABUSED = Servant("abused_server", path="/ws?token=somebody.acme", opening=("hear",))
+#: Floods of ten messages or a batch, and newcomers, so many a second.
+ABUSES = "100"
+
+
+def _abuse() -> Contest:
+    load = ("connections=1", "every=5", f"request={CALL_ASYNC}")
+    return Contest(
+        "abuse",
+        {
+            "abused": Contestant(ABUSED, "stalled", load, ("tests.e2e.abuse_programs", "abuse", "{port}", ABUSES)),
+            "alone": Contestant(ABUSED, "stalled", load),
+        },
+        stretch=3,
+    )
+
+
 # -- inside one process ---------------------------------------------------------------------------------------
 
 _DISPATCH = Contest(
@@ -287,6 +308,13 @@ _DISPATCH = Contest(
     {
         "liverpc": Contestant(Servant("dispatch", ("liverpc",)), "inside", ()),
         "bare": Contestant(Servant("dispatch", ("bare",)), "inside", ()),
+    },
+)
+_PIPELINE = Contest(
+    "pipeline",
+    {
+        kind: Contestant(Servant("dispatch", (kind,)), "inside", ())
+        for kind in ("def", "direct-def", "pieces-def", "async", "direct-async", "pieces-async")
     },
 )
 #: The JS original takes 1.5 us for a call on a machine on which the bare loop takes 1.0 us.
@@ -302,6 +330,7 @@ _MERGES = [
 
 # -- the devtools ---------------------------------------------------------------------------------------------
 
+TAIL = ("liverpc_devtools.cli", "tail", "{attach}")
 INSPECTED = Servant("liverpc_server", ("asyncio", "inspect"), path="/ws", opening=("hear",))
 
 
@@ -309,7 +338,7 @@ def _observed(name: str, mode: str, options: tuple[str, ...], *watch: str) -> Co
     return Contest(
         f"observer-{name}",
         {
-            "attached": Contestant(INSPECTED, mode, options, observe=watch),
+            "attached": Contestant(INSPECTED, mode, options, (*TAIL, *watch)),
             "alone": Contestant(INSPECTED, mode, options),
         },
         # What an observer gets in full is a budget per second, which it finds unspent when it attaches.
@@ -349,7 +378,9 @@ CONTESTS: dict[str, Contest] = {
         _stalled(),
         *_UPLOADS,
         _bystander(),
+        _abuse(),
         _DISPATCH,
+        _PIPELINE,
         *_MERGES,
         *_OBSERVERS,
     )
@@ -375,7 +406,13 @@ ROWS: list[Row] = [
         for contest in _UPLOADS
     ),
     Row("bystander/alone", "bystander", "uploads", "alone", "p99_us"),
+    Row("abuse/alone", "abuse", "abused", "alone", "p99_us", must=1.2, target=1.2),
     Row("dispatch/js", "dispatch", "liverpc", "bare", "ns", must=1.5, target=1.0, scale=JS_PER_BARE),
+    *(
+        Row(f"pipeline-{kind}/{peer}", "pipeline", kind, f"{peer}-{kind}", "ns", must=must, target=must)
+        for peer, must in (("direct", 1.15), ("pieces", None))
+        for kind in ("def", "async")
+    ),
     *(
         Row(f"{contest.name}-{rows}/10", contest.name, rows, "10", "ns", must=must, target=must)
         for contest in _MERGES

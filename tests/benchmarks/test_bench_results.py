@@ -164,9 +164,10 @@ def test_without_a_compiler_rows_say_what_they_need(
     assert row["name"] == "rpc-1x1-def/websockets"
 
 
-def test_a_row_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["merge-crud-1000/10", "pipeline-async/direct", "pipeline-async/pieces"])
+def test_a_row_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     file = tmp_path / "bench.json"
-    assert main(["--rows", "merge-crud-1000/10", "--rounds", "1", "--seconds", "0.01", "--json", str(file)]) == 0
+    assert main(["--rows", name, "--rounds", "1", "--seconds", "0.01", "--json", str(file)]) == 0
     document = json.loads(file.read_bytes())
     (row,) = document["rows"]
     assert row["ratio"] > 0
@@ -189,8 +190,8 @@ def test_a_row_on_sockets_is_measured_where_there_is_a_compiler(tmp_path: Path) 
 
 
 @pytest.mark.realtime
-@pytest.mark.parametrize("name", ["upload-4x64k/websockets", "bystander/alone"])
-def test_uploads_are_measured(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["upload-4x64k/websockets", "bystander/alone", "abuse/alone"])
+def test_those_who_disturb_are_measured(tmp_path: Path, name: str) -> None:
     client.cache_clear()
     file = tmp_path / "bench.json"
     assert main(["--rows", name, "--rounds", "1", "--seconds", "0.05", "--json", str(file)]) == 0

@@ -69,6 +69,14 @@ async def test_a_hit_can_cost_more_than_one(start: Start) -> None:
     assert not (await limiter.hit("l", limit=10, per=60, cost=11)).allowed
 
 
+async def test_a_hit_that_costs_nothing_tells_what_remains(start: Start) -> None:
+    limiter = (await start("a")).cluster.limiter
+    assert [(await limiter.hit("k", limit=2, per=60, cost=0)).remaining for _ in range(3)] == [2, 2, 2]
+    await limiter.hit("k", limit=2, per=60, cost=2)
+    assert (await limiter.hit("k", limit=2, per=60, cost=0)).remaining == 0
+    assert not (await limiter.hit("k", limit=2, per=60)).allowed
+
+
 async def test_hits_of_guests_are_limited_like_all_others(start: Start) -> None:
     nodes = [await start(name) for name in "ab"]
     decisions = [await node.cluster.limiter.hit("g", limit=3, per=60, guest=True) for node in nodes for _ in range(2)]

@@ -5,6 +5,7 @@ import enum
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,12 +36,12 @@ async def verdict(predicate: Any, user: Any, *args: Any) -> bool:
     ("user", "passes"),
     [(None, False), ({}, False), ({"id": None}, False), ({"id": 0}, True), (User(), False), (User(id="ann"), True)],
 )
-async def test_27_owner_passes_with_a_field_that_is_not_none(user: Any, passes: bool) -> None:
+async def test_27_owner_passes_with_a_field_that_is_not_none(user: Any, passes: bool) -> None:  # acceptance 27
     assert await verdict(access.owner(), user) is passes
     assert await verdict(access.owner("nothing"), user) is False
 
 
-async def test_27_team_passes_with_a_team() -> None:
+async def test_27_team_passes_with_a_team() -> None:  # acceptance 27
     members: list[Any] = [{"team_id": 1}, {"teamId": 1}, User(team_id="red")]
     others: list[Any] = [None, {}, {"team_id": None}, User()]
     for user in members + others:
@@ -117,7 +118,7 @@ async def test_29_org_and_user_compare_the_first_argument_strictly(make: Any, fi
     assert await verdict(make(), {}, "o1") is False
 
 
-async def test_29_where_the_value_comes_from_and_the_field_may_be_others() -> None:
+async def test_29_where_the_value_comes_from_and_the_field_may_be_others() -> None:  # acceptance 29
     predicate = access.org(from_=lambda ctx, first, second: second["org"], field="tenant")
     assert await verdict(predicate, {"tenant": 5}, 1, {"org": 5}) is True
     assert await verdict(predicate, {"tenant": 5}, 5, {"org": 6}) is False
@@ -223,6 +224,124 @@ async def test_31_only_those_pass_whom_the_predicate_lets_pass(predicate: Any) -
         with pytest.raises(RpcError, match="FORBIDDEN"):
             await ann.subscribe(remote("demo/stream"), 13)
     assert ran == [("below", 7), ("above", 7), ("stream", 7)]
+
+
+def verdicts() -> list[tuple[Any, Any, list[Any], str | None]]:
+    """Predicate, user, arguments, and the code that it refuses with."""
+    editors = access.role({"admin": True, "viewer": False, "editor": awaited, "fails": lambda ctx, *args: 1 / 0})
+    custom = access.user(from_=lambda ctx, first, second: second["by"], field="number")
+    no, who, fails = "FORBIDDEN", "UNAUTHENTICATED", "INTERNAL_ERROR"
+    return [
+        (access.owner(), {"id": "ann"}, ["b1"], None),
+        (access.owner(), {"id": None}, ["b1"], no),
+        (access.owner("key"), {"id": "ann"}, ["b1"], no),
+        (access.owner(), None, ["b1"], who),
+        (access.team(), {"team_id": 3}, ["b1"], None),
+        (access.team(), {"id": 3}, ["b1"], no),
+        (access.team(), None, ["b1"], who),
+        (editors, {"role": "admin"}, ["b1"], None),
+        (editors, {"role": "viewer"}, ["b1"], no),
+        (editors, {"role": "editor"}, ["b1"], None),
+        (editors, {"role": "editor"}, ["b2"], no),
+        (editors, {"role": "guest"}, ["b1"], no),
+        (editors, {"role": "constructor"}, ["b1"], no),
+        (editors, {"role": "fails"}, ["b1"], fails),
+        (editors, {"id": "ann"}, ["b1"], no),
+        (editors, None, ["b1"], who),
+        (access.org(), {"organization_id": "b1"}, ["b1"], None),
+        (access.org(), {"organization_id": "b1"}, ["b2"], no),
+        (access.org(), {"organization_id": "b1"}, [None], no),
+        (access.org(), {"organization_id": None}, [None], no),
+        (access.org(), {"id": "b1"}, ["b1"], no),
+        (access.org(), None, ["b1"], who),
+        (access.org(), None, [None], who),
+        (access.user(), {"user_id": 7}, [7], None),
+        (access.user(), {"user_id": 7}, ["7"], no),
+        (access.user(field="id"), {"id": 7, "user_id": 8}, [7], None),
+        (access.user(field="id"), {"id": 7, "user_id": 8}, [8], no),
+        (custom, {"number": 5}, ["b1", {"by": 5}], None),
+        (custom, {"number": 5}, [5, {"by": 6}], no),
+        (custom, {"user_id": 5}, [5, {"by": 5}], no),
+        (custom, None, [5, {"by": 5}], who),
+    ]
+
+
+async def test_each_predicate_decides_about_calls_and_streams() -> None:  # acceptance 27, 29
+    ran: list[str] = []
+
+    def functions(number: int, predicate: Any) -> dict[str, Any]:
+        @live
+        @live.scoped(predicate)
+        def call(ctx: Context[Any], *args: Any) -> None:
+            ran.append("call")
+
+        @live.stream(f"rows:{number}", access=predicate)
+        def stream(ctx: Context[Any], *args: Any) -> list[Any]:
+            ran.append("stream")
+            return []
+
+        return {f"call_{number}": call, f"stream_{number}": stream}
+
+    table = verdicts()
+    members = [functions(number, predicate) for number, (predicate, *_) in enumerate(table)]
+    server = LiveServer(
+        {"demo": SimpleNamespace(**{name: each for both in members for name, each in both.items()}, _guard=public())}
+    )
+    async with TestEnv(server) as env:
+        for number, (_, user, args, code) in enumerate(table):
+            client = env.connect(user=user)
+            asking: dict[str, Any] = {"call": client.call, "stream": client.subscribe}
+            for kind, ask in asking.items():
+                ran.clear()
+                found = None
+                try:
+                    await ask(remote(f"demo/{kind}_{number}"), *args)
+                except RpcError as error:
+                    found = error.code
+                assert (found, ran) == (code, [] if code else [kind]), (number, kind)
+            assert server.subscribers(f"rows:{number}") == (0 if code else 1)
+
+
+@pytest.mark.parametrize("order", list(permutations(("live", "scoped", "validated", "rate_limit"))), ids="-".join)
+async def test_a_scope_goes_with_validation_and_rate_limits(order: tuple[str, ...]) -> None:  # acceptance 31
+    asked: list[Any] = []
+
+    async def mine(ctx: Context[Any], room: int) -> bool:
+        await asyncio.sleep(1)
+        asked.append(room)
+        return ctx.user is not None and room != 13
+
+    def number(value: Any) -> int:
+        return int(value)
+
+    async def call(ctx: Context[Any], room: int) -> int:
+        return room
+
+    lines: dict[str, Any] = {
+        "live": live,
+        "scoped": live.scoped(mine),
+        "validated": live.validated(number),
+        "rate_limit": live.rate_limit(points=3, per=3600.0),
+    }
+    target: Any = call
+    for name in order:
+        target = lines[name](target)
+    async with TestEnv(LiveServer({"demo": SimpleNamespace(call=target, _guard=public())})) as env:
+        ann, nobody = env.connect(user={"id": "ann"}), env.connect()
+        assert await ann.call(remote("demo/call"), "7") == 7
+        with pytest.raises(RpcError, match="VALIDATION"):
+            await ann.call(remote("demo/call"), "x")
+        with pytest.raises(RpcError, match="FORBIDDEN"):
+            await ann.call(remote("demo/call"), "13")
+        with pytest.raises(RpcError, match="UNAUTHENTICATED"):
+            await nobody.call(remote("demo/call"), "7")
+        assert asked == [7, 13, 7], "it sees what validation made of the arguments"
+        for room in ("7", "x", "13"):  # the limit comes before both
+            with pytest.raises(RpcError, match="RATE_LIMITED") as caught:
+                await ann.call(remote("demo/call"), room)
+            assert caught.value.retry_after is not None
+            assert caught.value.retry_after > 0
+        assert len(asked) == 3
 
 
 async def test_a_scoped_function_is_still_its_function() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 from uuid import UUID
 
 import msgspec
 import pytest
 from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from liverpc import Contract, Events, LiveError, RoomKey, event, room
 from liverpc.declare.contract import EventHandler
@@ -346,6 +347,11 @@ class ModelParams(BaseModel):
     room: int = Field(alias="room_id")
 
 
+@pydantic_dataclass
+class CheckedParams:
+    room_id: Annotated[int, Field(gt=0)]
+
+
 ID = UUID(int=5)
 
 
@@ -362,6 +368,7 @@ ID = UUID(int=5)
         (DataParams, "/{room_id}", {"room_id": "1"}, DataParams(1)),
         (DictParams, "/{room_id}", {"room_id": "1"}, {"room_id": 1}),
         (ModelParams, "/{room_id}", {"room_id": "1"}, ModelParams(room_id=1)),
+        (CheckedParams, "/{room_id}", {"room_id": "1"}, CheckedParams(1)),
     ],
 )
 def test_the_parts_of_a_url_become_params(params: Any, path: str, texts: dict[str, str], value: Any) -> None:

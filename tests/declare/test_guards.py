@@ -59,6 +59,7 @@ def refuse(ctx: Context[Any]) -> None:
     raise LiveError("CLOSED", "come back later")
 
 
+# acceptance 17
 @pytest.mark.parametrize("waits", [False, True])
 async def test_17_nothing_in_a_module_runs_when_its_guard_raises(waits: bool) -> None:
     async def refuse_later(ctx: Context[Any]) -> None:
@@ -78,7 +79,7 @@ async def test_17_nothing_in_a_module_runs_when_its_guard_raises(waits: bool) ->
         assert env.server.subscribers("rows") == 0
 
 
-async def test_18_parts_run_in_order_the_first_raise_stops_and_ctx_is_enriched() -> None:
+async def test_18_parts_run_in_order_the_first_raise_stops_and_ctx_is_enriched() -> None:  # acceptance 18
     order: list[str] = []
 
     def first(ctx: Context[Any]) -> None:
@@ -100,6 +101,7 @@ async def test_18_parts_run_in_order_the_first_raise_stops_and_ctx_is_enriched()
         assert order == ["first"]
 
 
+# acceptance 19
 @pytest.mark.parametrize(("user", "code"), [(None, "UNAUTHENTICATED"), (ANN, "FORBIDDEN")])
 async def test_19_an_ordinary_exception_in_a_guard_is_a_generic_refusal(user: Any, code: str) -> None:
     def broken(ctx: Context[Any]) -> None:
@@ -116,7 +118,7 @@ async def test_a_guard_that_returns_false_refuses() -> None:
     await expect_guard_rejects(guard(lambda ctx: ctx.user["id"] == "bob"), user=ANN, code="FORBIDDEN")
 
 
-async def test_20_authenticated_comes_before_the_other_parts() -> None:
+async def test_20_authenticated_comes_before_the_other_parts() -> None:  # acceptance 20
     def boom(ctx: Context[Any]) -> None:
         raise AssertionError("must not run for anonymous callers")
 
@@ -124,6 +126,7 @@ async def test_20_authenticated_comes_before_the_other_parts() -> None:
     assert guard(authenticated=True).check(create_test_context(user=ANN)) is None
 
 
+# acceptance 21
 @pytest.mark.parametrize("parts", [(), (3,), (refuse, "x"), (guard(refuse), 3)])
 def test_21_a_guard_without_parts_or_with_anything_but_functions_is_refused(parts: tuple[Any, ...]) -> None:
     with pytest.raises(DeclarationError):

@@ -95,7 +95,9 @@ def test_a_room_is_scoped_before_anything_belongs_to_it() -> None:
     @board.action
     def add(ctx: RoomContext[Any], board_id: str) -> None: ...
 
-    assert "put @live.scoped next to @live.room" in refusal(lambda: board.scoped(lambda ctx, board_id: False))
+    assert "put @live.scoped and the like next to @live.room" in refusal(
+        lambda: board.scoped(lambda ctx, board_id: False)
+    )
 
 
 def test_a_hook_is_declared_once() -> None:

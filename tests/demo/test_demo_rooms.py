@@ -128,7 +128,8 @@ async def test_visitors_do_all_there_is_to_do(
     monkeypatch.setattr(visits, "READ_SECONDS", 0)  # threads keep to no virtual clock
     names = [f"visitor-{number}" for number in range(1, 4)]
     await asyncio.gather(*(visits.stay(env.connect(query={"user": name}), name, random.Random(name)) for name in names))
-    shown = {entry.path for entry in server.registry.entries if entry.path.startswith(("chat/", "board/", "files/", "till/"))}
+    modules = ("chat/", "board/", "files/", "till/")
+    shown = {entry.path for entry in server.registry.entries if entry.path.startswith(modules)}
     assert shown - called == {"chat/__join/chat", "chat/__leave/chat", "chat/__leave/team"}
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 

@@ -26,6 +26,8 @@ from liverpc.config import Level
 from liverpc.inspector.protocol import (
     ATTACH_PATH,
     SUBPROTOCOL,
+    Awaited,
+    BreakerInfo,
     CallEvent,
     ChaosArm,
     ChaosChanged,
@@ -42,6 +44,7 @@ from liverpc.inspector.protocol import (
     Got,
     Hello,
     Kick,
+    LockInfo,
     Look,
     Ok,
     PathInfo,
@@ -58,6 +61,7 @@ from liverpc.inspector.protocol import (
     RoomTotals,
     ServerInfo,
     State,
+    Step,
     StreamInfo,
     StreamStats,
     Unwatch,
@@ -104,6 +108,15 @@ class World:
         self.paths = [PathInfo(i, p) for i, p in enumerate(("chat/send", "board/move", "report/build"), 1)]
         self.path_stats = {each.id: PathStats(each.id, 0, 0, 0.0, 0.0) for each in self.paths}
         self.pending: list[PendingCall] = [PendingCall(self.connections[1].id, "c-long", "report/build", "u_11", now)]
+        of = ("board/move", self.connections[1].id, "k17", "u_11")
+        self.locks = [
+            LockInfo("account:7", *of, now - 3, 4, now - 2.5),
+            LockInfo("evil:\x1b[31m[red]\u202e", *of, now - 1, 0, 0.0),
+        ]
+        self.breakers = [
+            BreakerInfo("bank", "open", 5, 12.0, ["chat/send", "board/move"]),
+            BreakerInfo("evil\x1b[2J", "closed", 0, None, ["report/build"]),
+        ]
         self.uploads = [self._upload(number) for number in (1, 2, 3)]
         self.received = 0
         self.rooms = [
@@ -223,8 +236,21 @@ class World:
             published=["chat:general"] if ok else [],
         )
         old, own = self.path_stats[path.id], self.connection_stats[connection.id]
+        codes = dict(old.codes)
+        if not ok:
+            codes[event.code] = codes.get(event.code, 0) + 1
         self.path_stats[path.id] = PathStats(
-            path.id, old.calls + 1, old.errors + (not ok), old.total + ms / 1e3, max(old.max, ms / 1e3)
+            path.id,
+            old.calls + 1,
+            old.errors + (not ok),
+            old.total + ms / 1e3,
+            max(old.max, ms / 1e3),
+            0.0017,
+            0.0118,
+            0.812,
+            sorted(codes.items(), key=lambda each: -each[1]),
+            codes.get("RATE_LIMITED", 0),
+            2,
         )
         self.connection_stats[connection.id] = ConnectionStats(
             own.id, own.topics, own.frames_in + 1, own.calls + 1, own.pending, own.buffered
@@ -287,6 +313,9 @@ class World:
             },
             chaos=self.rules(),
             busy=0.004,
+            locks=self.locks,
+            locks_total=len(self.locks),
+            breakers=self.breakers,
         )
 
 
@@ -444,6 +473,10 @@ class FakeServer:
             watches[frame.id] = frame
         elif isinstance(frame, Unwatch):
             watches.pop(frame.id, None)
+        elif isinstance(frame, Get) and frame.ref[0] == "call":
+            steps = [Step("build", "app/reports.py", 41), Step("Pool.acquire", "pool/core.py", 7)]
+            told = Awaited("the lock account:7, held by board/move of u_11 for 3.2 s", steps)
+            await self._send(socket, Got(frame.id, [], awaited=told))
         elif isinstance(frame, Get):
             items = world.calls if frame.ref == ["calls"] else world.rings.get(frame.ref[-1], deque())
             await self._send(socket, Got(id=frame.id, items=list(items), left_out=self.left_out))

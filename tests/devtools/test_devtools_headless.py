@@ -70,7 +70,13 @@ async def test_a_snapshot_is_one_object_of_named_figures(server: FakeServer) -> 
     assert {"topic", "merge", "path", "subscribers", "published", "dropped", "seq"} <= set(record["streams"][0])
     assert {"replay_depth", "held", "reloads", "coalesced", "volatile_drops"} <= set(record["streams"][0])
     assert any(each["calls"] for each in record["paths"])
-    assert {"path", "calls", "errors", "mean_ms", "max_ms"} == set(record["paths"][0])
+    path = next(each for each in record["paths"] if each["calls"])
+    assert list(path)[:6] == ["path", "calls", "errors", "limited", "shed", "codes"]
+    assert list(path)[6:] == ["mean_ms", "max_ms", "p50_ms", "p95_ms", "p99_ms"]
+    assert (path["p50_ms"], path["p95_ms"], path["p99_ms"], path["shed"]) == (1.7, 11.8, 812.0, 2)
+    assert path["limited"] == path["codes"].get("RATE_LIMITED", 0)
+    assert [(each["key"], each["waiting"]) for each in record["locks"]][:1] == [("account:7", 4)]
+    assert (record["locks_total"], [each["state"] for each in record["breakers"]]) == (2, ["open", "closed"])
     assert record["pending"][0]["path"] == "report/build"
     assert len(record["connections"]) == 8
     assert record["calls"][0]["kind"] == "rpc"
@@ -104,6 +110,24 @@ async def test_a_snapshot_of_a_quiet_server_says_that_it_is_quiet() -> None:
         assert result.code == 0
         assert "not live" in result.narration
         assert result.records[0]["t"] == "snapshot"
+
+
+# -- top
+
+
+async def test_top_writes_rates_and_figures_again_and_again(server: FakeServer) -> None:
+    result = await run("top", server.url, "--interval", "300ms", "--count", "2")
+    assert (result.code, result.narration) == (0, "")
+    first, second = result.records
+    assert [first["t"], first["schema"]] == ["top", 1]
+    assert second["at"] - first["at"] >= 0.3
+    assert second["calls_per_s"] > 0
+    rates = [each["calls_per_s"] for each in second["paths"]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 0
+    assert {"limited", "shed", "codes", "p99_ms"} <= set(second["paths"][0])
+    assert second["locks"][1]["key"] == "evil:\x1b[31m[red]\u202e"
+    assert second["breakers"][0]["name"] == "bank"
 
 
 # -- tail

@@ -101,6 +101,39 @@ async def test_volatile_and_coalesced_topics_may_be_published_on_often(
     assert warned(caplog) == []
 
 
+async def test_what_the_library_publishes_itself_is_no_rate(caplog: pytest.LogCaptureFixture) -> None:
+    @live.room("board", path="demo/board")
+    def board(ctx: Context[Any]) -> list[Any]:
+        return []
+
+    @board.presence
+    def who(ctx: Context[Any]) -> dict[str, Any]:
+        return {"name": ctx.user["id"]}
+
+    server = LiveServer(
+        {"demo": SimpleNamespace(board=board, who=who, _guard=public())}, dev=True, warnings=DevWarnings(publish_rate=1)
+    )
+    async with TestEnv(server) as env:
+        watcher = env.connect(user={"id": "watcher"})
+        await watcher.subscribe(who)
+        for number in range(20):
+            await env.connect(user={"id": f"user {number}"}).subscribe(board)
+        for number in range(20):
+            env.server._hub.publish("__reserved", "x", number, internal=True)
+        assert env.counters.published >= 40
+        await asyncio.sleep(6)
+    assert warned(caplog) == []
+
+
+async def test_a_rate_is_quiet_when_it_is_told_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    async with TestEnv(make_server(warnings=DevWarnings(publish_rate=1, quiet=("rows:*",)))) as env:
+        await env.connect().subscribe(ROWS, "a")
+        for number in range(100):
+            env.server.publish_nowait("rows:a", "x", number)
+        await asyncio.sleep(6)
+    assert warned(caplog) == []
+
+
 async def test_what_nobody_listens_to_is_no_rate(caplog: pytest.LogCaptureFixture) -> None:
     async with TestEnv(make_server(warnings=DevWarnings(publish_rate=1))) as env:
         for number in range(100):

@@ -55,6 +55,7 @@ class Order:
         return middleware
 
 
+# acceptance 23
 @pytest.mark.parametrize("path", ["demo/call", "demo/call_later"])
 async def test_23_middlewares_run_in_order_and_end_in_reverse_with_the_result(path: str) -> None:
     order = Order()
@@ -85,6 +86,7 @@ def live_order() -> Order:
     return Order()
 
 
+# acceptance 25
 @pytest.mark.parametrize("value", ["instead", None, 0, []])
 async def test_25_without_next_its_value_is_the_result(live_order: Order, value: Any) -> None:
     server = live_order.server()
@@ -99,6 +101,7 @@ async def test_25_without_next_its_value_is_the_result(live_order: Order, value:
 
 
 async def test_26_a_middleware_that_refuses_refuses_calls_and_streams(live_order: Order) -> None:
+    # acceptance 26
     server = live_order.server()
 
     @server.middleware
@@ -199,6 +202,7 @@ async def test_a_middleware_cannot_be_added_to_a_running_server(live_order: Orde
 
 
 async def test_33_before_execute_sees_path_and_raw_arguments_after_the_guard(live_order: Order) -> None:
+    # acceptance 33
     def before(ctx: Context[Any], path: str, args: list[Any]) -> None:
         live_order.ran.append(f"before {path} {args}")
         if args == ["too often"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 
-from liverpc import Context, Contract, DeclarationError, LiveError, LiveServer, event, live
+from liverpc import Context, Contract, DeclarationError, Events, LiveError, LiveServer, event, live
 from liverpc.testing import TestEnv
 from tests.policies.policy_kit import ANN, BEN, Caller, server
 from tests.streams.raw_client import Raw
@@ -209,7 +209,10 @@ async def test_a_result_without_json_form_is_no_result() -> None:
         assert len(env.server._policies.once) == 0
 
 
-class Till(Contract, path="/till"):
+class ToPage(Events): ...
+
+
+class Till(Contract[ToPage], path="/till"):
     """Actions have keys, too."""
 
     ran = 0
@@ -239,11 +242,10 @@ async def test_actions_of_contracts_can_be_idempotent() -> None:
 
 
 def test_the_parentheses_are_needed_and_it_is_for_functions() -> None:
-    with pytest.raises(DeclarationError, match="parentheses"):
+    def bare(ctx: Ctx) -> None: ...
 
-        @live
-        @live.idempotent  # type: ignore[arg-type]  # the mistake
-        def bare(ctx: Ctx) -> None: ...
+    with pytest.raises(DeclarationError, match="parentheses"):
+        live.idempotent(bare)  # type: ignore[arg-type]  # the mistake
 
     with pytest.raises(DeclarationError, match=r"@live\.idempotent is not for this kind"):
 

@@ -238,3 +238,21 @@ async def outcome(call: Awaitable[Any]) -> str:
     except RpcError as error:
         return error.code
     return "ok"
+
+
+async def test_what_is_refused_takes_nothing_from_others_of_the_address() -> None:
+    @live
+    @live.rate_limit(points=2, per=3600.0)
+    def two(ctx: Ctx) -> str:
+        return "ok"
+
+    async with TestEnv(server(two=two)) as env:
+        codes: list[list[str]] = []
+        for calls in (40, 2):
+            socket = await env.transport.connect("/ws", address="192.0.2.1")
+            await socket.recv()
+            codes.append([])
+            for _ in range(calls):
+                await socket.send('{"rpc":"m/two","id":"1","args":[]}')
+                codes[-1].append(json.loads(await socket.recv())["data"].get("code", "ok"))
+        assert codes == [["ok"] * 2 + [LIMITED] * 38, ["ok"] * 2]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 from liverpc.schema.incoming import Incoming, split_args
@@ -213,6 +214,22 @@ def test_models_are_read_by_pydantic() -> None:
     assert take(list[Model] | None, '[{"text":"a"}]') == [Model(text="a")]
     assert take(Model, '{"text":"rude"}') == ["text"]
     assert take(Model, '{"text":"a","inner":{"n":"x"}}') == ["inner.n"]
+
+
+def test_a_value_that_is_no_object_at_all_is_named_by_the_payload() -> None:
+    assert take(Model, "5") == ["data"]
+    assert take(list[Model], "{}") == ["data"]
+
+
+@pydantic_dataclass
+class Checked:
+    times: Annotated[int, Field(gt=0)]
+
+
+def test_dataclasses_of_pydantic_are_checked_by_pydantic() -> None:
+    assert take(Checked, '{"times":"3"}') == Checked(3)
+    assert take(list[Checked], '[{"times":0}]') == ["0.times"]
+    assert take(Checked, '{"times":1,"admin":1}') == ["admin"]
 
 
 def test_models_refuse_unknown_members_unless_they_say_what_becomes_of_them() -> None:

@@ -9,6 +9,7 @@ import pytest
 from liverpc.declare.hooks import Hooks
 from liverpc.dispatch.web import State, Web
 from liverpc.errors import Reject
+from liverpc.hub.gatekeeper import Gatekeeper
 from liverpc.hub.link import HttpRequest, HttpResponse
 
 AUTH = "/__ws/auth"
@@ -32,6 +33,7 @@ async def answer(
         hooks=Hooks(authenticate=hook),
         report=lambda path, error, ctx: None,
         state=lambda: state,
+        gatekeeper=Gatekeeper((), lambda: 0.0),
     )
     return await web.answer(HttpRequest(method, path, "a=1", headers or {}, body, "192.0.2.7"))
 

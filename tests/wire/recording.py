@@ -158,6 +158,8 @@ def hide_texts(reply: Message) -> None:
         hide_texts(answer)
     if isinstance(reply.get("epoch"), str):
         reply["epoch"] = ANY
+    if type(reply.get("retryAfter")) is int and reply["retryAfter"] > 0:
+        reply["retryAfter"] = ANY
     told = reply.get("data")
     if isinstance(told, dict) and told.keys() == {"error", "code"} and told["code"] is not None:
         told["error"] = ANY  # of demo/pushMe; without a code the text is the client's own

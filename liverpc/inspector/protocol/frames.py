@@ -13,8 +13,11 @@ import msgspec
 
 from liverpc.config import Level
 from liverpc.inspector.protocol.rows import (
+    Awaited,
+    BreakerInfo,
     ConnectionInfo,
     ConnectionStats,
+    LockInfo,
     PathInfo,
     PathStats,
     PendingCall,
@@ -155,7 +158,12 @@ class Credit(_Frame, tag="credit", frozen=True):
 
 
 class Get(_Frame, tag="get", frozen=True):
-    """Ask for what is kept: ``["stream", topic]`` its last events, ``["calls"]`` the history of calls."""
+    """Ask for what is kept, or for what is too dear to be told unasked.
+
+    ``["stream", topic]`` are its last events, ``["calls"]`` the history of calls, ``["call", connection, id]`` where a
+    call or upload that runs waits now; of several with that id the oldest, unless a fourth item says when it started,
+    as in :class:`PendingCall`.
+    """
 
     id: int
     ref: list[str]
@@ -269,6 +277,9 @@ class State(_Frame, tag="state", frozen=True):
     counters: dict[str, int] = {}  #: always complete; monotonic
     chaos: list[ChaosRule] = []  #: always complete
     busy: float = 0.0  #: share of the loop's time the devtools took lately, 0..1
+    locks: list[LockInfo] = []  #: always complete, most waited for first, at most 100; none at level ``metrics``
+    locks_total: int = 0
+    breakers: list[BreakerInfo] = []  #: always complete
 
 
 class Events(_Frame, tag="ev", frozen=True):
@@ -299,6 +310,7 @@ class Got(_Frame, tag="got", frozen=True):
     id: int
     items: list[Event]
     left_out: int = 0  #: older ones that did not fit
+    awaited: Awaited | None = None  #: what was asked of a call
 
 
 class Ok(_Frame, tag="ok", frozen=True):

@@ -7,8 +7,11 @@ from typing import Any
 import msgspec
 
 __all__ = [
+    "Awaited",
+    "BreakerInfo",
     "ConnectionInfo",
     "ConnectionStats",
+    "LockInfo",
     "PathInfo",
     "PathStats",
     "PendingCall",
@@ -16,6 +19,7 @@ __all__ = [
     "RoomInfo",
     "RoomMember",
     "RoomTotals",
+    "Step",
     "StreamInfo",
     "StreamStats",
     "UploadInfo",
@@ -84,13 +88,22 @@ class PathInfo(Row, frozen=True):
 
 
 class PathStats(Row, frozen=True):
-    """Figures of one path since the server started. Durations in seconds."""
+    """Figures of one path since the server started. Durations in seconds.
+
+    Percentiles are those of the calls since durations were first measured, at the latest since the first observer.
+    """
 
     id: int
     calls: int
     errors: int
     total: float
     max: float
+    p50: float = 0.0  #: 0.0: not known
+    p95: float = 0.0
+    p99: float = 0.0
+    codes: list[tuple[str, int]] = []  #: errors by code, the most frequent first; at most 8
+    limited: int = 0  #: refused with ``RATE_LIMITED``
+    shed: int = 0  #: refused with ``OVERLOADED``
 
 
 class PendingCall(Row, frozen=True):
@@ -102,6 +115,44 @@ class PendingCall(Row, frozen=True):
     user: str
     started_at: float
     carries: str = ""  #: as in :class:`CallEvent`
+
+
+class Step(Row, frozen=True):
+    """A function of a call that waits for the next one, or for something."""
+
+    function: str
+    file: str  #: seen from the server's working directory or from where modules are found
+    line: int
+
+
+class Awaited(Row, frozen=True):
+    """Where a call that runs waits now. What its functions work with is never told."""
+
+    on: str  #: a phrase such as ``a worker thread`` or ``asyncio.tasks.sleep``
+    steps: list[Step]  #: from the application's outermost function to the innermost one; at most the last 40
+
+
+class LockInfo(Row, frozen=True):
+    """A key of ``live.lock`` that a call holds now."""
+
+    key: str
+    path: str  #: of the call that holds it
+    connection: str
+    call: str  #: its id; empty for fire and forget
+    user: str  #: empty for anonymous
+    since: float
+    waiting: int  #: calls
+    waiting_since: float  #: the one that waits longest; 0.0 when none does
+
+
+class BreakerInfo(Row, frozen=True):
+    """A breaker of ``live.breaker``."""
+
+    name: str
+    state: str  #: ``closed``, ``open`` or ``half-open``
+    failures: int  #: in a row
+    opens_in: float | None  #: seconds until a call is tried; None: calls go through, or one is being tried
+    paths: list[str]  #: at most 20
 
 
 class UploadInfo(Row, frozen=True):
