@@ -8,7 +8,7 @@ import logging
 import os
 import ssl as ssl_module
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -23,8 +23,8 @@ from liverpc.declare.context import Context, Services
 from liverpc.declare.contract import Contract
 from liverpc.declare.guards import Guard
 from liverpc.declare.hooks import Hooks
-from liverpc.declare.middleware import Middleware, check_middleware
 from liverpc.declare.registry import Modules, Naming, Registry
+from liverpc.dispatch.around import AroundCalls
 from liverpc.dispatch.devwarnings import DevWarner
 from liverpc.dispatch.endpoint import LiveEndpoint, OnConnect, Origins, check_origins
 from liverpc.dispatch.metrics import Metrics, MetricsSink
@@ -40,8 +40,7 @@ from liverpc.hub.publisher import Publisher
 from liverpc.hub.tasks import Background
 from liverpc.inspector.inspector import Inspector
 from liverpc.inspector.protocol import ATTACH_PATH, ServerInfo
-from liverpc.policies.admission import Admission, AdmissionRule
-from liverpc.policies.declared import RateLimit
+from liverpc.policies.admission import Admission
 from liverpc.policies.faults import FaultRules
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
@@ -65,7 +64,7 @@ C = TypeVar("C", bound=Contract[Any, Any, Any])
 log = logging.getLogger("liverpc.server")
 
 
-class LiveServer(Publisher, Loader[Never], UserSessions):
+class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
     """A realtime server, to run alone or inside an application's own event loop.
 
     Args:
@@ -235,7 +234,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions):
             if self.dev
             else None
         )
-        self._middlewares: list[Middleware] = []
+        self._middlewares = []
         self._inprocess = InProcess(self.registry, self._services, self.hooks, self._background, self.clock, path)
         super().__init__(self._inprocess)
         self.faults = FaultRules(self._monotonic, self._faults_changed)
@@ -253,74 +252,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions):
         self._phase: State = "starting"
         self._listener: Listener | None = None
         self._context = contextvars.copy_context()  # what calls begin with; that of each start
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    # -- around calls
-
-    def middleware(self, fn: Middleware) -> Middleware:
-        """Run ``async fn(ctx, next)`` around every call and stream request; usable as a decorator.
-
-        It is around guards and handler. ``await next()`` gives the result, which it returns, or another one
-        instead; without ``next()``, nothing behind it runs. Those added first are outermost. To be added before
-        the server starts; docs/handlers.md shows one.
-
-        Raises:
-            DeclarationError: ``fn`` is not async, or does not take ``(ctx, next)``.
-            RuntimeError: The server runs already.
-        """
-        check_middleware(fn)
-        if self._loop is not None:
-            raise RuntimeError("add middlewares before the server starts")
-        self._middlewares.append(fn)
-        return fn
-
-    def admission(self, rules: Mapping[str, AdmissionRule] | None) -> None:
-        """Say which classes of service are refused under which pressure; replaces what was said before.
-
-        ``server.admission({"reports": ["MEMORY", "SUBSCRIBERS"], "chat": lambda pressure: pressure.loop_lag > 1})``:
-        calls and new subscribers of what has ``class_of_service="reports"`` get ``OVERLOADED`` while the server has one
-        of these reasons. ``ctx.shed("reports")`` asks the same. Those who are subscribed already stay.
-
-        Args:
-            rules: By class, a list of reasons of :attr:`pressure` or a function of it; None: nobody is refused.
-
-        Raises:
-            ConfigError: There is no such reason, or something has a class without a rule.
-        """
-        for entry in self.registry.entries if rules else ():
-            options = getattr(entry.declaration, "options", entry.declaration.policies)
-            name = options.class_of_service
-            if name is not None and name not in (rules or {}):
-                raise ConfigError(f"admission has no rule for {name!r}, the class of service of {entry.path}")
-        self._admission.configure(rules)
-
-    def rate_limits(
-        self,
-        default: RateLimit | None = None,
-        *,
-        overrides: Mapping[str, RateLimit] | None = None,
-        exempt: Collection[str] = (),
-    ) -> None:
-        """Limit how often callers may call functions; replaces what was said before.
-
-        ``server.rate_limits(RateLimit(100, 10.0), overrides={"reports/make": RateLimit(2, 60.0)},
-        exempt=["health/ping"])``. A function that is not exempt has the limit of its own ``@live.rate_limit``, else
-        that of ``overrides``, else the default. Each function counts for itself. Streams have only limits of their
-        own. Without arguments, there are no limits but those.
-
-        Args:
-            default: For functions, actions of rooms and contracts, binary calls and uploads.
-            overrides: By path.
-            exempt: Paths without any limit, not even their own.
-
-        Raises:
-            ConfigError: There is no such path, or something is no limit.
-            RuntimeError: The server runs already.
-        """
-        if self._loop is not None:
-            raise RuntimeError("set rate limits before the server starts")
-        known = {entry.path for entry in self.registry.entries if not entry.is_stream}
-        self._policies.rates.configure(default, overrides or {}, exempt, known)
+        self._loop = None
 
     # -- looking
 

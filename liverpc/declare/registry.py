@@ -52,10 +52,11 @@ class Entry(Tally):
         kind: ``rpc``, ``stream``, ``channel``, ``binary`` or ``upload``.
         is_stream: It is one of the two that clients subscribe to.
         guard: Of its module.
+        limitable: Rate limits for all functions hold for it.
         direct: The handler never waits: unless its guard does, a call needs no task.
     """
 
-    __slots__ = ("declaration", "direct", "guard", "is_stream", "kind", "number", "path")
+    __slots__ = ("declaration", "direct", "guard", "is_stream", "kind", "limitable", "number", "path")
 
     def __init__(self, path: str, number: int, declaration: Declaration[Any, Any, Any], guard: Guard | None) -> None:
         super().__init__()
@@ -65,6 +66,7 @@ class Entry(Tally):
         self.guard = guard
         self.kind: Kind = next(kind for base, kind in _KINDS if isinstance(declaration, base))
         self.is_stream = self.kind in ("stream", "channel")
+        self.limitable = not self.is_stream and "rate_limit" in declaration.takes_policies
         self.direct = isinstance(declaration, RpcFunction) and not (
             declaration.is_async or declaration.thread or isinstance(declaration, InRoom)
         )

@@ -138,7 +138,7 @@ class Policed:
 def policed(entry: Entry, running: RunningPolicies) -> Policed | None:
     """The policies of a path; None: it has none, and its calls need nothing of this."""
     declared = entry.declaration.policies
-    limit = running.rates.limit_of(entry.path, declared.rate_limit, is_stream=entry.is_stream)
+    limit = running.rates.limit_of(entry.path, declared.rate_limit, limitable=entry.limitable)
     settings = (declared.class_of_service, limit, declared.idempotent, declared.lock, declared.breaker)
     return None if all(each is None for each in settings) else Policed(entry, limit, running)
 

@@ -66,11 +66,17 @@ class Rates:
                 raise ConfigError(f"rate_limits: there is no function on {path!r}; streams have @live.rate_limit only")
         self._default, self._overrides, self._exempt = default, dict(overrides), frozenset(exempt)
 
-    def limit_of(self, path: str, own: RateLimit | None, *, is_stream: bool) -> RateLimit | None:
-        """What holds for a path: none when it is exempt, else its own, else what is configured for it or for all."""
+    def limit_of(self, path: str, own: RateLimit | None, *, limitable: bool) -> RateLimit | None:
+        """What holds for a path: none when it is exempt, else its own, else what is configured for it or for all.
+
+        Args:
+            path: Of a function or stream.
+            own: What it says itself.
+            limitable: What is configured means it, too.
+        """
         if path in self._exempt:
             return None
-        if own is not None or is_stream:
+        if own is not None or not limitable:
             return own
         return self._overrides.get(path, self._default)
 

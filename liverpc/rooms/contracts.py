@@ -15,6 +15,7 @@ from liverpc.declare.members import EventHandler, Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
+from liverpc.policies.declared import Policies
 from liverpc.rooms.again import ask_again
 from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
@@ -54,6 +55,16 @@ class _Call(Declaration[..., Any, Any]):
         self.__module__ = contract.__module__
         self.signature = _AsSent(handler)
         self.signature.names = names
+
+
+class _Action(_Call):
+    takes_policies = frozenset(("rate_limit", "idempotent"))
+
+    def __init__(
+        self, contract: AnyContract, handler: Callable[..., Any], names: tuple[str, ...], policies: Policies
+    ) -> None:
+        super().__init__(contract, handler, names)
+        self.policies = policies
 
 
 class Contracts:
@@ -122,10 +133,10 @@ class Contracts:
         async def handler(ctx: Context[Any], args: msgspec.Raw) -> Any:
             return await answer(self._served(ctx), ctx, member, args)
 
-        call = _Call(contract, handler, () if member.payload is None else (member.payload.name,))
+        names = () if member.payload is None else (member.payload.name,)
         if isinstance(member, EventHandler):
-            call.policies = member.policies
-        return call
+            return _Action(contract, handler, names, member.policies)
+        return _Call(contract, handler, names)
 
     # -- who has opened what
 

@@ -8,7 +8,22 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 
-from liverpc import ConfigError, Context, DeclarationError, RateLimit, RoomContext, RpcError, UploadContext, live
+from liverpc import (
+    ConfigError,
+    Context,
+    Contract,
+    DeclarationError,
+    Events,
+    LiveServer,
+    RateLimit,
+    RoomContext,
+    RoomKey,
+    RpcError,
+    UploadContext,
+    event,
+    live,
+    room,
+)
 from liverpc.testing import TestEnv
 from tests.policies.policy_kit import ANN, BEN, Caller, server
 from tests.streams.raw_client import Raw
@@ -256,3 +271,35 @@ async def test_what_is_refused_takes_nothing_from_others_of_the_address() -> Non
                 await socket.send('{"rpc":"m/two","id":"1","args":[]}')
                 codes[-1].append(json.loads(await socket.recv())["data"].get("code", "ok"))
         assert codes == [["ok"] * 2 + [LIMITED] * 38, ["ok"] * 2]
+
+
+class ToPage(Events): ...
+
+
+class Desk(Contract[ToPage], path="/desk"):
+    @room.expose
+    def corner(self) -> RoomKey:
+        return "corner"
+
+    @event
+    def ring(self) -> str:
+        return "ding"
+
+    @event(rate_limit=RateLimit(1, 60.0))
+    def shout(self) -> str:
+        return "hey"
+
+
+async def test_actions_of_contracts_have_limits_and_openings_and_joins_have_none() -> None:
+    app = LiveServer([Desk])
+    app.rate_limits(RateLimit(2, 60.0))
+    async with TestEnv(app) as env, env.open(Desk, user=ANN) as page, env.open(Desk, user=ANN) as other:
+        for _ in range(3):
+            await page.join(Desk.corner)
+            await page.leave(Desk.corner)
+        assert [await outcome(page.call(Desk.shout)), await outcome(other.call(Desk.shout))] == ["ok", LIMITED]
+        assert [await outcome(page.call(Desk.ring)) for _ in range(3)] == ["ok", "ok", LIMITED]
+    with pytest.raises(ConfigError, match="desk/__join/corner"):
+        app.rate_limits(exempt=["desk/__join/corner"])
+    with pytest.raises(DeclarationError, match=r"@event\(rate_limit=\)"):
+        event(rate_limit=5)  # type: ignore[call-overload]  # what is refused
