@@ -254,7 +254,8 @@ class Counters:
     calls_shed: int = 0  #: calls refused by a rule of admission
     rate_limited: int = 0  #: calls and stream requests refused because their caller makes too many
     lock_waits: int = 0  #: calls that had to wait for a lock
-    lock_timeouts: int = 0  #: ... and did not get it in time
+    lock_timeouts: int = 0  #: calls that did not get it in time
+    lock_overflows: int = 0  #: calls refused because too many wait for it
     idempotent_replays: int = 0  #: calls answered with the result of an earlier one
     idempotent_conflicts: int = 0  #: calls refused because their idempotency key was in use
     breaker_openings: int = 0  #: times a breaker opened
@@ -334,9 +335,10 @@ class Telemetry:
         """
         if holds:
             return
+        wrong = text % args if args else text
         count = count_in(self.violations, category, _MAX_CATEGORIES)
         if count <= _TOLD or count & (count - 1) == 0:
             extra = {"category": category, "violations": count}
-            log.error(f"violated invariant of %s (no. %d): {text}", category, count, *args, extra=extra)  # noqa: G004
+            log.error("violated invariant of %s (no. %d): %s", category, count, wrong, extra=extra)
         if self.strict:
-            raise AssertionError(f"{category}: {text % args if args else text}")
+            raise AssertionError(f"{category}: {wrong}")

@@ -75,8 +75,8 @@ def details(model: Model, row: Row) -> list[Line]:
         figures["waiting"] = count(row.waiting) + longest
     else:
         figures["failures"] = f"{count(row.failures)} in a row"
-        if row.opens_in:
-            figures["tried in"] = age(row.opens_in)
+        if row.tried_in:
+            figures["tried in"] = age(row.tried_in)
         figures["paths"] = ", ".join(map(clean, row.paths))
     return [[(f"{title:<9}", "key"), (text, "text")] for title, text in figures.items()]
 
@@ -116,7 +116,7 @@ def _name(row: Row) -> str:
 def _state(row: Row) -> Piece:
     if isinstance(row, LockInfo):
         return "held", "warn" if row.waiting else "text"
-    left = f" {age(row.opens_in)}" if row.opens_in else ""  # 0: whoever calls next is let through
+    left = f" {age(row.tried_in)}" if row.tried_in else ""  # 0: whoever calls next is let through
     return f"{clean(row.state)}{left}", _STYLES.get(row.state, "text")
 
 

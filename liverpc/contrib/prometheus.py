@@ -38,12 +38,15 @@ class PrometheusSink:
         """Collect the figures of a server.
 
         Raises:
-            ConfigError: It collects those of one already.
+            ConfigError: It collects those of one already, or its registry has those of another.
         """
         if self._bound:
             raise ConfigError("a PrometheusSink collects the figures of one server; make another for another server")
+        try:
+            self.registry.register(_Collector(source))
+        except ValueError:
+            raise ConfigError("this registry has the figures of a server already; give each server its own") from None
         self._bound = True
-        self.registry.register(_Collector(source))
 
     def render(self) -> bytes:
         """The page that Prometheus reads."""

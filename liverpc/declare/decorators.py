@@ -143,6 +143,8 @@ class Draft:
 
 def declared(target: Any, declare: Callable[[Any], Declaration[Any, Any, Any]]) -> Any:
     """The declaration of a function, with the policies that stand below it."""
+    if isinstance(target, Policy):
+        raise DeclarationError(f"write {target}(...) with parentheses, and its options in them")
     if not isinstance(target, Draft):
         return declare(target)
     declaration = declare(target.handler)

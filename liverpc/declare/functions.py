@@ -20,7 +20,7 @@ from liverpc.declare.access import access
 from liverpc.declare.context import Context
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.topics import TopicPattern, placeholders, topic_part
-from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.errors import ConfigError, DeclarationError, ErrorCode, LiveError
 from liverpc.policies.declared import Policies
 from liverpc.schema.signature import Signature, where
 from liverpc.schema.validated import with_schema
@@ -61,6 +61,7 @@ class Declaration(Generic[P, X, User]):
 
     takes_data: ClassVar[bool] = False  # between ctx and the arguments
     takes_policies: ClassVar[frozenset[str]] = frozenset()  # fields of Policies that mean something to its kind
+    enters = False  # before access is asked, there is something to enter
 
     def __init__(self, handler: Callable[..., Any], *, path: str | None = None) -> None:
         if not inspect.isroutine(handler):
@@ -134,13 +135,28 @@ class Declaration(Generic[P, X, User]):
             )
         if getattr(self.policies, name) is not None:
             raise DeclarationError(f"{where(self.handler)}: {line} is there twice")
+        try:
+            policies = msgspec.structs.replace(self.policies, **{name: policy})
+        except ConfigError as error:
+            raise DeclarationError(f"{where(self.handler)}: {error}") from None
         declaration = self.variant()
-        declaration.policies = msgspec.structs.replace(self.policies, **{name: policy})
+        declaration.policies = policies
         return declaration
 
     def of_class(self, name: str | None) -> Self:
         """The same declaration in a class of service; None: in none."""
         return self if name is None else self.having("class_of_service", name)
+
+    async def enter(self, ctx: Any, arguments: Sequence[Any]) -> None:
+        """Ask whether the caller is where the function may be called, if it ``enters``.
+
+        Raises:
+            LiveError: It is not.
+        """
+
+    def place(self, ctx: Context[Any]) -> str:
+        """Where it is called, if one path is in several places: the same request elsewhere is another one."""
+        return ""
 
     def variant(self) -> Self:
         """A copy to be changed, which takes the place of this one."""

@@ -100,6 +100,8 @@ class RoomContext(Context[User], Generic[User]):
 class InRoom(RpcFunction[P, X, R, User], Generic[P, X, R, User]):
     """A function of a room; its first arguments are those of the room."""
 
+    enters = True
+
     def __init__(self, handler: Anything, room: RoomFunction[Any, Any, Any, Any]) -> None:
         super().__init__(handler)
         self.room = room
@@ -154,7 +156,9 @@ class RoomAction(InRoom[P, X, R, User], Generic[P, X, R, User]):
 
 
 class MoveCursor(InRoom[..., None, None, Any]):
-    """The action that every room with cursors has."""
+    """The action that every room with cursors has. Positions are limited anyhow, in how often they are sent."""
+
+    takes_policies = frozenset()
 
     def __init__(self, room: RoomFunction[Any, Any, Any, Any]) -> None:
         super().__init__(move_cursor, room)
@@ -249,7 +253,9 @@ class RoomPresence(BesideRoom[P, X, list[Present[D]], User], Generic[P, X, D, Us
 
 
 class RoomCursors(BesideRoom[P, Any, list[dict[str, Any]], Any], Generic[P]):
-    """The cursors in a room."""
+    """The cursors in a room. They are the room's, which serves no copy."""
+
+    takes_policies = frozenset()
 
     def __init__(self, room: RoomFunction[Any, Any, Any, Any]) -> None:
         options = StreamOptions(merge="cursor", access=room.admits, coalesce_by=_cursor_key)

@@ -10,7 +10,8 @@ from typing import Any, Never, TypeAlias
 
 from liverpc._types import R
 from liverpc.declare.context import Context
-from liverpc.declare.decorators import Policy, PredicatePolicy, SchemaPolicy, SettingPolicy, needs_parentheses
+from liverpc.declare.decorators import Draft, Policy, PredicatePolicy, SchemaPolicy, SettingPolicy, needs_parentheses
+from liverpc.declare.functions import Declaration
 from liverpc.policies.declared import NO_FALLBACK, Breaking, Idempotency, Locking, RateLimit
 
 __all__ = ["PolicyLines", "Predicate", "TopicFn"]
@@ -118,6 +119,8 @@ class PolicyLines:
         Raises:
             DeclarationError: A value cannot be what it is.
         """
+        if isinstance(key, Declaration | Draft):  # which can be called, too
+            needs_parentheses("lock", (key.handler,))
         return SettingPolicy("lock", lambda: Locking(key, max_wait))
 
     def idempotent(

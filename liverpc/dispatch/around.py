@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from liverpc.declare.middleware import Middleware, check_middleware
 from liverpc.declare.registry import Registry
+from liverpc.dispatch.policed import class_of_service
 from liverpc.errors import ConfigError
 from liverpc.policies.admission import Admission, AdmissionRule
 from liverpc.policies.declared import RateLimit
@@ -55,8 +56,7 @@ class AroundCalls:
             ConfigError: There is no such reason, or something has a class without a rule.
         """
         for entry in self.registry.entries if rules else ():
-            options = getattr(entry.declaration, "options", entry.declaration.policies)
-            name = options.class_of_service
+            name = class_of_service(entry)
             if name is not None and name not in (rules or {}):
                 raise ConfigError(f"admission has no rule for {name!r}, the class of service of {entry.path}")
         self._admission.configure(rules)

@@ -50,7 +50,17 @@ Runner = Callable[[Connection, CallFrame, Slot | None], None]
 Admit = Callable[[Context[Any], CallFrame], None]
 
 
-def _in_thread(handler: Any, *args: Any) -> Any:
+async def _in_thread(handler: Any, *args: Any) -> Any:
+    """What a plain function gives that blocks. It cannot be cancelled, so whatever waits for its end does."""
+    running = asyncio.ensure_future(asyncio.to_thread(_without_stop, handler, *args))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        return await running
+
+
+def _without_stop(handler: Any, *args: Any) -> Any:
     try:
         return handler(*args)
     except StopIteration as error:  # before Python 3.12 no future takes it, and the call would wait for ever
@@ -179,11 +189,12 @@ class Pipeline:
         policies = policed(entry, self._services.policies)
         if policies is not None:
             self._policed[entry] = policies
-        elif entry.direct and self._short and entry.declaration.access is None and admit is None:
-            return self._at_once(entry)
+        may = policies is None or policies.at_once
+        if may and entry.direct and self._short and entry.declaration.access is None and admit is None:
+            return self._at_once(entry, None if policies is None else policies.before_now)
         return self._in_task(entry, admit or self._admission(entry))
 
-    def _at_once(self, entry: Entry) -> Runner:
+    def _at_once(self, entry: Entry, before: Callable[[Context[Any]], None] | None) -> Runner:
         # The hot path: all it needs is in local variables, and it calls as little as it can.
         services, path, guard = self._services, entry.path, entry.guard
         now, failed, finished = self._now, self.outcomes.failed, self.outcomes.finished
@@ -198,6 +209,8 @@ class Pipeline:
                 if guard is not None and (waiting := guard.check(ctx)) is not None:
                     connection.calls.start(ctx, in_task(ctx, args, waiting))
                     return
+                if before is not None:
+                    before(ctx)
                 try:
                     arguments = exact(args)
                 except Exception:
@@ -341,7 +354,7 @@ class Pipeline:
         if entry.is_stream:
             return await self._streams.open(entry, ctx, args)
         arguments = declaration.signature.decode(args)
-        if isinstance(ctx, RoomContext):
+        if declaration.enters:
             await declaration.enter(ctx, arguments)
         if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
             raise denied(ctx)
@@ -358,7 +371,7 @@ class Pipeline:
         if declaration.is_async:
             return await declaration.handler(ctx, *arguments)
         if declaration.thread:
-            return await asyncio.to_thread(_in_thread, declaration.handler, ctx, *arguments)
+            return await _in_thread(declaration.handler, ctx, *arguments)
         return declaration.handler(ctx, *arguments)
 
     async def execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
@@ -371,7 +384,8 @@ class Pipeline:
             await self._hooks.before(entry.guard, ctx, args)
             result = await self._execute(entry, ctx, args)
             if not isinstance(result, Opening):
-                return result
+                kept = entry in self._policed and isinstance(result, msgspec.Raw)
+                return msgspec.json.decode(result) if kept else result
             if over:  # a middleware has not waited for what it began
                 late = RuntimeError("a middleware returned before its next() did")
                 result.abandon(late)

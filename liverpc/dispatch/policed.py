@@ -43,13 +43,16 @@ class Policed:
     def __init__(self, entry: Entry, limit: RateLimit | None, running: RunningPolicies) -> None:
         declared = entry.declaration.policies
         self._path = entry.path
+        self._place = entry.declaration.place
         self._limit = limit
         self._running = running
-        self._class = declared.class_of_service
+        self._class = class_of_service(entry)
+        self._is_stream = entry.is_stream
         self._lock = declared.lock
         self._once = declared.idempotent
         breaking = declared.breaker
         breaker = None if breaking is None else running.breakers.of(entry.path, breaking)
+        self._fallback = None if breaking is None else breaking.fallback
         self._breaker = None if entry.is_stream else breaker  # a stream's is around its loader
 
     @property
@@ -57,17 +60,35 @@ class Policed:
         """Whether calls may carry an idempotency key."""
         return self._once is not None
 
+    @property
+    def at_once(self) -> bool:
+        """Whether :meth:`before_now` is all there is."""
+        rest = self._once is None and self._lock is None and self._breaker is None
+        return rest and (self._limit is None or self._running.rates.local)
+
     async def before(self, ctx: Context[Any]) -> None:
         """What comes before anybody looks at the arguments: class of service, rate limit.
 
         Raises:
             LiveError: ``OVERLOADED``, ``RATE_LIMITED``.
         """
-        if self._class is not None and ctx.shed(self._class):
-            self._running.counters.calls_shed += 1
-            raise LiveError(ErrorCode.OVERLOADED, "the server is under pressure; try again later")
+        self._admit(ctx)
         if self._limit is not None:
             await self._running.rates.hit(self._path, self._limit, ctx)
+
+    def before_now(self, ctx: Context[Any]) -> None:
+        """The same where nothing has to be awaited."""
+        self._admit(ctx)
+        if self._limit is not None:
+            self._running.rates.hit_now(self._path, self._limit, ctx)
+
+    def _admit(self, ctx: Context[Any]) -> None:
+        if self._class is not None and ctx.shed(self._class):
+            if self._is_stream:
+                self._running.counters.streams_shed += 1
+            else:
+                self._running.counters.calls_shed += 1
+            raise LiveError(ErrorCode.OVERLOADED, "the server is under pressure; try again later")
 
     async def around(self, ctx: Context[Any], args: msgspec.Raw, arguments: Sequence[Any], handler: Handler) -> Any:
         """What comes between the caller's rights and the handler: idempotency, lock, breaker.
@@ -113,7 +134,10 @@ class Policed:
             asked = canonical(msgspec.json.decode(args))
         except (msgspec.MsgspecError, ValueError):  # such as numbers that no JSON text stands for twice
             asked = bytes(args)
-        return Request(f"{self._path}\n{scope}\n{key}", sha256(asked).hexdigest(), connection.owner, user is None)
+        place = self._place(ctx)
+        return Request(
+            f"{self._path}\n{place}\n{scope}\n{key}", sha256(asked).hexdigest(), connection.owner, user is None
+        )
 
     async def _locked(self, ctx: Context[Any], arguments: Sequence[Any], handler: Handler) -> Any:
         key = None if self._lock is None else _lock_key(self._lock, ctx, arguments)
@@ -132,14 +156,21 @@ class Policed:
             return await handler()
         if breaker.admit():
             return await breaker.watch(handler())
-        raise _Instead(await breaker.instead(ctx, *arguments))
+        raise _Instead(await breaker.instead(self._fallback, ctx, *arguments))
+
+
+def class_of_service(entry: Entry) -> str | None:
+    """The class of a path."""
+    options: Any = getattr(entry.declaration, "options", entry.declaration.policies)
+    name: str | None = options.class_of_service
+    return name
 
 
 def policed(entry: Entry, running: RunningPolicies) -> Policed | None:
     """The policies of a path; None: it has none, and its calls need nothing of this."""
     declared = entry.declaration.policies
     limit = running.rates.limit_of(entry.path, declared.rate_limit, limitable=entry.limitable)
-    settings = (declared.class_of_service, limit, declared.idempotent, declared.lock, declared.breaker)
+    settings = (class_of_service(entry), limit, declared.idempotent, declared.lock, declared.breaker)
     return None if all(each is None for each in settings) else Policed(entry, limit, running)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from liverpc.config import Token
+from liverpc.hub.addresses import parse_address
 
 __all__ = ["Gatekeeper", "from_this_machine", "host_name", "is_loopback_name"]
 
@@ -52,7 +52,7 @@ class Gatekeeper:
         if found is None:
             if len(self._failures) < _MAX_ADDRESSES:
                 self._failures[address] += 1
-            log.warning("a devtools token from %s was refused", address)
+            log.warning("a token from %s was refused", address)
         return found
 
 
@@ -74,7 +74,5 @@ def from_this_machine(headers: Mapping[str, str], address: str) -> bool:
     """
     if any(name in headers for name in _FORWARDED) or not is_loopback_name(host_name(headers)):
         return False
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    parsed = parse_address(address)
+    return parsed is not None and parsed.is_loopback

@@ -84,4 +84,4 @@ def who(holder: object) -> tuple[str, str, str, str]:
 
 def breaker_infos(rows: Iterable[BreakerRow]) -> list[BreakerInfo]:
     """The breakers there are."""
-    return [BreakerInfo(row.name, row.state, row.failures, row.opens_in, row.paths[:_MAX_PATHS]) for row in rows]
+    return [BreakerInfo(row.name, row.state, row.failures, row.tried_in, row.paths[:_MAX_PATHS]) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from liverpc.errors import DeclarationError, ErrorCode, LiveError
+from liverpc.errors import DeclarationError, ErrorCode, LiveError, PushFailed
 from liverpc.policies.declared import NO_FALLBACK, Breaking
 from liverpc.telemetry import Counters
 
@@ -18,6 +18,10 @@ __all__ = ["Breaker", "BreakerRow", "Breakers"]
 R = TypeVar("R")
 State = Literal["closed", "open", "half-open"]
 
+_SOON = 1.0  # seconds: a call is being tried
+# What is meant for the caller, what the caller's own client did, and what ended for another reason.
+_SAYS_NOTHING = (LiveError, PushFailed, asyncio.CancelledError)
+
 
 class BreakerRow(msgspec.Struct, frozen=True):
     """A breaker, for those who look at a server."""
@@ -25,25 +29,28 @@ class BreakerRow(msgspec.Struct, frozen=True):
     name: str
     state: State
     failures: int  #: in a row
-    opens_in: float | None  #: seconds until a call is tried again; None: calls go through, or one is being tried
+    tried_in: float | None  #: seconds until a call is tried; None: calls go through, or one is being tried
     paths: list[str]
 
 
 class Breaker:
     """Closed until so many calls in a row failed; then open, so that none is made; then one is tried.
 
-    Every call is either made, with :meth:`watch`, or not, and then there is :meth:`instead`; :meth:`admit` says which.
+    Every call is either made, with :meth:`watch` at once, or not, and then there is :meth:`instead`; :meth:`admit` says
+    which.
     """
 
     def __init__(self, name: str, settings: Breaking, now: Callable[[], float], counters: Counters) -> None:
         self.name = name
-        self.settings = settings
         self.paths: list[str] = []
         self.failures = 0
+        self.most = settings.failures
+        self.reset_after = settings.reset_after
         self._now = now
         self._counters = counters
         self._open_until: float | None = None  # None: it is closed
         self._trying = False
+        self._era = 0  # another one with each change: calls of an earlier one say nothing any more
 
     @property
     def state(self) -> State:
@@ -52,8 +59,8 @@ class Breaker:
         return "half-open" if self._trying or self._now() >= self._open_until else "open"
 
     @property
-    def opens_in(self) -> float | None:
-        """Seconds until a call is tried again."""
+    def tried_in(self) -> float | None:
+        """Seconds until a call is tried."""
         if self._open_until is None or self._trying:
             return None
         return max(0.0, self._open_until - self._now())
@@ -66,19 +73,20 @@ class Breaker:
             self._counters.breaker_refusals += 1
             return False
         self._trying = True
+        self._era += 1
         return True
 
-    async def instead(self, *arguments: Any) -> Any:
+    async def instead(self, fallback: Any, *arguments: Any) -> Any:
         """What a caller gets who is not admitted.
 
         Args:
-            *arguments: For the fallback: ``ctx``, and those of the call.
+            fallback: A value or a function; ``NO_FALLBACK``: none.
+            *arguments: For a function: ``ctx``, and those of the call.
 
         Raises:
             LiveError: ``SERVICE_UNAVAILABLE``: there is no fallback.
             Exception: The fallback's.
         """
-        fallback = self.settings.fallback
         if fallback is NO_FALLBACK:
             raise self.refusal()
         if callable(fallback):
@@ -87,11 +95,11 @@ class Breaker:
 
     def refusal(self) -> LiveError:
         """The error for a call that is not made."""
-        left = self.opens_in
+        left = self.tried_in
         return LiveError(
             ErrorCode.SERVICE_UNAVAILABLE,
             "this does not work at present; try again later",
-            retry_after=self.settings.reset_after if left is None else left,
+            retry_after=min(_SOON, self.reset_after) if left is None else left,
         )
 
     async def watch(self, call: Awaitable[R]) -> R:
@@ -100,25 +108,32 @@ class Breaker:
         Raises:
             Exception: That of the call.
         """
+        era = self._era
         try:
             result = await call
-        except (LiveError, asyncio.CancelledError):  # refused by the function itself, or cancelled: it says nothing
-            self._trying = False
+        except _SAYS_NOTHING:
+            if era == self._era:
+                self._trying = False
             raise
         except BaseException:
-            self._failed()
+            if era == self._era:
+                self._failed()
             raise
-        self.failures = 0
-        self._open_until = None
-        self._trying = False
+        if era == self._era:
+            self.failures = 0
+            if self._open_until is not None:
+                self._open_until = None
+                self._trying = False
+                self._era += 1
         return result
 
     def _failed(self) -> None:
         self.failures += 1
-        if self._open_until is not None or self.failures >= self.settings.failures:
-            self._open_until = self._now() + self.settings.reset_after
+        if self._trying or self.failures >= self.most:
+            self._open_until = self._now() + self.reset_after
+            self._trying = False
+            self._era += 1
             self._counters.breaker_openings += 1
-        self._trying = False
 
 
 class Breakers:
@@ -139,8 +154,7 @@ class Breakers:
         breaker = self._by_name.get(name)
         if breaker is None:
             breaker = self._by_name[name] = Breaker(name, settings, self._now, self._counters)
-        same = (settings.failures, settings.reset_after)
-        if (breaker.settings.failures, breaker.settings.reset_after) != same:
+        if (breaker.most, breaker.reset_after) != (settings.failures, settings.reset_after):
             raise DeclarationError(
                 f"{path} and {breaker.paths[0]} share the breaker {name!r}, but not failures= and reset_after="
             )
@@ -151,4 +165,4 @@ class Breakers:
     def rows(self) -> Iterator[BreakerRow]:
         """All of them."""
         for each in self._by_name.values():
-            yield BreakerRow(each.name, each.state, each.failures, each.opens_in, list(each.paths))
+            yield BreakerRow(each.name, each.state, each.failures, each.tried_in, list(each.paths))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +12,7 @@ from liverpc.errors import ConfigError
 
 __all__ = ["NO_FALLBACK", "Breaking", "Idempotency", "Locking", "Policies", "RateLimit"]
 
+_MOST = 10**9  # of points or seconds
 NO_FALLBACK: Final[Any] = object()
 """None, [] and the like are fallbacks; this is none."""
 
@@ -35,7 +36,7 @@ class RateLimit(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         given: Any = self.points
-        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= _MOST:
             raise ConfigError(f"a rate limit takes points=, a whole number from 1 on, not {self.points!r}")
         check_seconds("a rate limit takes per=", self.per)
         check_function("a rate limit takes key=, a function of ctx", self.key)
@@ -49,8 +50,11 @@ class Locking(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         given: Any = self.key
-        if not callable(given) and not (isinstance(given, str) and given):
-            raise ConfigError(f"a lock takes a name, or a function of ctx and the arguments, not {given!r}")
+        is_name = isinstance(given, str) and given
+        if not is_name and (not callable(given) or iscoroutinefunction(given)):
+            raise ConfigError(
+                f"a lock takes a name, or a function of ctx and the arguments that is not async, not {given!r}"
+            )
         if self.max_wait is not None:
             check_seconds("a lock takes max_wait=", self.max_wait, least=0.0)
 
@@ -95,6 +99,11 @@ class Policies(msgspec.Struct, frozen=True):
     lock: Locking | None = None
     breaker: Breaking | None = None
 
+    def __post_init__(self) -> None:
+        name: Any = self.class_of_service
+        if name is not None and not (isinstance(name, str) and name):
+            raise ConfigError(f"class_of_service= takes the name of a class, not {name!r}")
+
 
 def check_seconds(what: str, given: Any, *, least: float | None = None) -> None:
     """Refuse what is no time.
@@ -102,17 +111,17 @@ def check_seconds(what: str, given: Any, *, least: float | None = None) -> None:
     Raises:
         ConfigError: It is no number, not finite, or too small; ``least`` None: it must be more than 0.
     """
-    is_number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+    is_number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= _MOST
     if not is_number or (given <= 0 if least is None else given < least):
         bound = "more than 0" if least is None else f"at least {least:g}"
         raise ConfigError(f"{what} in seconds, {bound}, not {given!r}")
 
 
 def check_function(what: str, given: Any) -> None:
-    """Refuse what is neither a function nor None.
+    """Refuse what is neither a function that gives its value at once nor None.
 
     Raises:
         ConfigError: It is not.
     """
-    if given is not None and not callable(given):
-        raise ConfigError(f"{what}, not {given!r}")
+    if given is not None and (not callable(given) or iscoroutinefunction(given)):
+        raise ConfigError(f"{what} that is not async, not {given!r}")

@@ -97,6 +97,7 @@ class Locks:
         if max_wait == 0:
             raise self._timeout(key, max_wait)
         if len(held.waiters) >= self._most or held.owners[owner] >= max(1, self._most // 8):
+            self._counters.lock_overflows += 1
             raise LiveError(ErrorCode.LOCK_QUEUE_FULL, f"too many calls wait for the lock {key!r} already")
         self._counters.lock_waits += 1
         if self.on_wait is not None:

@@ -104,7 +104,7 @@ class Once:
                 raise
             commit = self._store.commit(request.key, token, result, ttl=ttl, owner=request.owner, guest=request.guest)
             if not await self._tell(commit):
-                log.warning("a request took so long that its claim ended; it may have run twice")
+                log.warning("what came of a request could not be kept: its claim has ended; it may run twice")
             return result
         finally:
             keeper.cancel()
@@ -113,14 +113,22 @@ class Once:
             ended.set()
 
     async def _tell(self, message: Coroutine[Any, Any, bool]) -> bool:
-        """Tell the store, even if the caller is cancelled meanwhile."""
-        return await asyncio.shield(self._background.start(message, name="end of an idempotent call"))
+        """Tell the store, even if the caller is cancelled meanwhile; False: it does not know."""
+        try:
+            return await asyncio.shield(self._background.start(message, name="end of an idempotent call"))
+        except (ConnectionError, TimeoutError):  # which the background has logged; the call is over all the same
+            return False
 
     def _extend(self, key: str, token: str, ended: asyncio.Event) -> None:
         self._background.start(self._keep(key, token, ended), name="claim of an idempotent call")
 
     async def _keep(self, key: str, token: str, ended: asyncio.Event) -> None:
-        while not ended.is_set() and await self._store.extend(key, token, HOLD_SECONDS):
+        held = True
+        while held and not ended.is_set():
+            try:
+                held = await self._store.extend(key, token, HOLD_SECONDS)
+            except (ConnectionError, TimeoutError):
+                log.warning("the claim of a request could not be prolonged; trying again", exc_info=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(HOLD_SECONDS / 3):
                     await ended.wait()

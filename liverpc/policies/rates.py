@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from liverpc.backends.ports import Decision, LocalLimiter, RateLimiter
@@ -80,6 +80,11 @@ class Rates:
             return own
         return self._overrides.get(path, self._default)
 
+    @property
+    def local(self) -> bool:
+        """Whether hits are counted in this process, so that :meth:`hit_now` can be used."""
+        return self._local is not None
+
     async def hit(self, path: str, limit: RateLimit, ctx: Any) -> None:
         """Count a call.
 
@@ -87,34 +92,59 @@ class Rates:
             LiveError: ``RATE_LIMITED``, with the time after which it would be allowed.
             TypeError: The limit's key function gave something else than a string or None.
         """
-        connection = ctx.connection
-        key = None if limit.key is None else limit.key(ctx)
-        guest = connection.user_id is None
-        if key is not None:
-            if not isinstance(key, str):
-                raise TypeError(f"the key of the rate limit of {path} is {type(key).__name__}, not a string or None")
-            await self._count(f"{path}\nkey\n{key}", limit, limit.points, guest)
-        elif not guest:
-            await self._count(f"{path}\nuser\n{connection.user_id}", limit, limit.points, guest)
-        else:
-            mine = f"{path}\nguest\n{connection.id}"
-            network = network_of(connection.request.address)
-            if network is None:
-                await self._count(mine, limit, limit.points, guest)
-                return
-            ours, points = f"{path}\naddress\n{network}", limit.points * PER_ADDRESS
-            # What is refused must count for neither: others share the address.
-            if (await self._hit(ours, limit, points, guest, cost=0)).remaining:
-                await self._count(mine, limit, limit.points, guest)
-            await self._count(ours, limit, points, guest)
-
-    async def _hit(self, key: str, limit: RateLimit, points: int, guest: bool, cost: int = 1) -> Decision:
         if self._local is not None:
-            return self._local.hit_now(key, limit=points, per=limit.per, cost=cost, guest=guest)
-        return await self._limiter.hit(key, limit=points, per=limit.per, cost=cost, guest=guest)
+            self.hit_now(path, limit, ctx)
+            return
+        for key, points, cost in (hits := _Hits(path, limit, ctx)):
+            hits.decision = await self._limiter.hit(key, limit=points, per=limit.per, cost=cost, guest=hits.guest)
+        self._look_at(hits.decision)
 
-    async def _count(self, key: str, limit: RateLimit, points: int, guest: bool) -> None:
-        decision = await self._hit(key, limit, points, guest)
+    def hit_now(self, path: str, limit: RateLimit, ctx: Any) -> None:
+        """As :meth:`hit`, with a limiter in this process."""
+        assert self._local is not None
+        for key, points, cost in (hits := _Hits(path, limit, ctx)):
+            hits.decision = self._local.hit_now(key, limit=points, per=limit.per, cost=cost, guest=hits.guest)
+        self._look_at(hits.decision)
+
+    def _look_at(self, decision: Decision) -> None:
         if not decision.allowed:
             self._counters.rate_limited += 1
             raise LiveError(ErrorCode.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)
+
+
+class _Hits:
+    """What has to be counted for a call, one after the other: key, points and cost of each hit.
+
+    Attributes:
+        guest: The caller is anonymous.
+        decision: About the last of them, which whoever goes through them has to set.
+    """
+
+    __slots__ = ("_ctx", "_limit", "_path", "decision", "guest")
+
+    def __init__(self, path: str, limit: RateLimit, ctx: Any) -> None:
+        self._path = path
+        self._limit = limit
+        self._ctx = ctx
+        self.guest: bool = ctx.connection.user_id is None
+        self.decision = Decision(True, 0, 0.0)
+
+    def __iter__(self) -> Iterator[tuple[str, int, int]]:
+        path, limit, connection = self._path, self._limit, self._ctx.connection
+        key: Any = None if limit.key is None else limit.key(self._ctx)
+        if key is not None:
+            if not isinstance(key, str):
+                raise TypeError(f"the key of the rate limit of {path} is {type(key).__name__}, not a string or None")
+            yield f"{path}\nkey\n{key}", limit.points, 1
+            return
+        if not self.guest:
+            yield f"{path}\nuser\n{connection.user_id}", limit.points, 1
+            return
+        network = network_of(connection.request.address)
+        together, points = f"{path}\naddress\n{network}", limit.points * PER_ADDRESS
+        if network is not None:
+            yield together, points, 0  # what is refused must count for neither: others share the address
+        if network is None or self.decision.remaining:
+            yield f"{path}\nguest\n{connection.id}", limit.points, 1
+        if network is not None and self.decision.allowed:
+            yield together, points, 1

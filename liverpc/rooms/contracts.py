@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from liverpc.declare.members import EventHandler, Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.policies.declared import Policies
 from liverpc.rooms.again import ask_again
 from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
@@ -25,6 +24,7 @@ from liverpc.rooms.places import Member
 from liverpc.rooms.refusals import Refusals
 from liverpc.schema.signature import Signature
 from liverpc.telemetry import Telemetry
+from liverpc.wire.codec import encode
 
 __all__ = ["Contracts"]
 
@@ -61,10 +61,26 @@ class _Action(_Call):
     takes_policies = frozenset(("rate_limit", "idempotent"))
 
     def __init__(
-        self, contract: AnyContract, handler: Callable[..., Any], names: tuple[str, ...], policies: Policies
+        self,
+        contract: AnyContract,
+        handler: Callable[..., Any],
+        names: tuple[str, ...],
+        action: EventHandler[Any, Any, Any, Any],
+        served: Callable[[Context[Any]], Served],
     ) -> None:
         super().__init__(contract, handler, names)
-        self.policies = policies
+        self.policies = action.policies
+        self.enters = action.policies.idempotent is not None
+        self._action = action
+        self._served = served
+
+    async def enter(self, ctx: Any, arguments: Sequence[Any]) -> None:
+        """A kept result must not be given to whom the contract is not open, nor for what does not fit."""
+        await self._served(ctx).check(self._action, *arguments)
+
+    def place(self, ctx: Context[Any]) -> str:
+        served = self._served(ctx)
+        return encode([str(served.declared.pattern), dict(sorted(served.parts.items()))]).decode()
 
 
 class Contracts:
@@ -135,7 +151,7 @@ class Contracts:
 
         names = () if member.payload is None else (member.payload.name,)
         if isinstance(member, EventHandler):
-            return _Action(contract, handler, names, member.policies)
+            return _Action(contract, handler, names, member, self._served)
         return _Call(contract, handler, names)
 
     # -- who has opened what

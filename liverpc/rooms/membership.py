@@ -252,6 +252,15 @@ class Served:
 
     # -- what clients ask for
 
+    async def check(self, action: EventHandler[Any, Any, Any, Any], args: msgspec.Raw) -> None:
+        """Whether a handler would be called.
+
+        Raises:
+            LiveError: ``NOT_FOUND``, ``VALIDATION``.
+        """
+        await self._opened()
+        action.decode(args)
+
     async def act(self, ctx: Context[Any], action: EventHandler[Any, Any, Any, Any], args: msgspec.Raw) -> Any:
         """Call a handler; the result is checked.
 

@@ -1,8 +1,8 @@
-"""The checks between a stream request and its topic (docs/protocol.md section 5, steps 2 to 7)."""
+"""The checks between a stream request and its topic (docs/protocol.md section 5, steps 3 to 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,8 +26,6 @@ async def enter(
     ctx: Context[Any],
     raw_args: msgspec.Raw,
     hooks: Hooks,
-    *,
-    admit: Callable[[str], object] | None = None,
 ) -> tuple[Sequence[Any], str | None]:
     """The validated arguments and the topic, for a caller who may have the stream; no topic: its gate is shut.
 
@@ -36,15 +34,14 @@ async def enter(
         ctx: Of the request.
         raw_args: As the client sent them.
         hooks: Of the application.
-        admit: Asked about the stream's class of service, if it has one; raises to refuse.
 
     Raises:
         LiveError: Why the caller may not: ``VALIDATION``, ``INVALID_REQUEST``, ``UNAUTHENTICATED``, ``FORBIDDEN``, or
-            what ``admit`` and ``on_topic`` say.
+            what ``on_topic`` says.
         Exception: What the application's functions raise.
     """
     arguments = stream.signature.decode(raw_args)
-    return arguments, await _topic(stream, ctx, arguments, hooks, admit)
+    return arguments, await _topic(stream, ctx, arguments, hooks)
 
 
 async def enter_again(
@@ -67,7 +64,6 @@ async def _topic(
     ctx: Context[Any],
     arguments: Sequence[Any],
     hooks: Hooks,
-    admit: Callable[[str], object] | None = None,
 ) -> str | None:
     options = stream.options
     if options.gate is not None and not await holds(options.gate, ctx, arguments):
@@ -81,7 +77,5 @@ async def _topic(
             raise LiveError(ErrorCode.INVALID_REQUEST, f"the stream's topic {fault}")
     if options.access is not None and not await holds(options.access, ctx, arguments):
         raise denied(ctx)
-    if admit is not None and options.class_of_service is not None:
-        admit(options.class_of_service)
     await check_topic(hooks, ctx, topic)
     return topic

@@ -61,16 +61,21 @@ async def load_value(
         breaker = ctx.services.policies.breakers.of(ctx.path, settings)
         if breaker.admit():
             result = await breaker.watch(_loaded(declaration, ctx, arguments))
-        elif reload:
+        elif reload or _has_value(ctx):
             raise breaker.refusal()
         else:
-            result = await breaker.instead(ctx, *arguments)
+            result = await breaker.instead(settings.fallback, ctx, *arguments)
     if not isinstance(result, Page):
         return Loaded(transformed(options, result))
     if options.merge == "set" or not isinstance(result.data, list | tuple):
         raise TypeError(f"{declaration.path} gave a Page that is no list of rows")
     has_more = result.has_more and result.cursor is not None
     return Loaded(transformed(options, list(result.data)), has_more, result.cursor)
+
+
+def _has_value(ctx: Context[Any]) -> bool:
+    """Whether the client only wants more of the value, or to know what it missed."""
+    return ctx.asked is not None and (ctx.asked.cursor is not None or ctx.asked.resync is True)
 
 
 async def _loaded(declaration: StreamFunction[Any, Any, Any, Any], ctx: Context[Any], arguments: Sequence[Any]) -> Any:

@@ -44,7 +44,7 @@ _PAUSE = 1.0  # seconds after a reload whose value may be old
 class _Record:
     """The reloads of one topic."""
 
-    __slots__ = ("dirty", "patterns", "running", "since", "stale_after", "task", "timer", "topic")
+    __slots__ = ("dirty", "not_before", "patterns", "running", "since", "stale_after", "task", "timer", "topic")
 
     def __init__(self, topic: TopicState, now: float) -> None:
         self.topic = topic
@@ -53,6 +53,7 @@ class _Record:
         self.since = now  # the value is no older than that
         self.running = False  # or waits for its turn
         self.dirty = False  # what is being loaded is outdated; when nothing runs: a reload follows after the pause
+        self.not_before = 0.0  # loop time: until then loading was refused
         self.task: asyncio.Task[Any] | None = None  # once a running reload took its first step
         self.timer: asyncio.TimerHandle | None = None
 
@@ -160,7 +161,7 @@ class Reloads:
         """Look again when there may be something to do."""
         if record.timer is not None:
             record.timer.cancel()
-        wait = _PAUSE if record.dirty else self._fresh_for(record)
+        wait = max(_PAUSE, record.not_before - self._hub.monotonic()) if record.dirty else self._fresh_for(record)
         record.timer = None if wait == inf else asyncio.get_running_loop().call_later(wait, self._look, record)
 
     def _fresh_for(self, record: _Record) -> float:
@@ -253,6 +254,9 @@ class Reloads:
             if passes(error):
                 raise
             record.dirty = record.dirty or topic.published != published
+            if isinstance(error, LiveError) and error.retry_after is not None:
+                record.dirty = True
+                record.not_before = self._hub.monotonic() + error.retry_after
             self._failed(topic, stream, error)
         return True
 

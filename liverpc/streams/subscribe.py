@@ -1,6 +1,6 @@
 """A subscribe is a plan of named steps, in this order:
 
-validate → gate → topic → access → class of service → ``on_topic`` → attach (events are held from here) → enter, if
+validate → gate → topic → access → ``on_topic`` → attach (events are held from here) → enter, if
 it is a room → catch up, or load → reply → release held events → ``on_subscribe``. (Guards ran before, as for calls;
 docs/protocol.md section 5.)
 
@@ -121,8 +121,7 @@ class Streams:
             Exception: The loader failed; nothing is subscribed.
         """
         declaration: Any = entry.declaration
-        admit = partial(self._admit, ctx)
-        arguments, topic = await enter(declaration, ctx, raw_args, self._hooks, admit=admit)
+        arguments, topic = await enter(declaration, ctx, raw_args, self._hooks)
         if topic is None:
             return Opening(self, entry, ctx, None)
         await self._still(entry, ctx, arguments, topic)
@@ -141,11 +140,6 @@ class Streams:
             raise
         opening.value, opening.members = found.data, found.members
         return opening
-
-    def _admit(self, ctx: Context[Any], class_of_service: str) -> None:
-        if ctx.services.admission.sheds(class_of_service):
-            self.counters.streams_shed += 1
-            raise LiveError(ErrorCode.OVERLOADED, "the server is under pressure; try again later")
 
     def _begin(
         self, entry: Entry, ctx: Context[Any], topic: str, arguments: Sequence[Any]

@@ -249,6 +249,7 @@ class TestEnv:
     async def __aenter__(self) -> Self:
         original = self.server.hooks.on_connect
         self.server.telemetry.strict = True
+
         def on_connect(request: ConnectRequest) -> Any:
             given = request.headers.get(_AS_USER)
             if given is not None:

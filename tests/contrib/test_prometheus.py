@@ -65,7 +65,7 @@ async def test_the_applications_own_registry_may_be_shown_too() -> None:
         found = await page(server)
         assert figure(found, "shop_orders") == 7
         assert figure(found, "liverpc_connections") == 0
-        with pytest.raises(ValueError, match="Duplicated"):  # two servers would be one figure
+        with pytest.raises(ConfigError, match="already"):  # two servers would be one figure
             make_server().metrics(PrometheusSink(registry))
 
 

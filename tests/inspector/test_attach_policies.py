@@ -270,13 +270,13 @@ async def test_breakers_are_told_with_their_state_and_paths(live_env: TestEnv) -
     client = live_env.connect(user={"id": "ann"})
     observer = await Observer.attach(live_env)
     [breaker] = (await full(observer)).breakers
-    assert (breaker.name, breaker.state, breaker.opens_in, breaker.paths) == ("bank", "closed", None, ["demo/charge"])
+    assert (breaker.name, breaker.state, breaker.tried_in, breaker.paths) == ("bank", "closed", None, ["demo/charge"])
     for _ in range(3):
         with suppress(RpcError):
             await client.call(remote("demo/charge"))
     [breaker] = (await observer.wait(State, lambda state: state.breakers[0].state == "open")).breakers
     assert breaker.failures == 2
-    assert breaker.opens_in == pytest.approx(30, abs=1)
+    assert breaker.tried_in == pytest.approx(30, abs=1)
 
 
 # -- where a call waits -----------------------------------------------------------------------------------

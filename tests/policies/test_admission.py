@@ -52,6 +52,24 @@ async def test_117_under_pressure_new_subscribers_of_a_class_are_refused_and_oth
         assert (await second.subscribe("demo/rows"))["ok"]
 
 
+async def test_who_is_refused_for_want_of_room_has_not_used_up_anything() -> None:
+    @live.stream("rows", class_of_service="reports")
+    @live.rate_limit(points=1, per=60.0)
+    async def rows(ctx: Context[Any], n: int) -> list[Any]:
+        return []
+
+    refusing = True
+    app = LiveServer({"demo": SimpleNamespace(rows=rows, _guard=public())})
+    app.admission({"reports": lambda pressure: refusing})
+    async with TestEnv(app) as env:
+        raw = await Raw.open(env)
+        codes = [(await raw.subscribe("demo/rows", "no number")).get("code") for _ in range(2)]
+        refusing = False
+        codes += [(await raw.subscribe("demo/rows", "no number")).get("code") for _ in range(2)]
+        assert codes == ["OVERLOADED", "OVERLOADED", "VALIDATION", "RATE_LIMITED"]
+        assert (env.counters.streams_shed, env.counters.calls_shed) == (2, 0)
+
+
 async def test_116_shed_asks_the_same_and_knows_its_classes() -> None:
     app = server()
     async with TestEnv(app) as env:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from liverpc import Context, DeclarationError, LiveError, RpcError, live
+from liverpc import Context, DeclarationError, LiveError, Page, RpcError, live
 from liverpc.testing import TestEnv
 from tests.policies.policy_kit import ANN, Caller, server
 from tests.streams.raw_client import Raw
@@ -207,3 +207,110 @@ async def test_a_loader_has_a_breaker_and_a_reload_keeps_what_is_there() -> None
 def test_a_breaker_needs_numbers(options: Any) -> None:
     with pytest.raises(DeclarationError, match=r"@live\.breaker takes"):
         live.breaker(**options)
+
+
+async def test_each_function_has_its_own_fallback_on_a_shared_breaker() -> None:
+    def asks(**options: Any) -> Any:
+        @live
+        @live.breaker("bank", failures=1, **options)
+        def ask(ctx: Ctx) -> None:
+            raise ConnectionError
+
+        return ask
+
+    async with TestEnv(server(rows=asks(fallback=[]), row=asks(fallback={"id": 1}), none=asks())) as env:
+        ann = Caller(env, ANN)
+        await ann("rows")
+        assert [await ann("rows"), await ann("row"), await ann.code("none")] == [[], {"id": 1}, "SERVICE_UNAVAILABLE"]
+
+
+async def test_calls_from_before_it_opened_change_nothing_any_more() -> None:
+    bank = Bank()
+    async with TestEnv(bank.server) as env:
+        ann = Caller(env, ANN)
+        bank.seconds = 10.0
+        slow = [asyncio.create_task(ann.code("ask")) for _ in range(3)]  # will succeed, after it opened
+        await env.settle()
+        bank.seconds, bank.error = 0.0, ConnectionError()
+        failing = [ann.code("ask") for _ in range(9)]
+        bank.seconds = 1.0
+        assert await asyncio.gather(*failing) == ["INTERNAL_ERROR"] * 9
+        assert env.counters.breaker_openings == 1
+        bank.error = None
+        assert [await each for each in slow] == ["ok"] * 3
+        assert bank.state() == "open"
+        await asyncio.sleep(30)
+        # Nor does the end of an older call let a second one be tried.
+        bank.seconds = 5.0
+        tried = asyncio.create_task(ann.code("ask"))
+        await env.settle()
+        assert await ann.code("ask") == "SERVICE_UNAVAILABLE"
+        assert await tried == "ok"
+
+
+async def test_a_client_cannot_break_a_function_for_others() -> None:
+    @live
+    @live.breaker(failures=2)
+    async def confirm(ctx: Ctx) -> Any:
+        return await ctx.connection.ask("confirm")
+
+    app = server(confirm=confirm)
+    async with TestEnv(app) as env:
+        ann, ben = Caller(env, ANN), Caller(env, {"id": "ben"})
+
+        async def refuse(data: Any) -> None:
+            raise ValueError("no")
+
+        async def agree(data: Any) -> str:
+            return "yes"
+
+        ann.client.on_push("confirm", refuse)
+        ben.client.on_push("confirm", agree)
+        assert await ann.codes("confirm", 5) == ["INTERNAL_ERROR"] * 5
+        assert await ben("confirm") == "yes"
+
+
+async def test_who_asks_for_another_page_gets_no_fallback() -> None:
+    broken = False
+
+    @live.stream("rows")
+    @live.breaker(failures=1, fallback=[])
+    async def rows(ctx: Ctx) -> Page[Any]:
+        if broken:
+            raise ConnectionError
+        return Page([{"id": 1}], has_more=True, cursor=1)
+
+    async with TestEnv(server(rows=rows)) as env:
+        raw = await Raw.open(env)
+        assert (await raw.subscribe("m/rows"))["hasMore"] is True
+        broken = True
+        assert (await raw.subscribe("m/rows", cursor=1))["code"] == "INTERNAL_ERROR"
+        assert (await raw.subscribe("m/rows", cursor=1))["code"] == "SERVICE_UNAVAILABLE"
+        assert (await (await Raw.open(env)).subscribe("m/rows"))["data"] == []
+
+
+async def test_a_reload_that_was_refused_comes_when_a_call_is_tried() -> None:
+    broken, value = True, 1
+
+    @live.stream("value", merge="set", invalidate_on="touch")
+    @live.breaker("bank", failures=1, reset_after=30.0)
+    async def shown(ctx: Ctx) -> int:
+        return value
+
+    @live
+    @live.breaker("bank", failures=1, reset_after=30.0)
+    def fail(ctx: Ctx) -> None:
+        if broken:
+            raise ConnectionError
+
+    app = server(shown=shown, fail=fail)
+    async with TestEnv(app) as env:
+        raw = await Raw.open(env)
+        assert (await raw.subscribe("m/shown"))["data"] == 1
+        await Caller(env, ANN)("fail")
+        value, broken = 2, False
+        app.publish_nowait("touch", "x", None)
+        await asyncio.sleep(29)
+        await raw.silent()
+        await asyncio.sleep(1)
+        assert (await raw.recv())["data"] == 2

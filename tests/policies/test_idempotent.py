@@ -1,12 +1,28 @@
 """Requests that run once, however often they arrive."""
 
 import asyncio
-from typing import Annotated, Any
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, ClassVar
 
+import msgspec
 import pytest
 from msgspec import Meta
 
-from liverpc import Context, Contract, DeclarationError, Events, LiveError, LiveServer, event, live
+from liverpc import (
+    Context,
+    Contract,
+    DeclarationError,
+    Events,
+    Limits,
+    LiveError,
+    LiveServer,
+    RoomKey,
+    event,
+    live,
+    room,
+)
+from liverpc.backends.memory.idempotency import MemoryIdempotency
 from liverpc.testing import TestEnv
 from tests.policies.policy_kit import ANN, BEN, Caller, server
 from tests.streams.raw_client import Raw
@@ -265,3 +281,136 @@ async def test_pages_say_which_request_it_is() -> None:
         assert await page.call(Till.pay, 5) == first + 1
         with pytest.raises(ValueError, match="1 to 256 characters"):
             page.using(idempotency_key="")
+
+
+class Params(msgspec.Struct):
+    till: str
+
+
+class Tills(Contract[ToPage, Params], path="/tills/{till}"):
+    """One path in several places."""
+
+    ran: ClassVar[list[str]] = []
+    allowed: ClassVar[asyncio.Event]
+
+    @room.private(auto_join=True, required=True)
+    async def staff(self) -> RoomKey:
+        await self.allowed.wait()
+        return self.params.till
+
+    @event(idempotent=True)
+    def pay(self, amount: int) -> str:
+        self.ran.append(self.params.till)
+        return self.params.till
+
+
+async def test_the_same_request_elsewhere_is_another_one_and_none_is_answered_before_it_is_open() -> None:
+    Tills.allowed = asyncio.Event()
+    Tills.allowed.set()
+    async with TestEnv(LiveServer([Tills])) as env:
+
+        async def paid(till: str) -> Raw:
+            raw = Raw(await env.transport.connect(f"/tills/{till}", headers={"x-user": "ann"}), "")
+            await raw.recv()
+            await raw.send(rpc="tills/__event/pay", id="1", args=[5], idempotencyKey="k")
+            return raw
+
+        answers = [(await (await paid(till)).recv())["data"]["data"] for till in ("a", "b", "a")]
+        assert answers == ["a", "b", "a"]
+        Tills.allowed.clear()
+        raw = await paid("a")
+        await raw.silent()
+        Tills.allowed.set()
+        assert (await raw.recv())["data"]["data"] == "a"
+
+
+async def test_a_middleware_sees_what_the_function_gave_also_when_it_did_not_run() -> None:
+    shop = Shop()
+    seen: list[Any] = []
+
+    @shop.server.middleware
+    async def look(ctx: Ctx, next: Callable[[], Awaitable[Any]]) -> Any:  # noqa: A002 - its name in the manual
+        seen.append(await next())
+        return seen[-1]
+
+    async with TestEnv(shop.server) as env:
+        ann = Caller(env, ANN)
+        assert [(await ann("order", "tea", key="k"))["number"] for _ in range(2)] == [1, 1]
+    assert seen == [{"number": 1, "what": "tea"}] * 2
+
+
+class Away(MemoryIdempotency):
+    """A store that cannot be told for a while."""
+
+    away = False
+    extended = 0
+
+    async def commit(self, key: str, token: str, result: bytes, **options: Any) -> bool:
+        if self.away:
+            raise ConnectionError("the store is away")
+        return await super().commit(key, token, result, **options)
+
+    async def abort(self, key: str, token: str) -> bool:
+        if self.away:
+            raise TimeoutError("the store is away")
+        return await super().abort(key, token)
+
+    async def extend(self, key: str, token: str, hold: float) -> bool:
+        self.extended += 1
+        if self.extended == 1:
+            raise ConnectionError("the store is away")
+        return await super().extend(key, token, hold)
+
+
+async def test_a_store_that_is_away_takes_nobodys_answer() -> None:
+    shop = Shop(seconds=1.0)
+    store = Away(lambda: "token", asyncio.get_running_loop().time, Limits())
+    shop.server._policies.once._store = store
+    async with TestEnv(shop.server) as env:
+        ann = Caller(env, ANN)
+        store.away = True
+        assert (await ann("order", "tea", key="k"))["number"] == 1
+        shop.fails = [LiveError("BROKEN")]
+        assert await ann.code("order", "tea", key="l") == "BROKEN"
+        assert len(shop.server._policies.once) == 0
+
+
+async def test_a_claim_is_prolonged_although_it_could_not_be_once() -> None:
+    shop = Shop(seconds=100.0, max_wait=0.0)
+    store = Away(lambda: "token", asyncio.get_running_loop().time, Limits())
+    shop.server._policies.once._store = store
+    async with TestEnv(shop.server) as env:
+        raw = await Raw.open(env)
+        for name, after in (("1", 90.0), ("2", 20.0)):
+            await raw.send(rpc="m/order", id=name, args=["tea"], idempotencyKey="k")
+            await asyncio.sleep(after)
+        assert shop.ran == ["tea"]
+        assert store.extended >= 4
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("policy", [live.lock("key"), live.idempotent(key=lambda ctx, name: "k")], ids=str)
+async def test_what_blocks_in_a_thread_never_runs_twice_at_once(policy: Any) -> None:
+    began, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    running: list[str] = []
+
+    @live(thread=True)
+    @policy
+    def work(ctx: Ctx, name: str) -> str:
+        running.append(name)
+        began.release()
+        go_on.acquire(timeout=10)
+        running.remove(name)
+        return name
+
+    async with TestEnv(server(work=work)) as env:
+        first, second = Caller(env, ANN), Caller(env, ANN)
+        lost = asyncio.create_task(first.code("work", "same"))
+        assert await asyncio.to_thread(began.acquire, timeout=10)
+        await first.client.aclose()
+        answer = asyncio.create_task(second("work", "same"))
+        await env.settle()
+        assert running == ["same"]
+        go_on.release(2)
+        assert await answer == "same"
+        await lost

@@ -151,7 +151,7 @@ class BreakerInfo(Row, frozen=True):
     name: str
     state: str  #: ``closed``, ``open`` or ``half-open``
     failures: int  #: in a row
-    opens_in: float | None  #: seconds until a call is tried; None: calls go through, or one is being tried
+    tried_in: float | None  #: seconds until a call is tried; None: calls go through, or one is being tried
     paths: list[str]  #: at most 20
 
 
