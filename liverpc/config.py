@@ -88,7 +88,7 @@ class Limits(_Settings, frozen=True, kw_only=True):
     upload_stall_seconds: float = 10.0  #: reading stopped and its handler takes nothing: FLOW_BACKPRESSURE
     upload_idle_seconds: float = 120.0  #: nothing comes of an upload, and its handler waits for it: TIMEOUT
     upload_grace_seconds: float = 5.0  #: for a handler to end by itself when its upload ended early
-    lock_waiters: int = 1_000  #: calls that wait for one lock; above: LOCK_QUEUE_FULL
+    lock_waiters: int = 1_000  #: calls that wait for one lock, an eighth of one user; above: LOCK_QUEUE_FULL
     paced_keys: int = 5_000  #: throttled, debounced and skipped keys, each; above: published at once, not skipped
     rate_limit_keys: int = 100_000  #: callers counted, on each path; above: those longest idle start anew
     rate_limit_guests: int = 20_000  #: ... of anonymous callers and their addresses, besides; above: likewise

@@ -21,7 +21,7 @@ from liverpc.declare.context import Context
 from liverpc.declare.options import StreamOptions
 from liverpc.declare.topics import TopicPattern, placeholders, topic_part
 from liverpc.errors import ConfigError, DeclarationError, ErrorCode, LiveError
-from liverpc.policies.declared import Policies
+from liverpc.policies.declared import Policies, asked_by, takes
 from liverpc.schema.signature import Signature, where
 from liverpc.schema.validated import with_schema
 from liverpc.wire.names import is_path, topic_fault
@@ -135,6 +135,10 @@ class Declaration(Generic[P, X, User]):
             )
         if getattr(self.policies, name) is not None:
             raise DeclarationError(f"{where(self.handler)}: {line} is there twice")
+        for what, function, count in asked_by(name, policy, len(self.signature.names)):
+            if self.signature.rest is None and not takes(function, count):
+                given = ", ".join(("ctx", *self.signature.names)[:count])
+                raise DeclarationError(f"{where(self.handler)}: the {what} of {line} takes ({given})")
         try:
             policies = msgspec.structs.replace(self.policies, **{name: policy})
         except ConfigError as error:

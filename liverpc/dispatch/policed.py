@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from liverpc.declare.context import Context
 from liverpc.declare.registry import Entry
+from liverpc.declare.replies import REPLY_ENVELOPE, check_size
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.policies.declared import Idempotency, Locking, RateLimit
 from liverpc.policies.locks import KEY_MAX
@@ -21,6 +22,10 @@ from liverpc.wire.codec import canonical, encode
 __all__ = ["Policed", "policed"]
 
 Handler: TypeAlias = Callable[[], Awaitable[Any]]
+
+_TOO_LARGE = b""  # kept for a result that no reply can carry, so that it is not made again
+# Of numbers the text: as doubles, different ones would be the same.
+_decode_exactly = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
 
 
 class _Instead(Exception):
@@ -108,10 +113,20 @@ class Policed:
             if request is None or self._once is None:
                 return await self._locked(ctx, arguments, handler)
 
-            async def run() -> bytes:
-                return encode(await self._locked(ctx, arguments, handler))
+            largest = ctx.services.hub.limits.reply_bytes - REPLY_ENVELOPE
 
-            return await self._running.once.run(request, self._once, run)
+            async def run() -> bytes:
+                encoded = encode(await self._locked(ctx, arguments, handler))
+                try:
+                    check_size(encoded, largest)
+                except LiveError:
+                    return _TOO_LARGE
+                return encoded
+
+            kept = await self._running.once.run(request, self._once, run)
+            if bytes(kept) == _TOO_LARGE:
+                raise LiveError(ErrorCode.PAYLOAD_TOO_LARGE, f"the result has more than {largest} characters")
+            return kept
         except _Instead as instead:
             return instead.value
 
@@ -131,7 +146,7 @@ class Policed:
         if not isinstance(key, str) or not 1 <= len(key) <= KEY_MAX:
             raise LiveError(ErrorCode.INVALID_REQUEST, f"an idempotency key is a string of 1 to {KEY_MAX} characters")
         try:
-            asked = canonical(msgspec.json.decode(args))
+            asked = canonical(_decode_exactly(args))
         except (msgspec.MsgspecError, ValueError):  # such as numbers that no JSON text stands for twice
             asked = bytes(args)
         place = self._place(ctx)

@@ -17,7 +17,8 @@ log = logging.getLogger("liverpc.inspector")
 _FAILURES_PER_MINUTE = 5
 _MAX_ADDRESSES = 10_000  # that are remembered for a minute
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1", "memory")
-_FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via")
+# What proxies say when they hand a request on.
+_FORWARDED = ("x-real-ip", "forwarded", "via", "cf-connecting-ip", "true-client-ip", "x-client-ip")
 
 
 class Gatekeeper:
@@ -72,7 +73,9 @@ def from_this_machine(headers: Mapping[str, str], address: str) -> bool:
 
     The ``Host`` has to be a loopback name, too: pages of other sites can have names that lead here.
     """
-    if any(name in headers for name in _FORWARDED) or not is_loopback_name(host_name(headers)):
+    if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers):
+        return False
+    if not is_loopback_name(host_name(headers)):
         return False
     parsed = parse_address(address)
     return parsed is not None and parsed.is_loopback

@@ -69,9 +69,12 @@ class Breaker:
         """Whether a call may be made; if not, it is counted."""
         if self._open_until is None:
             return True
-        if self._trying or self._now() < self._open_until:
+        now = self._now()
+        if now < self._open_until:
             self._counters.breaker_refusals += 1
             return False
+        # A call that does not end decides nothing: after the same time again another one is tried.
+        self._open_until = now + self.reset_after
         self._trying = True
         self._era += 1
         return True
@@ -112,8 +115,9 @@ class Breaker:
         try:
             result = await call
         except _SAYS_NOTHING:
-            if era == self._era:
+            if era == self._era and self._trying:
                 self._trying = False
+                self._open_until = self._now()  # the next one is tried instead
             raise
         except BaseException:
             if era == self._era:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import iscoroutinefunction
+from collections.abc import Callable, Iterator
+from inspect import iscoroutinefunction, signature
 from typing import Any, Final
 
 import msgspec
 
 from liverpc.errors import ConfigError
 
-__all__ = ["NO_FALLBACK", "Breaking", "Idempotency", "Locking", "Policies", "RateLimit"]
+__all__ = ["NO_FALLBACK", "Breaking", "Idempotency", "Locking", "Policies", "RateLimit", "asked_by", "takes"]
 
 _MOST = 10**9  # of points or seconds
 NO_FALLBACK: Final[Any] = object()
@@ -103,6 +103,33 @@ class Policies(msgspec.Struct, frozen=True):
         name: Any = self.class_of_service
         if name is not None and not (isinstance(name, str) and name):
             raise ConfigError(f"class_of_service= takes the name of a class, not {name!r}")
+
+
+def asked_by(name: str, policy: Any, arguments: int) -> Iterator[tuple[str, Callable[..., Any], int]]:
+    """The functions in a policy: what each is, and with how many arguments it is called.
+
+    Args:
+        name: Of the policy.
+        policy: Its value.
+        arguments: Of the function that has it, without ``ctx``.
+    """
+    key = getattr(policy, "key", None)
+    if callable(key):
+        yield "key", key, 1 if name == "rate_limit" else 1 + arguments
+    fallback = getattr(policy, "fallback", None)
+    if callable(fallback):
+        yield "fallback", fallback, 1 + arguments
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as that can be known."""
+    try:
+        signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # of some builtins
+        pass
+    return True
 
 
 def check_seconds(what: str, given: Any, *, least: float | None = None) -> None:

@@ -1,14 +1,14 @@
-"""Locks of one server: for each key one holder at a time, the others wait in the order of their coming."""
+"""Locks of one server: for each key one call at a time."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from heapq import nlargest, nsmallest
 
 import msgspec
 
 from liverpc.errors import ErrorCode, LiveError
+from liverpc.policies.turns import Crowded, Held, Turns
 from liverpc.telemetry import Counters
 
 __all__ = ["KEY_MAX", "LockRow", "Locks"]
@@ -22,61 +22,30 @@ class LockRow(msgspec.Struct, frozen=True):
     key: str
     holder: object
     since: float
-    waiters: list[tuple[object, float]]  #: who, and since when; in their order
-
-
-class _Waiter:
-    __slots__ = ("granted", "owner", "since", "who")
-
-    def __init__(self, who: object, owner: str, since: float) -> None:
-        self.who = who
-        self.owner = owner
-        self.since = since
-        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-class _Held:
-    __slots__ = ("holder", "owners", "since", "waiters")
-
-    def __init__(self, holder: object, since: float) -> None:
-        self.holder = holder
-        self.since = since
-        self.waiters: deque[_Waiter] = deque()
-        self.owners: Counter[str] = Counter()  # of those
-
-    def forget(self, waiter: _Waiter) -> None:
-        """It waits no more. Harmless when it was forgotten already."""
-        if waiter not in self.waiters:
-            return
-        self.waiters.remove(waiter)
-        self.owners[waiter.owner] -= 1
-        if not self.owners[waiter.owner]:
-            del self.owners[waiter.owner]
+    waiting: int  #: how many
+    waiting_since: float  #: the first of them; 0.0: nobody waits
 
 
 class Locks:
-    """Who holds which key. A key nobody holds takes no room. Locks are not re-entrant.
+    """Who holds which lock, and who waits for it, in the order of their coming. Locks are not re-entrant.
 
     Args:
         now: Loop time.
         counters: Of the server.
-        most: Waiters of one key; an eighth of them may be of one owner, so that nobody can keep all others out.
+        most: Waiters of one lock, as for :class:`Turns`.
     """
 
     def __init__(self, now: Callable[[], float], counters: Counters, most: int) -> None:
-        self._now = now
+        self._turns = Turns(now, most)
         self._counters = counters
-        self._most = most
-        self._held: dict[str, _Held] = {}
+        self.release = self._turns.give  #: hands a lock on to the next one who waits
         self.on_wait: Callable[[str, object, object], object] | None = None  #: (key, holder, waiter), for warnings
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._turns)
 
     async def acquire(self, key: str, who: object, max_wait: float | None, *, owner: str) -> None:
-        """Become the holder of a key; :meth:`release` has to follow.
-
-        Cancelled while it waits, it leaves no trace.
+        """Become the holder of a lock; ``release(key)`` has to follow. Cancelled while it waits, it leaves no trace.
 
         Args:
             key: 1 to 256 characters.
@@ -90,53 +59,39 @@ class Locks:
         """
         if len(key) > KEY_MAX:
             raise LiveError(ErrorCode.INVALID_REQUEST, f"the name of a lock has at most {KEY_MAX} characters")
-        held = self._held.get(key)
-        if held is None:
-            self._held[key] = _Held(who, self._now())
-            return
-        if max_wait == 0:
-            raise self._timeout(key, max_wait)
-        if len(held.waiters) >= self._most or held.owners[owner] >= max(1, self._most // 8):
-            self._counters.lock_overflows += 1
-            raise LiveError(ErrorCode.LOCK_QUEUE_FULL, f"too many calls wait for the lock {key!r} already")
-        self._counters.lock_waits += 1
-        if self.on_wait is not None:
-            self.on_wait(key, held.holder, who)
-        waiter = _Waiter(who, owner, self._now())
-        held.waiters.append(waiter)
-        held.owners[owner] += 1
-        patience = asyncio.timeout(max_wait)
+        held = self._turns.held.get(key)
+        if held is not None:
+            self._counters.lock_waits += 1
+            if self.on_wait is not None:
+                self.on_wait(key, held.holder, who)
         try:
-            async with patience:
-                await waiter.granted
-        except BaseException as error:
-            if waiter.granted.done() and not waiter.granted.cancelled():
-                self.release(key)  # it was granted in the same turn
-            else:
-                held.forget(waiter)
-            if isinstance(error, TimeoutError) and patience.expired():
-                assert max_wait is not None
-                raise self._timeout(key, max_wait) from None
-            raise
+            await self._turns.take(key, who, max_wait, owner=owner)
+        except Crowded:
+            self._counters.lock_overflows += 1
+            raise LiveError(ErrorCode.LOCK_QUEUE_FULL, f"too many calls wait for the lock {key!r} already") from None
+        except TimeoutError:
+            self._counters.lock_timeouts += 1
+            text = f"the lock {key!r} was not free within {max_wait or 0:g} s"
+            raise LiveError(ErrorCode.LOCK_TIMEOUT, text) from None
 
-    def release(self, key: str) -> None:
-        """Hand a key on to the next one who waits."""
-        held = self._held[key]
-        while held.waiters:
-            waiter = held.waiters[0]
-            held.forget(waiter)
-            if not waiter.granted.done():  # otherwise it was cancelled, and has not run since
-                held.holder, held.since = waiter.who, self._now()
-                waiter.granted.set_result(None)
-                return
-        del self._held[key]
+    def rows(self, most: int = 100) -> list[LockRow]:
+        """Locks that are held: those most waited for first, then those held longest."""
+        held = self._turns.held.items()
+        waited = (item for item in held if item[1].waiters)
+        found = nlargest(most, waited, lambda item: (len(item[1].waiters), -item[1].since))
+        others = (item for item in held if not item[1].waiters)
+        found += nsmallest(most - len(found), others, lambda item: item[1].since)
+        return [_row(*item) for item in found]
 
-    def _timeout(self, key: str, max_wait: float) -> LiveError:
-        self._counters.lock_timeouts += 1
-        return LiveError(ErrorCode.LOCK_TIMEOUT, f"the lock {key!r} was not free within {max_wait:g} s")
+    def awaited_by(self, future: object) -> tuple[LockRow, int] | None:
+        """The lock that :meth:`acquire` waits for with this future, and how many come before; None: there is none."""
+        for key, held in self._turns.held.items():
+            for place, waiter in enumerate(held.waiters):
+                if waiter.granted is future:
+                    return _row(key, held), place
+        return None
 
-    def rows(self) -> Iterator[LockRow]:
-        """All keys that are held."""
-        for key, held in self._held.items():
-            waiters = [(each.who, each.since) for each in held.waiters if not each.granted.done()]
-            yield LockRow(key, held.holder, held.since, waiters)
+
+def _row(key: str, held: Held) -> LockRow:
+    waiters = held.waiters
+    return LockRow(key, held.holder, held.since, len(waiters), waiters[0].since if waiters else 0.0)

@@ -14,6 +14,7 @@ from liverpc.backends.ports import IdempotencyStore
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.tasks import Background
 from liverpc.policies.declared import Idempotency
+from liverpc.policies.turns import Crowded, Turns
 from liverpc.telemetry import Counters
 
 __all__ = ["Once", "Request"]
@@ -22,6 +23,7 @@ log = logging.getLogger("liverpc.calls")
 
 HOLD_SECONDS = 60.0  # a claim of a process that vanished is free after that
 POLL_SECONDS = 0.1  # while another process runs the request
+_RUNS = "the same request runs already; try again later"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -47,21 +49,31 @@ class Once:
         store: Knows which ran, and their results.
         background: Owns what must be told to the store whoever is cancelled.
         counters: Of the server.
+        now: Loop time.
+        most: That wait for one request, as for :class:`Turns`.
     """
 
-    def __init__(self, store: IdempotencyStore, background: Background, counters: Counters) -> None:
+    def __init__(
+        self,
+        store: IdempotencyStore,
+        background: Background,
+        counters: Counters,
+        now: Callable[[], float],
+        most: int,
+    ) -> None:
         self._store = store
         self._background = background
         self._counters = counters
-        self._running: dict[str, asyncio.Event] = {}  # what this process runs; set when it ended
+        self._now = now
+        self._turns = Turns(now, most)  # of this process; those of others are asked for again and again
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._turns)
 
     async def run(self, request: Request, settings: Idempotency, call: Callable[[], Awaitable[bytes]]) -> msgspec.Raw:
         """The result of a request, which ``call`` gives unless it ran before.
 
-        What fails or is cancelled counts as not run: of those who wait for it one runs it next.
+        What fails or is cancelled counts as not run: of those who wait for it the first one runs it next.
 
         Args:
             request: Which.
@@ -69,32 +81,32 @@ class Once:
             call: Runs it; gives the result as JSON.
 
         Raises:
-            LiveError: ``CONFLICT``: it runs elsewhere and took too long, or the key belongs to another request.
+            LiveError: ``CONFLICT``: it runs already and took too long, or the key belongs to another request.
             Exception: That of ``call``.
         """
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + settings.max_wait
-        while True:
-            claim = await self._store.begin(request.key, fingerprint=request.fingerprint, hold=HOLD_SECONDS)
-            if claim.state == "fresh":
-                return msgspec.Raw(await self._first(request, claim.token, settings.ttl, call))
-            if claim.state == "done":
-                self._counters.idempotent_replays += 1
-                return msgspec.Raw(claim.result)
-            if claim.state == "mismatch":
-                raise self._conflict("this idempotency key was used for another request")
-            if (left := give_up - loop.time()) <= 0:
-                raise self._conflict("the same request runs already; try again later")
-            await self._ended(request.key, left)
-
-    async def _ended(self, key: str, seconds: float) -> None:
-        running = self._running.get(key)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds if running is not None else min(seconds, POLL_SECONDS)):
-                await (running or asyncio.Event()).wait()
+        give_up = self._now() + settings.max_wait
+        try:
+            await self._turns.take(request.key, None, settings.max_wait, owner=request.owner)
+        except (TimeoutError, Crowded):
+            raise self._conflict(_RUNS) from None
+        try:
+            while True:
+                claim = await self._store.begin(request.key, fingerprint=request.fingerprint, hold=HOLD_SECONDS)
+                if claim.state == "fresh":
+                    return msgspec.Raw(await self._first(request, claim.token, settings.ttl, call))
+                if claim.state == "done":
+                    self._counters.idempotent_replays += 1
+                    return msgspec.Raw(claim.result)
+                if claim.state == "mismatch":
+                    raise self._conflict("this idempotency key was used for another request")
+                if (left := give_up - self._now()) <= 0:
+                    raise self._conflict(_RUNS)
+                await asyncio.sleep(min(left, POLL_SECONDS))
+        finally:
+            self._turns.give(request.key)
 
     async def _first(self, request: Request, token: str, ttl: float, call: Callable[[], Awaitable[bytes]]) -> bytes:
-        ended = self._running[request.key] = asyncio.Event()
+        ended = asyncio.Event()
         keeper = asyncio.get_running_loop().call_later(HOLD_SECONDS / 3, self._extend, request.key, token, ended)
         try:
             try:
@@ -108,8 +120,6 @@ class Once:
             return result
         finally:
             keeper.cancel()
-            if self._running.get(request.key) is ended:  # not that of another run, which a lost claim let begin
-                del self._running[request.key]
             ended.set()
 
     async def _tell(self, message: Coroutine[Any, Any, bool]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from liverpc.backends.ports import Decision, LocalLimiter, RateLimiter
@@ -13,6 +14,7 @@ from liverpc.telemetry import Counters
 
 __all__ = ["Rates"]
 
+_LONG: Final = 256
 PER_ADDRESS: Final = 10
 """So many times what one anonymous caller may do, all of one address may."""
 
@@ -135,6 +137,8 @@ class _Hits:
         if key is not None:
             if not isinstance(key, str):
                 raise TypeError(f"the key of the rate limit of {path} is {type(key).__name__}, not a string or None")
+            if len(key) > _LONG:  # it may be the caller's own text
+                key = sha256(key.encode(errors="surrogatepass")).hexdigest()
             yield f"{path}\nkey\n{key}", limit.points, 1
             return
         if not self.guest:

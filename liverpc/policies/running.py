@@ -44,7 +44,7 @@ class RunningPolicies(msgspec.Struct, frozen=True):
         return cls(
             Rates(cluster.limiter, counters),
             Locks(now, counters, limits.lock_waiters),
-            Once(cluster.idempotency, background, counters),
+            Once(cluster.idempotency, background, counters, now, limits.lock_waiters),
             Breakers(now, counters),
             counters,
         )

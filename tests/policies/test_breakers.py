@@ -314,3 +314,24 @@ async def test_a_reload_that_was_refused_comes_when_a_call_is_tried() -> None:
         await raw.silent()
         await asyncio.sleep(1)
         assert (await raw.recv())["data"] == 2
+
+
+async def test_a_call_that_does_not_end_is_not_waited_for_for_ever() -> None:
+    bank = Bank()
+    async with TestEnv(bank.server) as env:
+        ann = Caller(env, ANN)
+        bank.error = ConnectionError()
+        await ann.codes("ask", 3)
+        await asyncio.sleep(30)
+        bank.error, bank.seconds = None, 1e6
+        hanging = asyncio.create_task(ann.code("ask"))
+        await env.settle()
+        refused = await ann("ask")
+        assert isinstance(refused, RpcError)
+        assert (refused.code, refused.retry_after) == ("SERVICE_UNAVAILABLE", 1.0)
+        await asyncio.sleep(29)
+        assert bank.state() == "half-open"
+        await asyncio.sleep(1)
+        bank.seconds = 0.0
+        assert await ann.codes("ask", 2) == ["ok", "ok"]
+        hanging.cancel()

@@ -23,6 +23,8 @@ from liverpc import (
     room,
 )
 from liverpc.backends.memory.idempotency import MemoryIdempotency
+from liverpc.backends.ports import Claim
+from liverpc.declare.decorators import Policy
 from liverpc.testing import TestEnv
 from tests.policies.policy_kit import ANN, BEN, Caller, server
 from tests.streams.raw_client import Raw
@@ -390,7 +392,7 @@ async def test_a_claim_is_prolonged_although_it_could_not_be_once() -> None:
 
 @pytest.mark.realtime
 @pytest.mark.parametrize("policy", [live.lock("key"), live.idempotent(key=lambda ctx, name: "k")], ids=str)
-async def test_what_blocks_in_a_thread_never_runs_twice_at_once(policy: Any) -> None:
+async def test_what_blocks_in_a_thread_never_runs_twice_at_once(policy: Policy) -> None:
     began, go_on = threading.Semaphore(0), threading.Semaphore(0)
     running: list[str] = []
 
@@ -414,3 +416,62 @@ async def test_what_blocks_in_a_thread_never_runs_twice_at_once(policy: Any) -> 
         go_on.release(2)
         assert await answer == "same"
         await lost
+
+
+async def test_those_who_wait_for_what_fails_run_one_after_the_other_and_wake_nobody_else() -> None:
+    shop = Shop(seconds=0.01, max_wait=60.0)
+    shop.fails = [LiveError("BROKEN") for _ in range(100)]
+    asked = 0
+
+    class Counting(MemoryIdempotency):
+        async def begin(self, key: str, **options: Any) -> Claim:
+            nonlocal asked
+            asked += 1
+            return await super().begin(key, **options)
+
+    shop.server._policies.once._store = Counting(lambda: "token", asyncio.get_running_loop().time, Limits())
+    async with TestEnv(shop.server) as env:
+        assert await repeated(env, 50) == ["BROKEN"] * 50
+        assert asked == len(shop.ran) == 50
+
+
+async def repeated(env: TestEnv, times: int) -> list[str]:
+    """What so many repetitions at the same time get; a client would make one call of them."""
+    raw = await Raw.open(env)
+    for number in range(times):
+        await raw.send(rpc="m/order", id=str(number), args=["tea"], idempotencyKey="k")
+    return [(await raw.recv())["data"].get("code", "ok") for _ in range(times)]
+
+
+async def test_so_many_wait_for_one_request() -> None:
+    shop = Shop(seconds=1.0)
+    shop.server._policies.once._turns._most = 16
+    async with TestEnv(shop.server) as env:
+        assert sorted(await repeated(env, 5)) == ["CONFLICT", "CONFLICT", "ok", "ok", "ok"]
+
+
+async def test_a_result_that_nobody_can_get_is_not_made_again_and_takes_no_room() -> None:
+    ran: list[int] = []
+
+    @live
+    @live.idempotent()
+    def large(ctx: Ctx) -> str:
+        ran.append(1)
+        return "x" * 2_000_000
+
+    app = server(large=large)
+    async with TestEnv(app) as env:
+        ann = Caller(env, ANN)
+        assert [await ann.code("large", key="k") for _ in range(2)] == ["PAYLOAD_TOO_LARGE"] * 2
+        assert ran == [1]
+
+
+async def test_numbers_that_are_one_as_doubles_are_two_requests() -> None:
+    shop = Shop()
+    async with TestEnv(shop.server) as env:
+        raw = await Raw.open(env)
+        codes = []
+        for number in ("0.1", "0.10000000000000000001", "0.1"):
+            await raw.socket.send(f'{{"rpc":"m/order","id":"1","args":[{number}],"idempotencyKey":"k"}}')
+            codes.append((await raw.recv())["data"].get("code", "ok"))
+        assert codes == ["ok", "CONFLICT", "ok"]

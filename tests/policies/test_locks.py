@@ -1,6 +1,7 @@
 """One call at a time for each key."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -134,8 +135,9 @@ async def test_who_leaves_gives_the_lock_and_its_place_away() -> None:
 async def test_only_so_many_wait_for_one_lock() -> None:
     log = Log()
     app = locked(log)
-    assert app._policies.locks._most == Limits().lock_waiters == 1000
-    app._policies.locks._most = 16
+    turns = app._policies.locks._turns
+    assert turns._most == Limits().lock_waiters == 1000
+    turns._most = 16
     async with TestEnv(app) as env:
         users = [Caller(env, {"id": str(n)}) for n in range(9)]
         guests = [Caller(env) for _ in range(3)]
@@ -149,6 +151,7 @@ async def test_only_so_many_wait_for_one_lock() -> None:
         assert sorted(await own) == ["LOCK_QUEUE_FULL", "ok", "ok", "ok"]
         assert (await each).count("ok") == 14
         assert len(table(env)) == 0
+        assert env.counters.lock_overflows == 6
 
 
 async def test_functions_with_one_name_exclude_each_other() -> None:
@@ -180,6 +183,37 @@ def test_a_lock_needs_a_name_or_a_function(key: Any) -> None:
 def test_a_lock_needs_a_time(max_wait: Any) -> None:
     with pytest.raises(DeclarationError, match="max_wait="):
         live.lock("key", max_wait=max_wait)
+
+
+def test_keys_are_functions_of_what_the_function_takes() -> None:
+    def declare(line: Any) -> None:
+        async def work(ctx: Ctx, name: str, times: int = 1) -> None: ...
+
+        live(line(work))
+
+    wrong: list[Any] = [
+        live.lock(lambda ctx, name: name),
+        live.idempotent(key=lambda ctx: "k"),
+        live.rate_limit(points=1, per=1.0, key=lambda ctx, name: name),  # type: ignore[arg-type,misc]  # the mistake
+        live.breaker(fallback=lambda: None),
+    ]
+    for line in wrong:
+        with pytest.raises(DeclarationError, match=r"line \d+\): the (key|fallback) of @live\.\w+ takes \(ctx"):
+            declare(line)
+    declare(live.lock(lambda ctx, *arguments: str(arguments)))
+    declare(live.breaker(fallback=dict))
+
+    async def later(ctx: Ctx, name: str, times: int) -> str:
+        return name
+
+    lines: list[Callable[[Any], Any]] = [
+        live.lock,
+        lambda key: live.idempotent(key=key),
+        lambda key: live.rate_limit(points=1, per=1.0, key=key),
+    ]
+    for line in lines:
+        with pytest.raises(DeclarationError, match="not async"):
+            line(later)
 
 
 def test_locks_are_for_what_is_called() -> None:

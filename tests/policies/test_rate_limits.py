@@ -303,3 +303,16 @@ async def test_actions_of_contracts_have_limits_and_openings_and_joins_have_none
         app.rate_limits(exempt=["desk/__join/corner"])
     with pytest.raises(DeclarationError, match=r"@event\(rate_limit=\)"):
         event(rate_limit=5)  # type: ignore[call-overload]  # what is refused
+
+
+async def test_long_keys_take_no_more_room_than_short_ones() -> None:
+    @live
+    @live.rate_limit(points=1, per=60.0, key=lambda ctx: ctx.user["key"])
+    def keyed(ctx: Ctx) -> str:
+        return "ok"
+
+    app = server(keyed=keyed)
+    async with TestEnv(app) as env:
+        for key in ("x" * 100_000, "x" * 100_001, "\ud800" * 300):
+            assert await Caller(env, {"id": "ann", "key": key}).codes("keyed", 2) == ["ok", LIMITED]
+        assert max(map(len, app._cluster.limiter._known)) < 500  # type: ignore[attr-defined]  # of the one in memory
