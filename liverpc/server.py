@@ -414,7 +414,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
             "topics": 0 if self._hub.connections else len(self._hub.topics),  # those are their transports' business
             "uploads": len(self.uploads.running),
             "upload bytes": self.uploads.buffered,
-            "locks": len(list(self._policies.locks.rows())),
+            "locks": len(self._policies.locks),
         }
         for what, count in left.items():
             self.telemetry.invariant(count == 0, "shutdown", "a stopped server has %d %s", count, what)
@@ -438,7 +438,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
         async with self.lifespan():
             listener = self.listener
             assert listener is not None
-            token = None if self._inspector is None else self._inspector.tokens[0].secret
+            token = None if self._inspector is None else self._inspector.local_token
             async with listen(listener, host, port, ssl, name=self.name, path=self.path, token=token) as listening:
                 yield listening
 

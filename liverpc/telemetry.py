@@ -248,7 +248,7 @@ class Counters:
     fault_drops: int = 0  #: publishes dropped by a fault rule
     sessions_expired: int = 0  #: connections closed because their session was over
     sessions_refreshed: int = 0  #: times a connection's user was asked for again, and may stay
-    streams_revoked: int = 0  #: ended because their user may not have them any more
+    streams_revoked: int = 0  #: streams, bare topics and rooms lost because their user may not have them any more
     streams_refused: int = 0  #: subscribes above the number a connection may have
     streams_shed: int = 0  #: subscribes refused by a rule of admission
     calls_shed: int = 0  #: calls refused by a rule of admission

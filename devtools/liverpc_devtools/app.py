@@ -171,12 +171,17 @@ class DevtoolsApp(App[None]):
 
     def _show_keys(self) -> None:
         lines: dict[bool, list[Line]] = {True: [], False: []}
-        for each in (*type(self.view).BINDINGS, *self.BINDINGS, *View.BINDINGS):
+        for each in (*self._own_bindings(), *self.BINDINGS, *View.BINDINGS):
             if isinstance(each, Binding) and each.show and self.check_action(each.action, ()):
                 key, _, word = (each.key_display or "").partition(" ")
                 at_end = each.action in ("chaos", "help", "quit_or_back")  # shown however narrow it is
                 lines[at_end].append([(f" {key}", "accent"), (f" {word} ", "dim")])
         self._bars["keys"].show(lines[False], [piece for line in lines[True] for piece in line])
+
+    def _own_bindings(self) -> list[Binding]:
+        """The view's, as far as they do something now."""
+        own = type(self.view).BINDINGS
+        return [each for each in own if isinstance(each, Binding) and self.view.check_action(each.action, ())]
 
     # -- keys ---------------------------------------------------------------------------------------------
 
@@ -241,7 +246,7 @@ class DevtoolsApp(App[None]):
         self.push_screen(
             Help(
                 {
-                    self.view.TITLE: _explained(type(self.view).BINDINGS),
+                    self.view.TITLE: _explained(self._own_bindings()),
                     "Rows": [*_explained(View.BINDINGS), *_explained(Table.BINDINGS)],
                     "Everywhere": [*views, *self._explained_here()],
                 }

@@ -67,9 +67,8 @@ class CallsView(View):
         self._shown: Hashable = None
 
     def compose(self) -> ComposeResult:
-        for each in self._tables:
-            each.display = each is self.table
-            yield each
+        self._show_table()
+        yield from self._tables
         yield self._policies
         yield self._title
         yield self._payload
@@ -134,13 +133,20 @@ class CallsView(View):
             line.append((f"{count(calls.left_out)} older left out  ", "warn"))
         return line
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action not in ("failed", "form", "clear") or self.table is self._calls
+
     def action_table(self) -> None:
-        inside = not self.focused(self.table)
+        inside = not (self.focused(self.table) or self.has_class("-detail"))
+        self.remove_class("-detail")  # where there is room for one of them only, the other table is meant
         self.table = self._tables[(self._tables.index(self.table) + 1) % len(self._tables)]
-        for each in self._tables:
-            each.display = each is self.table
+        self._show_table()
         if not inside:
             self.screen.set_focus(self.table)
+
+    def _show_table(self) -> None:
+        for each in self._tables:
+            each.set_class(each is not self.table, "-other")
 
     def action_failed(self) -> None:
         self._failed_only = not self._failed_only
@@ -170,20 +176,20 @@ def _columns(model: Model, glyphs: Glyphs) -> list[Column[Row]]:
     return [
         Column("time", 12, partial(_time, model), _when, falling=True),
         Column("st", 3, partial(_status, glyphs), lambda row: _status(glyphs, row)[0]),
-        Column("kind", 6, _kind, lambda row: _kind(row)[0], optional=1, falling=True),
-        Column("path", 16, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44),
+        Column("kind", 6, _kind, lambda row: _kind(row)[0], optional=3, falling=True),
+        Column("path", 22, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44, end=True),
         Column("took", 7, partial(_took, model), partial(_millis, model), right=True, falling=True),
-        Column("user", 9, _user, lambda row: row.user, most=20),
+        Column("user", 9, _user, lambda row: row.user, most=20, optional=1),
         Column(
             "conn",
             8,
             lambda row: (clean(short(row.connection)), "dim"),
             lambda row: row.connection,
-            optional=2,
+            optional=4,
         ),
-        Column("code", 12, _code, lambda row: _code(row)[0], most=24, falling=True),
-        Column("data", 7, _data, _received, right=True, optional=4, falling=True),
-        Column("published", 9, _published, most=32, optional=3),
+        Column("code", 12, _code, lambda row: _code(row)[0], most=24, optional=2, falling=True),
+        Column("data", 7, _data, _received, right=True, optional=6, falling=True),
+        Column("published", 9, _published, most=32, optional=5),
     ]
 
 

@@ -40,7 +40,7 @@ from liverpc_devtools.model import Model
 from liverpc_devtools.target import Target
 from liverpc_devtools.text import clean
 
-__all__ = ["Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "snapshot", "tail", "top"]
+__all__ = ["Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "next_due", "snapshot", "tail", "top"]
 
 _CLEAR_SECONDS = 2.0
 _MEMBERS_SECONDS = 5.0  # for asking one room after the other
@@ -162,9 +162,14 @@ async def top(target: Target, *, interval: float, number: int | None) -> None:
             if frame is not None:
                 model.apply(frame)
             if isinstance(frame, State) and frame.at >= due:  # a state comes four times a second
-                due = frame.at + interval
+                due = next_due(due, frame.at, interval)
                 emit(records.top(model, frame.at))
                 left = None if left is None else left - 1
+
+
+def next_due(due: float, at: float, interval: float) -> float:
+    """When the record after one that was due and came at ``at`` is due: in step, and none is made up for."""
+    return due + interval * (1 + (at - due) // interval)
 
 
 # -- tail -------------------------------------------------------------------------------------------------

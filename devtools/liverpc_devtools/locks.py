@@ -91,7 +91,7 @@ def _columns(model: Model) -> list[Column[Row]]:
         Column("kind", 7, lambda row: (_kind(row), "dim"), _kind, optional=2),
         Column("name", 14, lambda row: (clean(_name(row)), "strong"), _name, most=44),
         Column("state", 10, _state, lambda row: _state(row)[0]),
-        Column("path", 12, lambda row: (clean(_paths(row)), "text"), _paths, most=40, optional=1),
+        Column("path", 12, lambda row: (clean(_paths(row)), "text"), _paths, most=40, optional=1, end=True),
         Column("user", 9, _user, lambda row: _user(row)[0], most=20, optional=3),
         Column("held", 5, partial(_since, model), lambda row: getattr(row, "since", inf), right=True),
         Column("waiting", 7, _waiting, lambda row: getattr(row, "waiting", -1), right=True, falling=True),

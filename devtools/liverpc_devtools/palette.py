@@ -71,11 +71,18 @@ def width(line: Line) -> int:
     return sum(cell_len(text) for text, _ in line)
 
 
-def fit(text: str, cells: int, ellipsis: str, *, right: bool = False) -> str:
-    """``text`` in exactly so many cells, padded or cut."""
+def fit(text: str, cells: int, ellipsis: str, *, right: bool = False, end: bool = False) -> str:
+    """``text`` in exactly so many cells, padded or cut, with ``end`` at its beginning."""
     length = cell_len(text)
     if length > cells:
-        return set_cell_size(text, max(cells - 1, 0)) + ellipsis if cells > 0 else ""
+        if cells <= 0:
+            return ""
+        if not end:
+            return set_cell_size(text, cells - 1) + ellipsis
+        kept = text[-cells:]
+        while cell_len(kept) >= cells:
+            kept = kept[1:]
+        return ellipsis + set_cell_size(kept, cells - 1)
     padding = " " * (cells - length)
     return padding + text if right else text + padding
 

@@ -72,7 +72,7 @@ def _columns(model: Model) -> list[Column[Path]]:
         return row.calls.rate(model.tick())
 
     return [
-        Column("path", 14, lambda row: (clean(row.info.path), "strong"), lambda row: row.info.path, most=40),
+        Column("path", 20, lambda row: (clean(row.info.path), "strong"), lambda row: row.info.path, most=44, end=True),
         Column("calls/s", 7, lambda row: per_second(calls(row)), calls, right=True, falling=True),
         _duration("p50", lambda row: row.stats.p50),
         _duration("p95", lambda row: row.stats.p95, optional=2),

@@ -41,6 +41,7 @@ class Column(Generic[R]):
         most: Cells it takes at most when there is room; 0: never more than ``width``.
         optional: Left out when there is no room; the highest first, 0 never.
         falling: Sorts the largest first.
+        end: Of a text that is too long the end is shown.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Column(Generic[R]):
     most: int = 0
     optional: int = 0
     falling: bool = False
+    end: bool = False
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
@@ -282,7 +284,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
             ground = "cursor" if self.has_focus else "cursor-idle"
         line = [Segment(f"{self._glyphs.cursor} " if current else "  ", style("accent", ground))]
         for (text, name), (column, size) in zip(pieces, self._shown, strict=True):
-            text = fit(text, size, self._glyphs.ellipsis, right=column.right)
+            text = fit(text, size, self._glyphs.ellipsis, right=column.right, end=column.end)
             line.append(Segment(text + " " * _GAP, style(name, ground)))
         return Strip(line).adjust_cell_length(cells, style("text", ground))
 

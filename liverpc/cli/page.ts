@@ -334,6 +334,8 @@ export class ContractPage {
     if (typeof frame?.topic !== "string" || typeof frame.event !== "string") return;
     if (frame.topic === "__rpc") this.answered(frame.event, frame.data);
     else if (frame.topic === `${this.contract}/__client` && frame.event === "__lost") this.takenAway(frame.data);
+    else if (frame.topic === `${this.contract}/__client` && frame.event === "__joined")
+      this.automatic = [...this.automatic, frame.data.room];
     else if (frame.topic.startsWith(`${this.contract}/`)) tell(this.listeners.get(frame.event), frame.data);
   }
 

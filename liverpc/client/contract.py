@@ -152,8 +152,8 @@ class ContractPage(Generic[C_co]):
     def status(self) -> PageStatus:
         """``connecting`` until the contract was opened, then ``connected``; ``reconnecting`` until it is open again.
 
-        ``error`` while :attr:`error` says why it is not: the next connection tries again, and after ``TIMEOUT``,
-        ``DISCONNECTED``, ``OVERLOADED`` and ``INTERNAL_ERROR`` this one, too. ``closed`` is final.
+        ``error`` while :attr:`error` says why it is not: the next connection tries again, and after an error that may
+        pass this one, too. ``closed`` is final.
         """
         return self._open.status
 
@@ -164,7 +164,7 @@ class ContractPage(Generic[C_co]):
 
     @property
     def joined(self) -> tuple[str, ...]:
-        """The rooms that the server let this page join without being asked, when it was last opened."""
+        """The rooms that the server lets this page join without being asked; without a connection, as of the last."""
         return self._open.joined
 
     @property

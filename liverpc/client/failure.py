@@ -19,7 +19,16 @@ _STEPS = 64  # beyond any sensible maximum, and far from overflowing a float
 _THROTTLED_STEP = 5
 
 # What may be otherwise the next time. Everything else is the server's decision, which stands for this connection.
-TRANSIENT = frozenset((ErrorCode.TIMEOUT, ErrorCode.DISCONNECTED, ErrorCode.OVERLOADED, ErrorCode.INTERNAL_ERROR))
+TRANSIENT = frozenset(
+    (
+        ErrorCode.TIMEOUT,
+        ErrorCode.DISCONNECTED,
+        ErrorCode.OVERLOADED,
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.SERVICE_UNAVAILABLE,
+        ErrorCode.INTERNAL_ERROR,
+    )
+)
 
 
 class FailureClass(StrEnum):

@@ -14,7 +14,7 @@ from liverpc.client.calls import Call, Calls
 from liverpc.client.failure import TRANSIENT, Backoff, Retry
 from liverpc.errors import ErrorCode, RpcError
 from liverpc.wire.codec import canonical, encode
-from liverpc.wire.frames import ROOM_LOST, EventFrame, Reply
+from liverpc.wire.frames import ROOM_JOINED, ROOM_LOST, EventFrame, Reply
 
 __all__ = ["Asked", "OpenContract", "OpenContracts", "PageStatus"]
 
@@ -30,11 +30,11 @@ class _Answer(msgspec.Struct):
     refused: list[str]
 
 
-class _Lost(msgspec.Struct):
-    """A room that the client is in no more, and with which arguments it was asked for."""
+class _Told(msgspec.Struct):
+    """A room that the client is in no more, and with which arguments it was asked for; or one that it is in again."""
 
     room: str
-    args: list[Any]
+    args: list[Any] = []
 
 
 class Asked:
@@ -68,8 +68,8 @@ class OpenContract:
         status: ``connecting`` until the first answer, ``connected`` while it is open; ``reconnecting`` after the
             connection was lost; ``error`` when the server did not open it; ``closed`` is final.
         error: Why the status is ``error``, or ``closed`` without :meth:`OpenContracts.remove`.
-        joined: The rooms that the server let it join without being asked, as of the last answer.
-        refused: Those it did not.
+        joined: The rooms that the server lets it join without being asked.
+        refused: Those it does not.
         calls: What whoever has it open waits for; all of it ends with it.
 
     Args:
@@ -140,6 +140,12 @@ class OpenContract:
                 if not asked.pending:  # else what is answered decides
                     del self.rooms[asked.key]
         self.on_lost(room, args, RpcError(ErrorCode.JOIN_REJECTED, "the server does not let this page stay in it"))
+
+    def regain(self, room: str) -> None:
+        """The server has let it join a room that it had refused."""
+        if room in self.refused:
+            self.refused = tuple(each for each in self.refused if each != room)
+            self.joined += (room,)
 
     def leave(self, room: str, args: list[Any]) -> None:
         """Do not ask for a room again; without ``args``, for none of that name."""
@@ -245,10 +251,13 @@ class OpenContracts:
         if contract is None:
             return False
         if contract.status != "closed":
-            if frame.event == ROOM_LOST and frame.topic == f"{name}/__client":
+            if frame.event in (ROOM_LOST, ROOM_JOINED) and frame.topic == f"{name}/__client":
                 with suppress(msgspec.MsgspecError):
-                    lost = msgspec.json.decode(frame.data, type=_Lost)
-                    contract.lose(lost.room, lost.args)
+                    told = msgspec.json.decode(frame.data, type=_Told)
+                    if frame.event == ROOM_LOST:
+                        contract.lose(told.room, told.args)
+                    else:
+                        contract.regain(told.room)
             else:
                 contract.on_event(frame)
         return True

@@ -65,6 +65,9 @@ class Access:
         Raises:
             DeclarationError: A role has anything else.
         """
+        given: object = roles
+        if not isinstance(given, Mapping):
+            raise DeclarationError(f'access.role takes a mapping such as {{"admin": True}}, not {roles!r}')
         table: dict[Any, bool | Callable[..., Verdict]] = dict(roles)
         for role, given in table.items():
             if not isinstance(given, bool) and not callable(given):
@@ -126,6 +129,8 @@ async def holds(predicate: Callable[..., Verdict], ctx: Context[Any], args: Sequ
     verdict = predicate(ctx, *args)
     if inspect.isawaitable(verdict):  # always true: to be awaited before its truth is tested
         verdict = await verdict
+    if callable(verdict):
+        raise TypeError(f"a predicate returned the function {verdict!r}; access.owner() and the like need parentheses")
     return bool(verdict)
 
 

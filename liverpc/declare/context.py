@@ -197,7 +197,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
         Raises:
             Exception: What ``on_connect`` raised, or a TimeoutError after ``limits.connect_seconds``; the connection is
                 as it was.
-            RuntimeError: There is no client, as in ``server.load``.
+            RuntimeError: There is no client, as in ``server.load``; or this is what a refresh asks, such as a guard.
         """
         if not await self.services.refresh(self.connection):
             raise asyncio.CancelledError

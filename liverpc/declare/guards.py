@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from liverpc.declare.context import Context
 from liverpc.errors import DeclarationError, ErrorCode, LiveError
 
-__all__ = ["Check", "Guard", "Public", "combined", "denied", "guard", "public"]
+__all__ = ["Check", "Guard", "Public", "combined", "denied", "guard", "public", "refuses", "refusing"]
 
 log = logging.getLogger("liverpc.guards")
 
@@ -48,9 +48,8 @@ class Guard:
         following: Awaitable[object] | None = waiting
         while following is not None:
             with refusing(ctx):
-                verdict = await following
-            if verdict is False:
-                raise denied(ctx)
+                if refuses(await following):
+                    raise denied(ctx)
             following = self._until_one_waits(ctx, checks)
 
     def _until_one_waits(self, ctx: Context[Any], checks: Iterator[Check]) -> Awaitable[object] | None:
@@ -61,9 +60,23 @@ class Guard:
             # would pass for a yes if it were not awaited. inspect.isawaitable() takes twice as long.
             if isinstance(verdict, Awaitable):
                 return verdict
-            if verdict is False:
-                raise denied(ctx)
+            with refusing(ctx):
+                if refuses(verdict):
+                    raise denied(ctx)
         return None
+
+
+def refuses(verdict: object) -> bool:
+    """Whether what a check returned is a no: anything false is, except None, which those return that raise.
+
+    Raises:
+        TypeError: It is a function; nobody has decided anything then.
+    """
+    if verdict is None or verdict is True:
+        return False
+    if callable(verdict):
+        raise TypeError(f"a check returned the function {verdict!r}; access.owner() and the like need parentheses")
+    return not verdict
 
 
 @contextmanager
@@ -88,7 +101,8 @@ def guard(*checks: Check | Guard, authenticated: bool = False) -> Guard:
 
     Args:
         *checks: ``(ctx) -> None | bool``, sync or async, run in order. Raising refuses: a ``LiveError``
-            reaches the caller as it is, anything else as a generic refusal. Returning False refuses too.
+            reaches the caller as it is, anything else as a generic refusal. Returning something false refuses,
+            too, except None: checks that raise return nothing.
             A check may leave something in ``ctx.state`` for later checks and the handler. Another guard
             stands for its checks.
         authenticated: First refuse callers without a user.

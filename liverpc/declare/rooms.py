@@ -9,10 +9,11 @@ from inspect import isawaitable
 from typing import Any, Concatenate, Generic, Never, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 from liverpc._types import P, Page, R, Row, Rpc, Stream, T, User
+from liverpc.declare.access import holds
 from liverpc.declare.context import Context
 from liverpc.declare.decorators import Coro, Fn, declared
 from liverpc.declare.functions import Declaration, StreamFunction, TopicSource
-from liverpc.declare.guards import refusing
+from liverpc.declare.guards import refuses, refusing
 from liverpc.declare.inroom import (
     BESIDE,
     MoveCursor,
@@ -139,11 +140,10 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         """
         declaration = self.variant()
 
-        async def holds(ctx: Context[Any], *args: Any) -> bool:
-            verdict = predicate(ctx, *args)
-            return bool(await verdict if isawaitable(verdict) else verdict)
+        async def check(ctx: Context[Any], *args: Any) -> bool:
+            return await holds(predicate, ctx, args)
 
-        declaration._checks.append(holds)
+        declaration._checks.append(check)
         return declaration
 
     def validated(self, schema: Any) -> Never:
@@ -175,13 +175,12 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
             with refusing(ctx):
                 for check in self._checks:
                     verdict = check(ctx, *args)
-                    if (await verdict if isawaitable(verdict) else verdict) is False:
+                    if refuses(await verdict if isawaitable(verdict) else verdict):
                         ctx.services.rooms.refuse(ctx, "the guard said no")
                         return False
             if self._own is None:
                 return True
-            verdict = self._own(ctx, *args)
-            if await verdict if isawaitable(verdict) else verdict:
+            if await holds(self._own, ctx, args):
                 return True
         except LiveError as error:
             ctx.services.rooms.refuse(ctx, error)
@@ -247,8 +246,8 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         """Ask this function, with the room's parameters, before anything of the room is visible to a caller.
 
         For data, presence, cursors and actions, after the guard of the module. Raising refuses: a ``LiveError`` reaches
-        the caller as it is, anything else as a generic refusal. Returning False refuses, too. May be async; several
-        are asked in order.
+        the caller as it is, anything else as a generic refusal. Returning something false but None refuses, too. May
+        be async; several are asked in order.
         """
         self._checks.append(self._fitting(fn, "a guard"))
         return fn

@@ -16,8 +16,9 @@ from liverpc.declare.hooks import Hooks, UserIds
 from liverpc.dispatch.contracts import ContractCalls
 from liverpc.dispatch.control import Controls
 from liverpc.dispatch.pipeline import Pipeline
+from liverpc.dispatch.refreshing import user_of
 from liverpc.dispatch.session import LiveSession
-from liverpc.dispatch.sessions import EXPIRED, Sessions, user_of
+from liverpc.dispatch.sessions import EXPIRED, Sessions
 from liverpc.dispatch.uploads import UploadCalls
 from liverpc.errors import ConfigError, Reject
 from liverpc.hub.connection import Connection
@@ -99,14 +100,16 @@ class LiveEndpoint:
         if self._on_connect is None:
             return None
         try:
-            verdict = self._on_connect(request)
+            with self._sessions.deciding(request):
+                verdict = self._on_connect(request)
         except Exception as error:
             return self._refused(error)
         return self._decided(request, verdict) if isawaitable(verdict) else self._unless_over(request, verdict)
 
     async def _decided(self, request: ConnectRequest, verdict: Awaitable[Any]) -> Any | Refuse:
         try:
-            return self._unless_over(request, await verdict)
+            with self._sessions.deciding(request):
+                return self._unless_over(request, await verdict)
         except Exception as error:
             return self._refused(error)
 
@@ -143,7 +146,7 @@ class LiveEndpoint:
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))
         connection.send(encode({"type": "welcome", "sessionId": connection.id}))
-        self._sessions.watch(connection)
+        self._sessions.begin(connection)
         if request.route is not None and not connection.closed:
             self._contracts.connected(connection, request.route)
         return LiveSession(

@@ -138,6 +138,8 @@ class Policed:
         user = connection.user_id
         caller = f"user\n{user}" if user is not None else f"guest\n{connection.id}"
         key: Any = None if settings.key is None else settings.key(ctx, *arguments)
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"the key of the request of {self._path} is {type(key).__name__}, not a string or None")
         scope = "shared"
         if key is None or key == "":
             key, scope = (UNSET if ctx.asked is None else ctx.asked.idempotency_key), caller

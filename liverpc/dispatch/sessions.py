@@ -3,33 +3,70 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from inspect import isawaitable
-from typing import Any
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
-from liverpc._types import Locals
 from liverpc.clock import Clock
-from liverpc.declare.context import Context, Services
-from liverpc.declare.hooks import Hooks, UserIds
-from liverpc.errors import Reject
+from liverpc.declare.context import Services
+from liverpc.declare.hooks import Hooks
+from liverpc.dispatch.refreshing import Refreshes
 from liverpc.hub.connection import Connection
-from liverpc.hub.tasks import Background, a_few_at_once
+from liverpc.hub.link import ConnectRequest
+from liverpc.hub.tasks import Background
 from liverpc.rooms.contracts import Contracts
+from liverpc.streams.doubts import check_not_asking
 from liverpc.streams.subscribe import Streams
 from liverpc.telemetry import Counters
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.close import CloseCode
 
-__all__ = ["EXPIRED", "Sessions", "UserSessions", "user_of"]
+__all__ = ["EXPIRED", "Sessions", "UserSessions"]
+
+log = logging.getLogger("liverpc.sessions")
 
 EXPIRED = "session expired"
 
+_LATELY = 10_000  # what was said of users is remembered for handshakes under way
 _LOOK_SECONDS = 30.0  # clocks are set, and machines sleep: the time left is computed anew so often
 
 
-def user_of(verdict: Any) -> Any:
-    """The user in what ``on_connect`` returned."""
-    return getattr(verdict, "user", None) if isinstance(verdict, Locals) else verdict
+class _Decision:
+    """One run of ``on_connect``; what it has started may live longer."""
+
+    def __init__(self, request: ConnectRequest) -> None:
+        self.request: ConnectRequest | None = request
+
+
+_deciding: ContextVar[_Decision | None] = ContextVar("the run of on_connect in which something runs", default=None)
+
+
+def _decided_now() -> ConnectRequest | None:
+    """Whose ``on_connect`` runs this; None: none does."""
+    decision = _deciding.get()
+    return None if decision is None else decision.request
+
+
+class _Said(NamedTuple):
+    """``disconnect`` or ``refresh`` was called for a user.
+
+    Attributes:
+        number: Counts these calls.
+        at: hub.monotonic.
+        goodbye: Code and reason; None: it was a refresh.
+        by: Whose ``on_connect`` did, for the other connections of the user.
+    """
+
+    number: int
+    at: float
+    goodbye: tuple[int, str] | None
+    by: ConnectRequest | None
+
+    def concerns(self, request: ConnectRequest) -> bool:
+        """Whether somebody else said it while the handshake was under way."""
+        return self.number > request.asked and self.by is not request
 
 
 class Sessions:
@@ -59,21 +96,31 @@ class Sessions:
     ) -> None:
         self._services = services
         self._hub = services.hub
-        self._hooks = hooks
         self._streams = streams
         self._contracts = contracts
         self._uploads = uploads
         self._background = background
         self._clock = clock
         self._counters = counters
-        self._user_ids = UserIds(hooks, services.report)
+        self._refreshes = Refreshes(
+            services,
+            hooks,
+            streams,
+            contracts,
+            background,
+            counters,
+            end=self.end,
+            renewed=self.watch,
+            deciding=self.deciding,
+        )
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
-        self._waiting: dict[Connection, list[asyncio.Future[bool]]] = {}  # for on_connect to be asked once more
-        self._running: dict[Connection, asyncio.Task[None]] = {}
+        self._said = 1
+        self._forgotten = 0
+        self._lately: dict[tuple[str, str], _Said] = {}  # by user and what; the last ones, oldest first
 
     def __len__(self) -> int:
         """Connections of which something is kept here."""
-        return len(self._timers.keys() | self._waiting.keys() | self._running.keys())
+        return len(self._timers.keys() | self._refreshes.of.keys())
 
     # -- ending
 
@@ -113,17 +160,14 @@ class Sessions:
         timer = self._timers.pop(connection, None)
         if timer is not None:
             timer.cancel()
-        for answer in self._waiting.pop(connection, ()):
-            _tell(answer, connection)
-        running = self._running.get(connection)
-        if running is not None and running is not asyncio.current_task():
-            running.cancel()
+        self._refreshes.closed(connection)
 
     def disconnect(self, user: str, code: int, reason: str) -> int:
         """See :meth:`UserSessions.disconnect`."""
         if code != CloseCode.NORMAL and code not in range(3000, 5000):
             raise ValueError(f"a connection is closed with 1000, or a code from 3000 to 4999, not {code!r}")
         found = self._of(user)
+        self._say(user, (code, reason))
         for connection in found:
             self.end(connection, code, reason)
         return len(found)
@@ -132,99 +176,79 @@ class Sessions:
         given: object = user
         if not isinstance(given, str):
             raise TypeError(f"user= takes the id that identify gives a user, a string, not {given!r}")
-        return [connection for connection in self._hub.people.connections(user) if not connection.closed]
+        asking = _decided_now()  # which says it of the others
+        connections = self._hub.people.connections(user)
+        return [each for each in connections if not each.closed and each.request is not asking]
 
     # -- refreshing
 
     async def refresh_user(self, user: str) -> int:
         """See :meth:`UserSessions.refresh`."""
+        check_not_asking()
         found = self._of(user)
+        self._say(user, None)
         outcomes = await asyncio.gather(*map(self.refresh, found), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for error in errors[1:]:
+            log.error("a further connection of the user %r is as it was", user, exc_info=error)
+        if errors:
+            raise errors[0]
         return sum(map(bool, outcomes))
 
     async def refresh(self, connection: Connection) -> bool:
-        """See :meth:`liverpc.declare.context.Context.refresh`. False: the connection is closed.
+        """See :meth:`liverpc.dispatch.refreshing.Refreshes.refresh`."""
+        return await self._refreshes.refresh(connection)
 
-        Those who ask before ``on_connect`` is asked share its answer; who comes later gets the next one, because what
-        it was asked for may have happened too late for the first.
-        """
-        if connection.closed:
-            return False
-        if self._hub.connections.get(connection.id) is not connection:
-            raise RuntimeError("there is no client here whose session could be refreshed")
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connection, []).append(answer)
-        if connection not in self._running and len(self._waiting[connection]) == 1:
-            connection.calls.call_soon(partial(self._begin, connection))  # it has a clean context
-        return await answer
+    # -- handshakes
 
-    def _begin(self, connection: Connection) -> None:
-        if connection in self._waiting:
-            self._running[connection] = self._background.start(self._run(connection), name=f"refresh of {connection!r}")
-            self._running[connection].add_done_callback(lambda _: self._running.pop(connection))
-
-    async def _run(self, connection: Connection) -> None:
-        while answers := self._waiting.pop(connection, None):
-            error: Exception | None = None
-            try:
-                await self._refresh(connection)
-            except Exception as raised:
-                error = raised
-            finally:
-                for answer in answers:
-                    _tell(answer, connection, error)
-
-    async def _refresh(self, connection: Connection) -> None:
+    @contextmanager
+    def deciding(self, request: ConnectRequest) -> Iterator[None]:
+        """``on_connect`` is asked: what others say of its user from now on concerns the connection, too."""
+        if not request.asked:
+            request.asked = self._said
+        decision = _Decision(request)
+        token = _deciding.set(decision)
         try:
-            verdict = await self._ask(connection)
-        except Reject as reject:
-            self.end(connection, reject.close_code, reject.reason)
-            return
-        user = user_of(verdict)
-        if self._user_ids.of(user) != connection.user_id:
-            # Whatever is kept by the user's id, from presence to limits, would be another one's.
-            self.end(connection, CloseCode.RESTART, "another user")
-            return
-        connection.user, connection.locals = user, verdict
-        connection.refreshes += 1
-        connection.refreshed_at = self._hub.monotonic()
-        self._counters.sessions_refreshed += 1
+            yield
+        finally:
+            decision.request = None
+            _deciding.reset(token)
+
+    def begin(self, connection: Connection) -> None:
+        """A connection is open. What was said of its user during the handshake is done now."""
         self.watch(connection)
-        if not connection.closed:
-            ctx: Context[Any] = Context(self._services, connection, "__refresh__", started_at=connection.refreshed_at)
-            await a_few_at_once([*self._contracts.doubts(ctx), *self._streams.doubts(ctx)])
+        user, asked = connection.user_id, connection.request.asked
+        if user is None or connection.closed:
+            return
+        end, again = self._lately.get((user, "end")), self._lately.get((user, "refresh"))
+        if end is not None and end.goodbye is not None and end.concerns(connection.request):
+            self.end(connection, *end.goodbye)
+        elif asked < self._forgotten or (again is not None and again.concerns(connection.request)):
+            connection.calls.hold()  # its client is not heard as somebody it may be no more
+            self._background.start(self._late(connection), name=f"late refresh of {connection!r}")
 
-    async def _ask(self, connection: Connection) -> Any:
-        """What ``on_connect`` says now; when it raises anything but a Reject, the session lasts as long as before."""
-        hook, request, seconds = self._hooks.on_connect, connection.request, self._hub.limits.connect_seconds
-        if hook is None:
-            return connection.locals
-        moment, request.expires_at = request.expires_at, None
-        patience = asyncio.timeout(seconds)
+    async def _late(self, connection: Connection) -> None:
         try:
-            async with patience:
-                verdict = hook(request)
-                return await verdict if isawaitable(verdict) else verdict
-        except Reject:
-            raise
-        except BaseException as error:
-            request.expires_at = moment
-            if patience.expired() and isinstance(error, TimeoutError):
-                raise TimeoutError(f"on_connect did not decide within {seconds:g} s") from None
-            raise
+            await self.refresh(connection)
+        except Exception as error:
+            log.exception("it is not known who %r is", connection)
+            self._services.report("__connect__", error, None)
+            self.end(connection, CloseCode.TRY_AGAIN_LATER, "not refreshed")
+        finally:
+            connection.calls.release()
 
-
-def _tell(answer: asyncio.Future[bool], connection: Connection, error: Exception | None = None) -> None:
-    if answer.done():  # nobody waits for it any more
-        return
-    if error is None or connection.closed:
-        answer.set_result(not connection.closed)
-    else:
-        answer.set_exception(error)
-        answer.exception()  # or it would be reported when its waiter is cancelled in this turn
+    def _say(self, user: str, goodbye: tuple[int, str] | None) -> None:
+        """Remember what was said of a user, for those whose handshakes are under way."""
+        now, key = self._hub.monotonic(), (user, "refresh" if goodbye is None else "end")
+        self._said += 1
+        before, by = self._lately.pop(key, None), _decided_now()
+        if before is not None and before.by is None and by is not None and before.concerns(by):
+            by = None  # it must not hide what was said from outside
+        self._lately[key] = _Said(self._said, now, goodbye, by)
+        old = now - 2 * self._hub.limits.connect_seconds
+        while (first := next(iter(self._lately.values()))).at < old or len(self._lately) > _LATELY:
+            self._forgotten = first.number  # whose handshake began before it, is asked again whoever it is
+            del self._lately[next(iter(self._lately))]
 
 
 class UserSessions:
@@ -233,7 +257,9 @@ class UserSessions:
     _sessions: Sessions
 
     def disconnect(self, *, user: str, code: int = CloseCode.UNAUTHENTICATED, reason: str = "") -> int:
-        """Close all connections of a user; their calls and uploads are cancelled, the caller's own included.
+        """Close all connections of a user to this process; their calls and uploads are cancelled, the caller's too.
+
+        One that is about to open is closed then. Where ``on_connect`` calls this, its own connection opens.
 
         Args:
             user: The user's id, as ``identify`` gives it.
@@ -250,7 +276,9 @@ class UserSessions:
         return self._sessions.disconnect(user, code, reason)
 
     async def refresh(self, *, user: str) -> int:
-        """Do for all connections of a user what ``ctx.refresh()`` does for one, after the user's role has changed.
+        """Do for all connections of a user to this process what ``ctx.refresh()`` does for one: its role has changed.
+
+        One that is about to open is refreshed then, before its client is heard.
 
         Args:
             user: The user's id, as ``identify`` gives it.
@@ -259,7 +287,9 @@ class UserSessions:
             How many are refreshed; those that were closed do not count.
 
         Raises:
-            Exception: What ``on_connect`` raised for one of them, which is as it was; the others are refreshed.
+            Exception: What ``on_connect`` raised for one of them, which is as it was; the others are refreshed. What it
+                raised for more of them is logged.
+            RuntimeError: It is called by what a refresh asks, such as ``on_connect`` or a guard.
             TypeError: ``user`` is no string.
         """
         return await self._sessions.refresh_user(user)

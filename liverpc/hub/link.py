@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from http.cookies import CookieError, SimpleCookie
-from math import isfinite
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -30,6 +29,8 @@ __all__ = [
     "Tally",
 ]
 
+_NO_SECONDS = 1e11  # since the epoch; these are milliseconds
+
 
 class ConnectRequest:
     """The HTTP request with which a client asks for a connection.
@@ -42,9 +43,10 @@ class ConnectRequest:
         headers: Lower-case name to value; repeated headers are joined with ``", "``.
         address: The peer's IP address, or ``"memory"``.
         secure: Whether it came over TLS.
+        asked: For the endpoint, when it asked whose it is.
     """
 
-    __slots__ = ("_cookies", "_expires_at", "address", "headers", "params", "path", "query", "route", "secure")
+    __slots__ = ("_cookies", "_expires_at", "address", "asked", "headers", "params", "path", "query", "route", "secure")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class ConnectRequest:
         self.headers: Mapping[str, str] = headers or {}
         self.address = address
         self.secure = secure
+        self.asked = 0
         self._cookies: dict[str, str] | None = None
         self._expires_at: float | None = None
 
@@ -81,7 +84,7 @@ class ConnectRequest:
     @expires_at.setter
     def expires_at(self, moment: float | None) -> None:
         given: object = moment
-        is_number = isinstance(given, int | float) and not isinstance(given, bool) and isfinite(given)
+        is_number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < _NO_SECONDS
         if given is not None and not is_number:
             raise TypeError(f"request.expires_at takes seconds since the epoch, or None, not {given!r}")
         self._expires_at = moment

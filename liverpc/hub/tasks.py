@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import isawaitable, iscoroutine
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from liverpc.hub.link import Link
 
-__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "a_few_at_once", "passes"]
+__all__ = ["EAGER", "EXITS", "Background", "RunningCalls", "passes"]
 
 log = logging.getLogger("liverpc.tasks")
 
@@ -132,6 +132,10 @@ class RunningCalls(Generic[K]):
             if not self._holds:
                 self._link.release()
 
+    def clean_context(self) -> contextvars.Context:
+        """For a task of somebody else that works for this connection."""
+        return self._context.copy()
+
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call in the next turn, from a clean copy of the server's context; what it does goes on until then."""
         self._more += 1
@@ -220,22 +224,6 @@ class Background:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-
-
-async def a_few_at_once(functions: Iterable[Callable[[], Awaitable[object]]], most: int = 16) -> None:
-    """Call and await them all, so many at the same time; cancelled, it cancels those that run.
-
-    What one of them raises ends it all, and is raised in an ``ExceptionGroup``.
-    """
-    rest = iter(functions)
-
-    async def work() -> None:
-        for function in rest:
-            await function()
-
-    async with asyncio.TaskGroup() as together:
-        for _ in range(most):
-            together.create_task(work())
 
 
 async def _wait(awaitable: Awaitable[Any]) -> None:

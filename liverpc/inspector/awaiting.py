@@ -9,7 +9,8 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from liverpc.hub.requests import Requests
 from liverpc.inspector.figures import who
 from liverpc.inspector.protocol import Awaited, Step
-from liverpc.policies.locks import LockRow, Locks
+from liverpc.policies.locks import Locks
 
 __all__ = ["awaited"]
 
@@ -29,6 +30,7 @@ _WRAPPERS = ("FutureIter", "coroutine_wrapper", "async_generator_asend", "async_
 
 _IN = {
     "liverpc.dispatch.pipeline": "",  # whatever policies it went through
+    "liverpc.dispatch.pipeline._in_thread": "a worker thread",
     "liverpc.dispatch.policed": "",
     "liverpc.policies.rates": "a rate limiter",
     "liverpc.policies.once": "an idempotency key in flight",
@@ -39,19 +41,16 @@ _IN = {
 }
 
 
-def awaited(
-    task: asyncio.Task[Any], is_it: Callable[[object], bool], locks: Locks, requests: Requests, now: float
-) -> Awaited:
+def awaited(task: asyncio.Task[Any], locks: Locks, requests: Requests, now: float) -> Awaited:
     """Where a call waits.
 
     Args:
         task: Of the call.
-        is_it: Whether it is the call that waits for a lock.
         locks: Of the server.
         requests: Likewise.
         now: Loop time.
     """
-    steps: list[Step] = []
+    steps: list[FrameType] = []
     reason = python = ""
     chain = list(islice(_chain(task), _MAX_CHAIN))
     for link, frame in chain:
@@ -62,14 +61,22 @@ def awaited(
         module, function = str(frame.f_globals.get("__name__", "")), frame.f_code.co_qualname
         top = module.partition(".")[0]
         ours, of_python = top == "liverpc" and not module.startswith("liverpc.demo"), top in sys.stdlib_module_names
-        reason = _IN.get(module, reason if ours or of_python else "")
+        known = _IN.get(module, reason if ours or of_python else "")
+        reason = _IN.get(f"{module}.{function}", known)
         if frame.f_code is Requests.answer.__code__:
             reason = f"{reason} (event {requests.asked_by(task)})"
         python = f"{module}.{function}" if of_python else ""
         if not ours and (steps or not of_python):  # from the application on
-            steps.append(Step(function, _shown(frame.f_code.co_filename), frame.f_lineno))
-    lock = next(filter(None, (_lock(is_it, row, now) for row in locks.rows())), "")
-    return Awaited(lock or reason or python or type(chain[-1][0]).__name__, steps[-_MAX_STEPS:])
+            steps.append(frame)
+    last = chain[-1][0]
+    if reason == _IN[Locks.__module__]:
+        reason = _lock(locks, last, now) or reason
+    roots = list(_roots())
+    told = [
+        Step(each.f_code.co_qualname, _shown(each.f_code.co_filename, roots), each.f_lineno)
+        for each in steps[-_MAX_STEPS:]
+    ]
+    return Awaited(reason or python or type(last).__name__, told)
 
 
 def _chain(task: asyncio.Task[Any]) -> Iterator[tuple[object, FrameType | None]]:
@@ -92,24 +99,26 @@ def _chain(task: asyncio.Task[Any]) -> Iterator[tuple[object, FrameType | None]]
         link = following
 
 
-def _lock(is_it: Callable[[object], bool], row: LockRow, now: float) -> str:
-    place = next((place for place, (waiter, _) in enumerate(row.waiters) if is_it(waiter)), None)
-    if place is None:
+def _lock(locks: Locks, future: object, now: float) -> str:
+    found = locks.awaited_by(future)
+    if found is None:
         return ""
+    row, place = found
     path, connection, _, user = who(row.holder)
     before = f", {place} before it" if place else ""
     return f"the lock {row.key}, held by {path} of {user or connection} for {now - row.since:.1f} s{before}"
 
 
-def _shown(file: str) -> str:
-    """A file without what tells of the machine: seen from the closest directory in which modules are found."""
-    bases = [os.path.join(each, "") for each in (_here(), *sys.path) if os.path.dirname(each) != each]
-    fitting = [base for base in bases if file.startswith(base)]
-    return file[len(max(fitting, key=len)) :] if fitting else os.path.basename(file)
+def _shown(file: str, roots: list[str]) -> str:
+    """A file without what tells of the machine."""
+    return file[max((len(each) for each in roots if file.startswith(each)), default=file.rfind(os.sep) + 1) :]
 
 
-def _here() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # it was removed
-        return ""
+def _roots() -> Iterator[str]:
+    """The directories in which modules are found."""
+    for each in sys.path:
+        if isinstance(each, str):  # it may be anything
+            with suppress(OSError):  # a relative one, and the working directory was removed
+                path = os.path.join(os.path.abspath(each), "")
+                if path != os.path.abspath(os.sep):
+                    yield path

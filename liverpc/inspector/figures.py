@@ -14,7 +14,7 @@ from liverpc.errors import ErrorCode
 from liverpc.inspector.protocol import BreakerInfo, LockInfo, PathInfo, PathStats
 from liverpc.inspector.protocol.frames import Limits
 from liverpc.policies.breaker import BreakerRow
-from liverpc.policies.locks import LockRow
+from liverpc.policies.locks import Locks
 
 __all__ = ["PathFigures", "breaker_infos", "lock_infos", "who"]
 
@@ -64,14 +64,11 @@ class PathFigures:
         return values
 
 
-def lock_infos(rows: Iterable[LockRow]) -> list[LockInfo]:
+def lock_infos(locks: Locks) -> list[LockInfo]:
     """The locks that are held, those with the most waiters first, then those held longest; at most 100."""
-    return [_lock(row) for row in nlargest(_MAX_LOCKS, rows, lambda row: (len(row.waiters), -row.since))]
-
-
-def _lock(row: LockRow) -> LockInfo:
-    longest = row.waiters[0][1] if row.waiters else 0.0
-    return LockInfo(row.key, *who(row.holder), row.since, len(row.waiters), longest)
+    return [
+        LockInfo(row.key, *who(row.holder), row.since, row.waiting, row.waiting_since) for row in locks.rows(_MAX_LOCKS)
+    ]
 
 
 def who(holder: object) -> tuple[str, str, str, str]:

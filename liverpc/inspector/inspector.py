@@ -45,6 +45,7 @@ class Inspector:
         endpoint: Answers on the attach path.
         survey: What is known of the rooms.
         tokens: Who may attach; made up at start when none were configured.
+        local_token: The one that was made up, for programs of this user; None: there are others.
         observers: Attached ones.
     """
 
@@ -71,9 +72,9 @@ class Inspector:
         self.monotonic = hub.monotonic
         self.tap = Tap(settings, telemetry, hub.monotonic)
         self.survey = Survey(rooms, hub.monotonic, self.tap.redactor)
-        self.tokens = settings.tokens or (
-            Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe"),
-        )
+        own = Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe")
+        self.tokens = settings.tokens or (own,)
+        self.local_token = None if settings.tokens else own.secret
         self.endpoint = AttachEndpoint(self, settings, self.tokens)
         self.observers: list[Observer] = []
         self._always = always or settings.capture == "always"

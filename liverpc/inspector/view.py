@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from math import inf
-from operator import is_
 from typing import Any
 
 import msgspec
@@ -18,7 +16,7 @@ from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.topic import TopicState
 from liverpc.inspector.awaiting import awaited
-from liverpc.inspector.figures import PathFigures, breaker_infos, lock_infos, who
+from liverpc.inspector.figures import PathFigures, breaker_infos, lock_infos
 from liverpc.inspector.protocol import (
     Awaited,
     CallEvent,
@@ -151,7 +149,7 @@ class View:
             counters=asdict(source.counters),
             chaos=self.rules(at),
             busy=round(busy, 4),
-            locks=[] if self.anonymous else lock_infos(locks.rows()),  # their keys may name users
+            locks=[] if self.anonymous else lock_infos(locks),  # their keys may name users
             locks_total=len(locks),
             breakers=breaker_infos(source.policies.breakers.rows()),
         )
@@ -245,16 +243,10 @@ class View:
         locks, now = source.policies.locks, source.hub.monotonic()
         for ctx, task in found.calls.of.items():
             if _id(ctx) == call and started_at in ("", repr(ctx.started_at)):
-                return awaited(task, partial(is_, ctx), locks, source.hub.requests, now)
+                return awaited(task, locks, source.hub.requests, now)
         for upload in source.uploads.running:
             if upload.connection is found and upload.id == call and upload.task is not None:
-                return awaited(
-                    upload.task,
-                    lambda waiter: who(waiter)[1:3] == (connection, call),
-                    locks,
-                    source.hub.requests,
-                    now,
-                )
+                return awaited(upload.task, locks, source.hub.requests, now)
         return None
 
     # -- events

@@ -51,6 +51,8 @@ class Locking(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         given: Any = self.key
         is_name = isinstance(given, str) and given
+        if is_name and "{" in given:
+            raise ConfigError(f"the name of a lock is no template; take a function: lambda ctx, ...: f{given!r}")
         if not is_name and (not callable(given) or iscoroutinefunction(given)):
             raise ConfigError(
                 f"a lock takes a name, or a function of ctx and the arguments that is not async, not {given!r}"

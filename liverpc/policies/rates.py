@@ -59,6 +59,9 @@ class Rates:
         """
         if isinstance(exempt, str):
             raise ConfigError(f"rate_limits: exempt= takes a list of paths: [{exempt!r}]")
+        known_overrides: object = overrides
+        if not isinstance(known_overrides, Mapping):
+            raise ConfigError(f"rate_limits: overrides= takes a mapping of paths to limits, not {overrides!r}")
         limits: list[Any] = [*overrides.values()] if default is None else [default, *overrides.values()]
         for limit in limits:
             if not isinstance(limit, RateLimit):

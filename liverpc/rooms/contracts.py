@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,7 @@ from liverpc.declare.members import EventHandler, Room
 from liverpc.declare.registry import AnyContract, Entry, Registry
 from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
-from liverpc.rooms.again import ask_again
+from liverpc.rooms.again import doubt
 from liverpc.rooms.catalogue import Catalogue, check_locals, check_topics
 from liverpc.rooms.census import Occupant, Refusal, RoomRow
 from liverpc.rooms.groups import group_of
@@ -23,6 +23,7 @@ from liverpc.rooms.membership import Opened, Served, not_there, still_open
 from liverpc.rooms.places import Member
 from liverpc.rooms.refusals import Refusals
 from liverpc.schema.signature import Signature
+from liverpc.streams.doubts import Doubt
 from liverpc.telemetry import Telemetry
 from liverpc.wire.codec import encode
 
@@ -238,17 +239,15 @@ class Contracts:
                 each.end()
                 each = each.before
 
-    def doubts(self, ctx: Context[Any]) -> list[Callable[[], Awaitable[None]]]:
+    def doubts(self, ctx: Context[Any]) -> Iterator[Doubt]:
         """What has to be asked again because a connection's user was refreshed: may it be in its rooms?"""
-        found: list[Callable[[], Awaitable[None]]] = []
         for served in self._clients.get(ctx.connection, {}).values():
             each: Served | None = served
             while each is not None:
                 each.renew()
                 if each.is_open:
-                    found.append(partial(ask_again, each, ctx.anew()))
+                    yield doubt(each, ctx)
                 each = each.before
-        return found
 
     def __len__(self) -> int:
         return len(self._clients)

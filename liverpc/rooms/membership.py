@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
 from inspect import isawaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -27,14 +27,13 @@ from liverpc.rooms.refusals import Refusals
 from liverpc.rooms.selecting import Selectors
 from liverpc.schema.incoming import split_args
 from liverpc.schema.signature import UNREADABLE
+from liverpc.streams.doubts import as_of_now
 from liverpc.telemetry import Telemetry
 from liverpc.wire.close import CloseCode
 from liverpc.wire.codec import canonical, encode
 from liverpc.wire.frames import JOIN_MAX_BYTES
 
 __all__ = ["Opened", "Served", "not_there", "rooms_of", "still_open"]
-
-R = TypeVar("R")
 
 _REJECTED: Final = "this room may not be joined"
 _NOT_THERE: Final = "there is no such contract, action or room, or it is not open"
@@ -103,7 +102,7 @@ class Served:
         is_open: It is open; False again when it was closed.
         contract: The instance; None until the first opening makes it.
         answer: To openings, once it is open.
-        seconds: In which the application has to say who may join.
+        counters: Of the server.
         selectors: Say which rooms it may join.
         places: The groups it is in.
     """
@@ -130,9 +129,9 @@ class Served:
         self.undecided = asyncio.Event()
         self.is_open = False
         self.places = Places(connection, hub, telemetry)
-        self.seconds = hub.limits.connect_seconds
+        self.counters = telemetry.counters
         self._hub = hub
-        self.selectors = Selectors(declared, connection, self.seconds, refusals)
+        self.selectors = Selectors(declared, connection, hub.limits.connect_seconds, refusals)
         self.contract: Contract[Any, Any, Any] | None = None
         self._asking: dict[object, Wish] = {}  # those that are being decided; taken out: not wanted any more
         self.answer: Opened | None = None
@@ -165,7 +164,7 @@ class Served:
                     contract = self.declared(params_of(self.declared, self.parts), self.connection.locals)
                     contract.served = self
                     self.contract = contract
-                await self._for_who_it_is(ctx, partial(self._select, ctx, self.contract))
+                await as_of_now(ctx, self.guard, partial(self._select, ctx, self.contract), self.renew)
                 if self.places.ended or self.connection.closed:
                     raise not_there()
                 self.answer = self._join_own(ctx)
@@ -177,19 +176,6 @@ class Served:
         rooms = [room for room in rooms_of(self.declared) if not room.exposed]
         missing = [room for room in rooms if room.name not in self.selectors.own]
         await self.selectors.select(ctx, contract, missing)
-
-    async def _for_who_it_is(self, ctx: Context[Any], ask: Callable[[], Awaitable[R]]) -> R:
-        """Ask, and again when the user was refreshed meanwhile; a call from before has to pass the guard again."""
-        connection = self.connection
-        while True:
-            asked = connection.refreshes
-            if ctx.started_at <= connection.refreshed_at:
-                self.renew()
-                if self.guard is not None and (waiting := self.guard.check(ctx)) is not None:
-                    await waiting
-            answer = await ask()
-            if asked == connection.refreshes:
-                return answer
 
     def renew(self) -> None:
         """The connection's user was refreshed: what its rooms were asked before does not count."""
@@ -299,7 +285,7 @@ class Served:
         try:
             if room.exposed:
                 select = partial(self.selectors.group, ctx, room, contract, *payload, asked=args)
-                group = await self._for_who_it_is(ctx, select)
+                group = await as_of_now(ctx, self.guard, select, self.renew)
             else:
                 group = self.selectors.own.get(room.name)
             wanted = asking in self._asking

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,12 +31,13 @@ from liverpc.hub.hub import Hub
 from liverpc.hub.rules import TopicRules
 from liverpc.hub.tasks import Background, passes
 from liverpc.hub.topic import Subscription
+from liverpc.streams.doubts import Doubt, Doubts, as_of_now
 from liverpc.streams.entering import enter, enter_again
 from liverpc.streams.loading import load_value, shown
 from liverpc.streams.opening import Opening
 from liverpc.streams.reload import Reloads
 from liverpc.streams.resume import CatchUp
-from liverpc.streams.topics import BareTopics, Question, deny
+from liverpc.streams.topics import BareTopics, deny_unless_live
 from liverpc.telemetry import StreamFailed, Subscribed, Telemetry
 from liverpc.wire.frames import CallFrame
 
@@ -121,10 +122,10 @@ class Streams:
             Exception: The loader failed; nothing is subscribed.
         """
         declaration: Any = entry.declaration
-        arguments, topic = await enter(declaration, ctx, raw_args, self._hooks)
+        arguments, topic = await as_of_now(ctx, entry.guard, partial(enter, declaration, ctx, raw_args, self._hooks))
         if topic is None:
             return Opening(self, entry, ctx, None)
-        await self._still(entry, ctx, arguments, topic)
+        refreshes = ctx.connection.refreshes
         if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
             raise asyncio.CancelledError
         opening, subscription = self._begin(entry, ctx, topic, arguments)
@@ -133,8 +134,9 @@ class Streams:
                 await ctx.services.rooms.arrive(opening.stream, topic)
             catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
             found = await catch_up.answer()
-            if opening.stream is None:
-                await self._still(entry, ctx, arguments, topic)
+            if opening.stream is None and refreshes != ctx.connection.refreshes:
+                again = partial(enter_again, declaration, ctx, arguments, self._hooks, guard=None, topic=topic)
+                await as_of_now(ctx, entry.guard, again)
         except BaseException as error:
             opening.abandon(error)
             raise
@@ -243,50 +245,41 @@ class Streams:
 
     # -- asking again
 
-    def doubts(self, ctx: Context[Any]) -> list[Question]:
+    def doubts(self, ctx: Context[Any]) -> Iterator[Doubt]:
         """What has to be asked again because a connection's user was refreshed: may it have what it has?
 
         Each stream and bare topic goes on until its own answer is known. One that is refused ends then, and its client
-        gets a ``subscribe-denied`` when nothing else of the connection is on the topic; one that is still loading
-        fails. What ``limits.connect_seconds`` do not suffice to answer is refused.
+        gets a ``subscribe-denied`` when nothing else of the connection is live on the topic; one that is still loading
+        fails, unless it is allowed before it has its value.
 
         Args:
             ctx: Of the connection; for what has no context of its own.
         """
-        questions: list[Question] = [
-            partial(self._doubt, subscription, stream)
-            for subscription in ctx.connection.subscriptions.values()
-            for stream in subscription.streams
-        ]
-        return questions + self.bare.doubts(ctx)
+        for subscription in ctx.connection.subscriptions.values():
+            for stream in subscription.streams:
+                topic, asked = subscription.topic.name, stream.ctx.anew()
+                again = partial(enter_again, stream.declaration, asked, stream.arguments, self._hooks)
+                yield Doubt(
+                    asked,
+                    partial(again, guard=stream.guard, topic=topic),
+                    partial(self._kept, stream, asked),
+                    partial(self._take_away, subscription, stream),
+                )
+        yield from self.bare.doubts(ctx)
 
-    async def _doubt(self, subscription: Subscription, stream: ActiveStream) -> None:
-        topic, ctx = subscription.topic.name, stream.ctx.anew()
-        entering = partial(enter_again, stream.declaration, ctx, stream.arguments, self._hooks)
-        try:
-            async with asyncio.timeout(self._hub.limits.connect_seconds):
-                await entering(guard=stream.guard, topic=topic)
-        except BaseException as error:
-            if passes(error, gone=ctx.connection.closed):
-                raise
-            if not isinstance(error, LiveError):
-                log.error("it is not known whether %r may go on, so it ends", ctx, exc_info=error)
-                ctx.services.report(ctx.path, error, ctx)
-                error = LiveError(ErrorCode.INTERNAL_ERROR)
-            self._take_away(subscription, stream, error)
-            return
+    def _kept(self, stream: ActiveStream, ctx: Context[Any], _: object) -> Doubts:
+        stream.refused = None
         if stream.live:
             stream.ctx = ctx
-            if _is_room(stream.declaration):
-                await self._show_anew(stream, topic)
+        return ()
 
-    async def _show_anew(self, stream: ActiveStream, topic: str) -> None:
-        """What the others see of the user may be something else now."""
-        try:
-            async with asyncio.timeout(self._hub.limits.connect_seconds):
-                await stream.ctx.services.rooms.arrive(stream, topic)
-        except TimeoutError:
-            log.warning("what is shown in the room %r of %r stays as it was: it takes too long", topic, stream.ctx)
+    async def show_anew(self, connection: Connection) -> None:
+        """What others see of a connection's user in its rooms may be something else now."""
+        async with asyncio.TaskGroup() as together:
+            for subscription in connection.subscriptions.values():
+                for stream in subscription.streams:
+                    if stream.live and _is_room(stream.declaration):
+                        together.create_task(stream.ctx.services.rooms.arrive(stream, subscription.topic.name))
 
     def _take_away(self, subscription: Subscription, stream: ActiveStream, error: LiveError) -> None:
         if stream not in subscription.streams:  # the client has left it
@@ -294,29 +287,14 @@ class Streams:
         if not stream.live:
             stream.refused = error
             return
-        topic, connection = subscription.topic.name, subscription.connection
+        topic = subscription.topic.name
         self._hub.drop(subscription, stream)
         self.counters.streams_revoked += 1
         remaining = self._hub.subscribers(topic)
         if not remaining:
             self._reloads.left(topic)
         self._left(stream, topic, remaining, failed=True)
-        if topic not in connection.subscriptions:
-            deny(connection, topic, error.code)
-
-    async def _still(self, entry: Entry, ctx: Context[Any], arguments: Sequence[Any], topic: str) -> None:
-        """Ask again about a request that came before its connection's user was refreshed.
-
-        Raises:
-            LiveError: It is refused now.
-            Exception: The application's functions failed.
-        """
-        connection, asked = ctx.connection, -1
-        while ctx.started_at <= connection.refreshed_at and asked != connection.refreshes:
-            asked = connection.refreshes
-            ctx.state.clear()
-            stream: Any = entry.declaration
-            await enter_again(stream, ctx, arguments, self._hooks, guard=entry.guard, topic=topic)
+        deny_unless_live(subscription, error.code)
 
 
 def _is_room(declaration: AnyStream) -> bool:

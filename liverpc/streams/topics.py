@@ -7,13 +7,12 @@ error on healthy streams, whose clients ask for their topics before they ask for
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from functools import partial
 from inspect import isawaitable
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -24,16 +23,14 @@ from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.hub.topic import Subscription
+from liverpc.streams.doubts import Doubt
 from liverpc.telemetry import Subscribed, Telemetry
 from liverpc.wire.codec import encode
 from liverpc.wire.names import is_reserved, topic_fault
 
-__all__ = ["BareTopics", "Question", "check_topic", "deny"]
+__all__ = ["BareTopics", "check_topic", "deny_unless_live"]
 
 log = logging.getLogger("liverpc.topics")
-
-Question: TypeAlias = Callable[[], Awaitable[None]]
-"""May a connection still have something? Whoever asks also sees to the consequences."""
 
 
 async def check_topic(hooks: Hooks, ctx: Context[Any], topic: str) -> None:
@@ -122,30 +119,29 @@ class BareTopics:
 
     # -- asking again
 
-    def doubts(self, ctx: Context[Any]) -> list[Question]:
+    def doubts(self, ctx: Context[Any]) -> Iterator[Doubt]:
         """See :meth:`liverpc.streams.subscribe.Streams.doubts`. What is being decided is asked again as well."""
         for request in self._waiting.get(ctx.connection, ()):
             request.again = True
-        subscriptions = ctx.connection.subscriptions.values() if self._hooks.on_topic is not None else ()
-        return [
-            partial(self._doubt, ctx, subscription)
-            for subscription in subscriptions
-            if subscription.bare and not is_reserved(subscription.topic.name)  # those are rooms of contracts
-        ]
+        if self._hooks.on_topic is None:
+            return
+        asked = msgspec.structs.replace(ctx, path="__subscribe__")
+        for subscription in ctx.connection.subscriptions.values():
+            topic = subscription.topic.name
+            if subscription.bare and not is_reserved(topic):  # those are rooms of contracts
+                yield Doubt(
+                    asked,
+                    partial(check_topic, self._hooks, asked, topic),
+                    lambda _: (),
+                    partial(self._take_away, subscription),
+                )
 
-    async def _doubt(self, ctx: Context[Any], subscription: Subscription) -> None:
-        connection, topic = ctx.connection, subscription.topic.name
-        try:
-            async with asyncio.timeout(self._hub.limits.connect_seconds):
-                await check_topic(self._hooks, ctx, topic)
-        except BaseException as error:
-            if passes(error, gone=connection.closed):
-                raise
-            code = _failed(ctx, topic, error)
-            if subscription.bare and connection.subscriptions.get(topic) is subscription:
-                self._hub.drop(subscription)
-                if topic not in connection.subscriptions:
-                    deny(connection, topic, code)
+    def _take_away(self, subscription: Subscription, error: LiveError) -> None:
+        connection, topic = subscription.connection, subscription.topic.name
+        if subscription.bare and connection.subscriptions.get(topic) is subscription:
+            self._hub.drop(subscription)
+            self._telemetry.counters.streams_revoked += 1
+            deny_unless_live(subscription, error.code)
 
     # -- deciding
 
@@ -228,17 +224,27 @@ def _failed(ctx: Context[Any], topic: str, error: BaseException) -> str:
 def _answer(connection: Connection, topic: Any, ref: Any, denial: str | None) -> None:
     if not isinstance(ref, str | int | float) or isinstance(ref, bool):
         return
-    if denial is None:
-        connection.send(encode({"type": "subscribed", "topic": topic, "ref": ref}))
-        return
+    frame = {"type": "subscribed", "topic": topic, "ref": ref}
+    if denial is not None:
+        frame |= {"type": "subscribe-denied", "reason": _reason(denial, topic)}
+    connection.send(encode(frame))
+
+
+def _reason(code: str, topic: Any) -> msgspec.Raw:
     try:
-        reason = encode(denial)
+        return msgspec.Raw(encode(code))
     except Exception:
-        log.exception("on_topic denied %r with a code that has no JSON form", topic)
-        reason = encode(ErrorCode.INTERNAL_ERROR)
-    connection.send(encode({"type": "subscribe-denied", "topic": topic, "ref": ref, "reason": msgspec.Raw(reason)}))
+        log.exception("%r is denied with a code that has no JSON form", topic)
+        return msgspec.Raw(encode(ErrorCode.INTERNAL_ERROR))
 
 
-def deny(connection: Connection, topic: str, code: str) -> None:
-    """Tell a client that it does not listen to a topic any more, which it was let through to before."""
-    connection.send(encode({"type": "subscribe-denied", "topic": topic, "reason": code}))
+def deny_unless_live(subscription: Subscription, code: str) -> None:
+    """Tell a client that it does not listen to a topic any more, which it was let through to before.
+
+    Unless it does: something else of it is live there. What only loads will say itself when it is.
+    """
+    if not subscription.live:
+        topic = subscription.topic.name
+        subscription.connection.send(
+            encode({"type": "subscribe-denied", "topic": topic, "reason": _reason(code, topic)})
+        )

@@ -14,6 +14,7 @@ __all__ = [
     "HEALTH_TOPIC",
     "JOIN_MAX_BYTES",
     "NO_BATCH",
+    "ROOM_JOINED",
     "ROOM_LOST",
     "RPC_TOPIC",
     "SIGNAL_PREFIX",
@@ -41,6 +42,7 @@ BATCH_MAX = 50  # calls in one frame; with more, none of them runs
 CONTROL_MAX_BYTES = 8191  # larger control frames are ignored
 JOIN_MAX_BYTES = 8191  # arguments of a call that asks for a room of a contract
 ROOM_LOST = "__lost"  # the event on <contract>/__client that says which room its client is in no more
+ROOM_JOINED = "__joined"  # and this one, which of those that it does not ask for it is in after all
 SUBSCRIBE_BATCH_MAX = 256  # topics beyond are ignored
 
 

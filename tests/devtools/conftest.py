@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -32,10 +33,13 @@ class Bench:
             self.app.flush()
 
     async def text(self) -> str:
-        """What the screen shows now."""
-        self.draw()
-        await self.pilot.pause()
-        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+        """What the screen shows now: drawn until nothing changes, for what was drawn may have made room for more."""
+        before, text = None, ""
+        while text != before:
+            self.draw()
+            await self.pilot.pause()
+            before, text = text, "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+        return text
 
     async def press(self, *keys: str) -> str:
         """What the screen shows after these keys."""
@@ -55,10 +59,19 @@ class Bench:
 
 
 OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
+TURNS = 100  # in which whatever a key sets off is done
+
+
+async def some_turns(_least: float = 0) -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
-def bench() -> OpenBench:
+def bench(monkeypatch: pytest.MonkeyPatch) -> OpenBench:
+    for each in ("app", "pilot"):  # theirs sleeps, twice for each key, until the process uses little time
+        monkeypatch.setattr(f"textual.{each}.wait_for_idle", some_turns)
+
     @asynccontextmanager
     async def open_bench(
         size: tuple[int, int] = (120, 36), granted: str = "observe", **options: Any

@@ -83,9 +83,16 @@ def test_deep_nesting_ends_in_one_line() -> None:
     assert len(pretty(value)) == 1
 
 
-@given(HOSTILE, st.integers(0, 30), st.booleans())
-def test_a_cell_is_exactly_as_wide_as_its_column(text: str, cells: int, right: bool) -> None:
-    assert cell_len(fit(clean(text), cells, "…", right=right)) == cells
+@given(HOSTILE, st.integers(0, 30), st.booleans(), st.booleans())
+def test_a_cell_is_exactly_as_wide_as_its_column(text: str, cells: int, right: bool, end: bool) -> None:
+    assert cell_len(fit(clean(text), cells, "…", right=right, end=end)) == cells
+
+
+def test_what_is_too_long_loses_its_end_or_its_beginning() -> None:
+    assert fit("board/toggle", 9, "…") == "board/to…"
+    assert fit("board/toggle", 9, "…", end=True) == "…d/toggle"
+    assert fit("board/toggle", 13, "…", end=True) == "board/toggle "
+    assert fit("x漢字", 4, "…", end=True) == "…字 "
 
 
 @given(st.lists(st.tuples(HOSTILE.map(clean), st.just("text")), max_size=4), st.integers(4, 40))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
@@ -76,13 +77,11 @@ async def down(levels: int) -> None:
     await (down(levels - 1) if levels else nap())
 
 
-foreign: dict[str, Any] = {"__name__": "app", "nap": nap}
-exec(compile("async def from_elsewhere(): await nap()", "/home/ann/secret/app.py", "exec"), foreign)
-
-
 @live
-async def elsewhere(ctx: Context[Any]) -> None:
-    await foreign["from_elsewhere"]()
+async def elsewhere(ctx: Context[Any], file: str) -> None:
+    names: dict[str, Any] = {"__name__": "app", "nap": nap}
+    exec(compile("async def from_elsewhere(): await nap()", file, "exec"), names)
+    await names["from_elsewhere"]()
 
 
 @live.idempotent(key=lambda ctx: "the only one")
@@ -242,17 +241,20 @@ async def test_locks_are_told_with_their_holder_and_who_waits(live_env: TestEnv,
     await calls.start("pay", 2, user="cyd")
     await asyncio.sleep(2)
     await calls.start("pay", 2, user="dan")
+    await calls.start("pay", 3, user="eve")
     observer = await Observer.attach(live_env)
     state = await full(observer)
-    assert state.locks_total == 2
+    assert state.locks_total == 3
     assert [(each.key, each.path, each.user, each.waiting) for each in state.locks] == [
         ("account:2", "demo/pay", "bob", 2),
         ("account:1", "demo/pay", "ann", 0),
+        ("account:3", "demo/pay", "eve", 0),
     ]
-    assert [each.since for each in state.locks] == pytest.approx([began, began])
-    assert [each.waiting_since for each in state.locks] == pytest.approx([began, 0.0])
+    assert [each.since for each in state.locks] == pytest.approx([began, began, began + 2])
+    assert [each.waiting_since for each in state.locks] == pytest.approx([began, 0.0, 0.0])
     held = [(each.connection, each.call) for each in state.locks]
-    assert held == [(each.connection, each.call) for each in state.pending if each.user in ("ann", "bob")][::-1]
+    holders = {each.user: (each.connection, each.call) for each in state.pending}
+    assert held == [holders["bob"], holders["ann"], holders["eve"]]
 
 
 async def test_at_most_a_hundred_locks_are_told(live_env: TestEnv, calls: Calls) -> None:
@@ -389,12 +391,26 @@ async def test_who_asks_for_a_call_that_has_ended_is_told_so(live_env: TestEnv, 
     assert isinstance(await observer.ask(Get(id=902, ref=["call"])), Err)
 
 
-async def test_a_file_outside_of_where_modules_are_found_is_told_without_its_directory(
-    live_env: TestEnv, calls: Calls
+async def test_a_file_is_told_as_seen_from_where_modules_are_found(
+    live_env: TestEnv, calls: Calls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    await calls.start("elsewhere")
-    told = await where(await Observer.attach(live_env), "elsewhere")
-    assert [step.file for step in told.steps[:3]] == ["test_attach_policies.py", "app.py", "test_attach_policies.py"]
+    (tmp_path / "ann").mkdir()
+    await calls.start("elsewhere", str(tmp_path / "ann" / "secret" / "app.py"))
+    observer = await Observer.attach(live_env)
+
+    async def told(cwd: str, *found: Any) -> str:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path / cwd)
+            patch.setattr(sys, "path", [*sys.path, *found])
+            steps = (await where(observer, "elsewhere")).steps
+        assert [step.file for step in (steps[0], steps[2])] == ["test_attach_policies.py"] * 2
+        return steps[1].file
+
+    assert await told("") == "app.py", "nothing is found in the working directory"
+    assert await told("", "/", b"bytes", Path("path")) == "app.py"
+    assert await told("", str(tmp_path)) == "ann/secret/app.py"
+    assert await told("ann", str(tmp_path), "") == "secret/app.py"
+    assert await told("ann", "..") == "ann/secret/app.py"
 
 
 # -- levels and scopes ------------------------------------------------------------------------------------

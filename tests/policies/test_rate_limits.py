@@ -316,3 +316,23 @@ async def test_long_keys_take_no_more_room_than_short_ones() -> None:
         for key in ("x" * 100_000, "x" * 100_001, "\ud800" * 300):
             assert await Caller(env, {"id": "ann", "key": key}).codes("keyed", 2) == ["ok", LIMITED]
         assert max(map(len, app._cluster.limiter._known)) < 500  # type: ignore[attr-defined]  # of the one in memory
+
+
+async def test_a_stream_that_was_limited_comes_when_its_time_is_over() -> None:
+    @live.stream("rows", path="m/rows")
+    @live.rate_limit(points=1, per=60.0)
+    async def rows(ctx: Ctx) -> list[int]:
+        return [1]
+
+    async with TestEnv(server(rows=rows)) as env:
+        client = env.connect(user=ANN)
+        handle = await client.subscribe(rows)
+        client.cut()
+        while handle.status != "error":
+            await asyncio.sleep(1)
+        assert handle.error is not None
+        assert handle.error.code == LIMITED
+        began = asyncio.get_running_loop().time()
+        while handle.status != "connected":
+            await asyncio.sleep(1)
+        assert 50 <= asyncio.get_running_loop().time() - began < 70

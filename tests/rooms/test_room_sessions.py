@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from liverpc import LiveError, guard, public
@@ -18,6 +19,7 @@ from tests.rooms.room_kit import BOB, Board, names
 _guard = public()
 
 LOST = ("chat/__client", "__lost")
+BACK = ("chat/__client", "__joined", {"room": "chat"})
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ async def test_a_room_joined_by_itself_is_lost_and_comes_back(users: dict[str, U
         assert await env.server.refresh(user="ann") == 1
         assert (await page.call("chat/__open", {"room_id": "r1"}))["data"] == opened
         await page.call("chat/__event/send", {"text": "hi"})
-        assert await page.heard() == [("chat/chat", "message", {"text": "hi"})]
+        assert await page.heard() == [BACK, ("chat/chat", "message", {"text": "hi"})]
 
 
 async def test_what_a_handler_has_joined_stays(users: dict[str, User]) -> None:
@@ -226,10 +228,103 @@ async def test_a_guard_that_refuses_now_takes_all_rooms(users: dict[str, User]) 
         users["ann"] = User("ann", "red")
         assert await env.server.refresh(user="ann") == 1
         await page.call("chat/__event/send", {"text": "back"})
-        assert await page.heard() == [("chat/chat", "message", {"text": "back"})]
+        assert await page.heard() == [BACK, ("chat/chat", "message", {"text": "back"})]
+
+
+async def test_a_guard_is_asked_as_when_the_contract_opens(users: dict[str, User]) -> None:
+    paths: list[str] = []
+
+    def members(ctx: Any) -> None:
+        paths.append(ctx.path)
+
+    async with serve(App().Chat, guards=[guard(members)]) as env:
+        page = await ann_in(env)
+        paths.clear()
+        assert await env.server.refresh(user="ann") == 1
+        assert paths == ["chat/__open"]
+        assert await page.heard() == []
+
+
+async def test_rooms_that_are_lost_are_counted(users: dict[str, User]) -> None:
+    async with serve(App().Chat) as env:
+        await ann_in(env, "p1", "p2")
+        users["ann"] = User("ann", "red", ("p1",))
+        assert await env.server.refresh(user="ann") == 1
+        assert env.server.counters.streams_revoked == 1
+
+
+async def test_a_payload_that_cannot_be_read_any_more_keeps_no_other_room(users: dict[str, User]) -> None:
+    bad = False
+
+    class Named(msgspec.Struct):
+        name: str
+
+        def __post_init__(self) -> None:
+            if bad:
+                raise OSError("the database is away")
+
+    class Numbered(msgspec.Struct):
+        number: int
+
+    class Talk(Contract[ToClient, Params, Who], path="/rooms/{room_id}", name="talk"):
+        @room.expose
+        async def named(self, data: Named) -> Any:
+            return data.name
+
+        @room.expose
+        async def numbered(self, data: Numbered) -> Any:
+            await asyncio.sleep(0.1)
+            return None if bad else str(data.number)
+
+    async with serve(Talk) as env:
+        page = await Page.open(env, "/rooms/r1", user="ann")
+        assert (await page.call("talk/__join/named", {"name": "x"}))["ok"]
+        for number in range(20):
+            assert (await page.call("talk/__join/numbered", {"number": number}))["ok"]
+        bad = True
+        assert await env.server.refresh(user="ann") == 1
+        assert topics(env) == 0
+        assert env.server.counters.streams_revoked == 21
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_guard_closes_as_refused_whatever_failed_before(users: dict[str, User], hangs: bool) -> None:
+    barred = False
+
+    class Chat(Contract[ToClient, Params, Who], path="/rooms/{room_id}", name="needy"):
+        @room.private(auto_join=True, required=True)
+        def chat(self) -> Any:
+            return "all"
+
+    async def checked(ctx: Any) -> bool:
+        await asyncio.sleep(1000 if barred and hangs else 0)
+        return not barred
+
+    async with serve(Chat, guards=[guard(checked)]) as env:
+        page = await Page.open(env, "/rooms/r1", user="ann")
+        await env.settle()
+        (served,) = env.server._contracts._clients[env.server.connections[0]].values()
+        served.selectors.failed.add("chat")
+        barred = True
+        await env.server.refresh(user="ann")
+        assert await page.closed() == (1013 if hangs else 4403)
 
 
 # -- the client
+
+
+async def test_a_page_hears_that_it_is_in_a_room_again(users: dict[str, User]) -> None:
+    app = App()
+    app.key = lambda contract: contract.locals.user.tenant
+    users["ann"] = User("ann", None)
+    async with serve(app.Chat) as env:
+        page = await env.open(app.Chat, query={"user": "ann"}, room_id="r1").open()
+        assert (page.joined, page.refused) == ((), ("chat",))
+        for tenant, joined in (("red", True), ("blue", True), (None, False), ("red", True)):
+            users["ann"] = User("ann", tenant)
+            assert await env.server.refresh(user="ann") == 1
+            await env.settle()
+            assert (page.joined, page.refused) == ((("chat",), ()) if joined else ((), ("chat",)))
 
 
 async def test_a_page_hears_which_room_it_has_lost(users: dict[str, User]) -> None:
