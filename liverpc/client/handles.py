@@ -27,8 +27,8 @@ class StreamHandle(LocalChanges[T], Readable[T]):
 
     ``async with handle:`` opens it, which returns after the first answer, and closes it. It stays subscribed
     through reconnects, keeping its value meanwhile. An error does not end it either: the next connection tries
-    again, and after an error that may pass, such as ``TIMEOUT``, ``OVERLOADED`` or ``RATE_LIMITED``, this one, too, after
-    waits that grow as those between attempts to connect, and no earlier than the server says.
+    again, and after an error that may pass, such as ``TIMEOUT``, ``OVERLOADED`` or ``RATE_LIMITED``, this one, too,
+    after waits that grow as those between attempts to connect, and no earlier than the server says.
 
     Handles of one client for the same stream, with the same arguments and type, share one request and one
     value. When the last of them closes, the value is kept for ``config.resume_grace``: a handle that is

@@ -167,6 +167,13 @@ class Sessions:
         if code != CloseCode.NORMAL and code not in range(3000, 5000):
             raise ValueError(f"a connection is closed with 1000, or a code from 3000 to 4999, not {code!r}")
         found = self._of(user)
+        if found:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                raise RuntimeError(
+                    "disconnect is called on the server's event loop; from a thread: loop.call_soon_threadsafe(...)"
+                ) from None
         self._say(user, (code, reason))
         for connection in found:
             self.end(connection, code, reason)
@@ -272,6 +279,7 @@ class UserSessions:
         Raises:
             ValueError: The code is another one.
             TypeError: ``user`` is no string.
+            RuntimeError: This is not the thread of the server's event loop.
         """
         return self._sessions.disconnect(user, code, reason)
 

@@ -95,6 +95,7 @@ async def ask_all(doubts: Doubts, deadline: float) -> None:
         nonlocal running
         while left:
             begin(await _settle(left.popleft(), deadline))
+            await asyncio.sleep(0)  # thousands of plain questions must not hold up everybody else
         running -= 1
 
     def begin(doubts: Doubts) -> None:

@@ -134,7 +134,9 @@ class Streams:
                 await ctx.services.rooms.arrive(opening.stream, topic)
             catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
             found = await catch_up.answer()
-            if opening.stream is None and refreshes != ctx.connection.refreshes:
+            # Those that are attached are asked by the refresh itself; the client may have left the topic meanwhile.
+            attached = subscription is not None and opening.stream in subscription.streams
+            if not attached and refreshes != ctx.connection.refreshes:
                 again = partial(enter_again, declaration, ctx, arguments, self._hooks, guard=None, topic=topic)
                 await as_of_now(ctx, entry.guard, again)
         except BaseException as error:

@@ -249,6 +249,32 @@ async def test_a_stream_whose_loader_runs_is_refused_instead_of_answered(world: 
         assert world.log == []
 
 
+async def test_a_stream_that_was_left_while_its_loader_runs_is_refused_too(world: World) -> None:
+    world.gates["secret"] = asyncio.Event()
+    async with world.running() as env:
+        client = world.client(role="boss")
+        opening = asyncio.ensure_future(client.subscribe(world.m.secret))
+        await env.settle()
+        assert client.socket is not None
+        await client.socket.send('{"type":"unsubscribe","topic":"secret"}')
+        await env.settle()
+        world.users["a"] = {"id": "a"}
+        assert await world.server.refresh(user="a") == 1
+        world.gates["secret"].set()
+        with pytest.raises(RpcError, match="FORBIDDEN"):
+            await opening
+        assert world.server.connections[0].streams == 0
+
+
+async def test_users_are_disconnected_on_the_servers_own_thread(world: World) -> None:
+    async with world.running():
+        client = world.client()
+        await client.open()
+        with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+            await asyncio.to_thread(world.server.disconnect, user="a")
+        assert [each.closed for each in world.server.connections] == [False]
+
+
 async def test_a_stream_in_a_batch_that_is_not_answered_yet_is_refused(world: World) -> None:
     async with world.running() as env:
         raw = await world.socket(role="boss")
