@@ -217,7 +217,7 @@ def test_keys_are_functions_of_what_the_function_takes() -> None:
 
 
 def test_locks_are_for_what_is_called() -> None:
-    with pytest.raises(DeclarationError, match=r"test_locks\.py, line \d+.*@live.lock is not for this kind"):
+    with pytest.raises(DeclarationError, match=r"test_lock_lines\.py, line \d+.*@live.lock is not for this kind"):
 
         @live.lock("key")
         @live.stream("rows")
