@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -22,6 +25,7 @@ from tests.e2e.doors import At, ask, free_port, subprocess_at
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+Outcomes: TypeAlias = dict[str, Future[str]]
 BLOCK = re.compile(r"^```python(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -58,23 +62,55 @@ def write_files(document: Path, folder: Path, port: int = 8000) -> None:
             (folder / name).write_text(code.replace("8000", str(port)))
 
 
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcomes]:
+    """What the blocks that were chosen print, by test: they run two at a time, for most of it is Python starting."""
+
+    def alone(code: str, folder: Path) -> str:
+        (folder / "block.py").write_text(code)
+        return run(folder, "block.py")
+
+    def as_test(document: Path, name: str, folder: Path) -> str:
+        write_files(document, folder)
+        (folder / "pytest.ini").write_text(
+            "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+        )
+        (folder / "conftest.py").write_text(
+            "from liverpc.testing import virtual_loop_factory\n"
+            "def pytest_asyncio_loop_factories(config, item):\n    return {'virtual': virtual_loop_factory}\n"
+        )
+        return run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
+
+    with ThreadPoolExecutor(2) as pool:
+        started: Outcomes = {}
+        for item in request.session.items:
+            params: dict[str, Any] = (
+                item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+            )
+            if item.parent is request.node and "outcome" in getattr(item, "fixturenames", ()):
+                work = (
+                    partial(alone, params["code"])
+                    if "code" in params
+                    else partial(as_test, params["document"], params["name"])
+                )
+                started[item.name] = pool.submit(work, tmp_path_factory.mktemp("block"))
+        yield started
+
+
+@pytest.fixture
+def outcome(request: pytest.FixtureRequest, outcomes: Outcomes) -> str:
+    """What the block of a test prints."""
+    return outcomes[request.node.name].result()
+
+
 @pytest.mark.parametrize("code", ALONE)
-def test_a_block_without_name_stands_alone(code: str, tmp_path: Path) -> None:
-    (tmp_path / "block.py").write_text(code)
-    run(tmp_path, "block.py")
+def test_a_block_without_name_stands_alone(code: str, outcome: str) -> None:
+    assert "Traceback" not in outcome
 
 
 @pytest.mark.parametrize(("document", "name"), TESTS)
-def test_a_block_that_is_a_test_passes(document: Path, name: str, tmp_path: Path) -> None:
-    write_files(document, tmp_path)
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
-    )
-    (tmp_path / "conftest.py").write_text(
-        "from liverpc.testing import virtual_loop_factory\n"
-        "def pytest_asyncio_loop_factories(config, item):\n    return {'virtual': virtual_loop_factory}\n"
-    )
-    assert "passed" in run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", name)
+def test_a_block_that_is_a_test_passes(document: Path, name: str, outcome: str) -> None:
+    assert "passed" in outcome
 
 
 @pytest.mark.parametrize(
