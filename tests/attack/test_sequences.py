@@ -539,7 +539,7 @@ def check(play: Play, peer: Peer, *, ended: bool) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=3_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_000, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
 @given(st.lists(steps, max_size=15))
 def test_whatever_happens_clients_get_what_they_must_and_nothing_is_left(
     world: tuple[LiveServer, asyncio.Runner], steps: list[Any]

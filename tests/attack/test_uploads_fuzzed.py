@@ -192,7 +192,7 @@ def answers_in(log: list[Any]) -> Counter[Any]:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(script=st.lists(st.tuples(messages, st.booleans()), min_size=1, max_size=12), cut=st.booleans())
 @example(script=[(b"\x00\x00\x02{}", True), (b"\x01" * 10, False), (b"\x02" * 6, False)], cut=False)
 def test_what_is_asked_is_answered_once_and_nothing_else_is(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
@@ -17,7 +18,18 @@ from liverpc.client import Client
 from liverpc.clock import SeededClock
 from liverpc.testing import TestEnv, VirtualLoop
 
-__all__ = ["Board", "Diverged", "Visitor", "check", "make_boards", "make_server", "publish", "run_seed", "settle"]
+__all__ = [
+    "Board",
+    "Diverged",
+    "Visitor",
+    "check",
+    "make_boards",
+    "make_server",
+    "publish",
+    "run_seed",
+    "run_seeds",
+    "settle",
+]
 
 Heal = Literal["replay", "stale"]
 Change = tuple[str, Any]  # an event and its data
@@ -345,3 +357,11 @@ def run_seed(seed: int) -> dict[str, int]:
     except BaseException as error:
         error.add_note(f"seed {seed}, to be repeated with LIVERPC_SEED={seed}")
         raise
+
+
+def run_seeds(seeds: Iterable[int]) -> Counter[str]:
+    """Several runs; returns what happened in all of them."""
+    total: Counter[str] = Counter()
+    for seed in seeds:
+        total.update(run_seed(seed))
+    return total

@@ -367,7 +367,7 @@ def check_ways(frame: Any, log: list[Any], head: int) -> None:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=2_500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads, text=st.sampled_from([True, True, True, False]))
 def test_every_call_is_answered_once_and_nothing_else_is(
     world: tuple[LiveServer, asyncio.Runner], payload: bytes, text: bool
@@ -409,7 +409,7 @@ def test_every_call_is_answered_once_and_nothing_else_is(
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests=st.lists(stream_calls, min_size=1, max_size=3), sequential=st.booleans())
 def test_streams_are_answered_with_what_the_request_makes_possible(
     world: tuple[LiveServer, asyncio.Runner], requests: list[dict[str, Any]], sequential: bool
