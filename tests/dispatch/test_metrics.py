@@ -329,7 +329,7 @@ async def test_a_token_of_the_devtools_opens_the_metrics(sink: Sink, caplog: pyt
 async def test_the_page_is_there_under_asgi_too(server: LiveServer, sink: Sink) -> None:
     async def receive() -> dict[str, Any]:
         if asked:
-            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never ends
         asked.append(True)
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -355,8 +355,8 @@ async def test_a_failed_call_is_logged_with_what_it_was(server: LiveServer, capl
             await env.connect(user={"id": "ann"}).call(remote("m/crash"))
         [record] = [each for each in caplog.records if each.name == "liverpc.calls"]
         connection = server.connections[0]
-        assert (record.path, record.user) == ("m/crash", "ann")  # type: ignore[attr-defined]
-        assert (record.connection, record.request_id) == (connection.id, connection.request_id)  # type: ignore[attr-defined]
+        assert (record.path, record.user) == ("m/crash", "ann")  # type: ignore[attr-defined]  # from extra=
+        assert (record.connection, record.request_id) == (connection.id, connection.request_id)  # type: ignore[attr-defined]  # likewise
 
 
 async def test_a_violated_invariant_is_counted_and_logged_and_the_work_goes_on(
@@ -373,7 +373,7 @@ async def test_a_violated_invariant_is_counted_and_logged_and_the_work_goes_on(
         lines = [each for each in caplog.records if each.levelno == logging.ERROR]
         assert len(lines) == 13  # the first ten, 16, 32 and 64
         assert "-1 left of milk" in lines[0].getMessage()
-        assert lines[0].category == "stock"  # type: ignore[attr-defined]
+        assert lines[0].category == "stock"  # type: ignore[attr-defined]  # from extra=
         for number in range(100):
             telemetry.invariant(False, f"made up {number}", "wrong")
         assert len(telemetry.violations) == 33
