@@ -17,20 +17,20 @@ from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher, Input
 
 from liverpc.inspector.protocol import ChaosRule, Kick, Match
-from liverpc_devtools import bars
-from liverpc_devtools.attach import Link
-from liverpc_devtools.bars import Bar
-from liverpc_devtools.calls import CallsView
-from liverpc_devtools.connections import ConnectionsView
-from liverpc_devtools.dialogs import ChaosForm, Help, KickForm
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import ASCII, UNICODE, Line, width
-from liverpc_devtools.rooms import RoomsView
-from liverpc_devtools.streams import StreamsView
-from liverpc_devtools.table import Table
-from liverpc_devtools.text import clean
-from liverpc_devtools.uploads import UploadsView
-from liverpc_devtools.view import View
+from liverpc_devtools.core.attach import Link
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import clean
+from liverpc_devtools.screens.calls import CallsView
+from liverpc_devtools.screens.connections import ConnectionsView
+from liverpc_devtools.screens.rooms import RoomsView
+from liverpc_devtools.screens.streams import StreamsView
+from liverpc_devtools.screens.uploads import UploadsView
+from liverpc_devtools.screens.view import View
+from liverpc_devtools.widgets import bars
+from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.dialogs import ChaosForm, Help, KickForm
+from liverpc_devtools.widgets.palette import ASCII, UNICODE, Line, width
+from liverpc_devtools.widgets.table import Table
 
 __all__ = ["DevtoolsApp", "run"]
 

@@ -20,10 +20,10 @@ from typing import Any
 from liverpc.errors import AttachError, ConfigError
 from liverpc.inspector.protocol import TOKEN_VARIABLE, Kick, Match
 from liverpc_devtools import headless
-from liverpc_devtools.attach import Ended, Link, Want
-from liverpc_devtools.faults import FaultError, fault_rate, fault_seconds, make_rule, seconds
-from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target, find_target
+from liverpc_devtools.core.attach import Ended, Link, Want
+from liverpc_devtools.core.faults import FaultError, fault_rate, fault_seconds, make_rule, seconds
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.target import Target, find_target
 
 __all__ = ["main"]
 

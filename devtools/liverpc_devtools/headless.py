@@ -34,11 +34,11 @@ from liverpc.inspector.protocol import (
     Watch,
     Welcome,
 )
-from liverpc_devtools import records
-from liverpc_devtools.attach import Attachment
-from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target
-from liverpc_devtools.text import clean
+from liverpc_devtools.core import records
+from liverpc_devtools.core.attach import Attachment
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.target import Target
+from liverpc_devtools.core.text import clean
 
 __all__ = ["Refused", "chaos_clear", "chaos_list", "chaos_set", "kick", "next_due", "snapshot", "tail", "top"]
 

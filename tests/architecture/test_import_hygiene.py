@@ -41,7 +41,7 @@ def test_the_attach_protocol_loads_no_event_loop_and_no_half() -> None:
     assert within(loaded, (*SERVER_HALF, *CLIENT_HALF, *OPTIONAL, "asyncio", "socket")) == []
 
 
-@pytest.mark.parametrize("module", ["cli", "headless", "attach", "model"])
+@pytest.mark.parametrize("module", ["cli", "headless", "core.attach", "core.model"])
 def test_the_devtools_engine_loads_no_terminal_toolkit(module: str) -> None:
     loaded = loaded_by(f"import liverpc_devtools.{module}")
     assert within(loaded, ("textual", "rich")) == []

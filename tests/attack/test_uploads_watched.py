@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from liverpc.inspector.protocol import State, UploadInfo
-from liverpc_devtools.upload_rows import Uploads
+from liverpc_devtools.core.upload_rows import Uploads
 
 
 @pytest.mark.parametrize(("size", "received"), list(itertools.product([None, -5, 0, 1, 10**30], [-3, 0, 1, 10**30])))

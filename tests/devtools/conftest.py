@@ -10,8 +10,8 @@ from textual.pilot import Pilot
 
 from liverpc.inspector.protocol import ClientFrame, ServerFrame
 from liverpc_devtools.app import DevtoolsApp
-from liverpc_devtools.model import Model
-from liverpc_devtools.table import Table
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.widgets.table import Table
 from tests.devtools.attach_frames import Hand, welcome
 
 

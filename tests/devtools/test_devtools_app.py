@@ -22,7 +22,7 @@ from liverpc.inspector.protocol import (
     State,
     UploadInfo,
 )
-from liverpc_devtools.table import Table
+from liverpc_devtools.widgets.table import Table
 from tests.devtools.attach_frames import call, figures, full, pub
 from tests.devtools.conftest import TOPICS, OpenBench, column, fed, selected
 

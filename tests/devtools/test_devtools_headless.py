@@ -377,7 +377,7 @@ async def test_a_file_with_the_token_will_do(server: FakeServer, tmp_path: Path)
 
 def test_headless_commands_need_no_terminal_library() -> None:
     code = (
-        "import sys, liverpc_devtools.cli, liverpc_devtools.headless, liverpc_devtools.attach, liverpc_devtools.model;"
+        "import sys, liverpc_devtools.cli, liverpc_devtools.core.attach, liverpc_devtools.core.model;"
         "print([name for name in sys.modules if name.partition('.')[0] in ('textual', 'rich')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

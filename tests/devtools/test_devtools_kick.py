@@ -16,9 +16,9 @@ import pytest
 from liverpc import Context, Inspect, LiveServer, Token, guard, live, remote
 from liverpc.client import ClientConfig, connect
 from liverpc.inspector.protocol import ATTACH_PATH, Look
-from liverpc_devtools.attach import Link, Want
-from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target
+from liverpc_devtools.core.attach import Link, Want
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.target import Target
 
 pytestmark = pytest.mark.realtime
 

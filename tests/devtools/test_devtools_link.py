@@ -11,9 +11,9 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from liverpc.errors import AttachError
 from liverpc.inspector.protocol import ATTACH_PATH, Hello, Match, Ping, Watch
-from liverpc_devtools.attach import Attachment, Ended, Link
-from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target
+from liverpc_devtools.core.attach import Attachment, Ended, Link
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.target import Target
 from tests.devtools.fake_attach import TOKEN, FakeServer, fake_server
 
 pytestmark = pytest.mark.realtime

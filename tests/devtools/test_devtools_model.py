@@ -23,9 +23,9 @@ from liverpc.inspector.protocol import (
     Unwatch,
     Watch,
 )
-from liverpc_devtools.history import Calls
-from liverpc_devtools.meter import Meter
-from liverpc_devtools.model import Model
+from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.meter import Meter
+from liverpc_devtools.core.model import Model
 from tests.devtools.attach_frames import WALL, Hand, call, figures, full, pub, stream, welcome
 
 

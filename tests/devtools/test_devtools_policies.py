@@ -22,7 +22,7 @@ from liverpc.inspector.protocol import (
     UploadInfo,
     UploadTotals,
 )
-from liverpc_devtools.model import Model
+from liverpc_devtools.core.model import Model
 from tests.devtools.attach_frames import Hand, call, full, welcome
 from tests.devtools.conftest import Bench, OpenBench, column, fed
 

@@ -20,8 +20,8 @@ from liverpc.inspector.protocol import (
     Rooms,
     RoomTotals,
 )
-from liverpc_devtools.model import Model
-from liverpc_devtools.room_rows import RoomRows
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.room_rows import RoomRows
 from tests.devtools.attach_frames import Hand, full, welcome
 from tests.devtools.conftest import Bench, OpenBench, column, fed, selected
 

@@ -18,7 +18,7 @@ from liverpc.inspector.protocol import (
     Unwatch,
     Watch,
 )
-from liverpc_devtools.payload import Payload
+from liverpc_devtools.widgets.payload import Payload
 from tests.devtools.attach_frames import call, figures, full, pub
 from tests.devtools.conftest import TOPICS, OpenBench, column, fed
 

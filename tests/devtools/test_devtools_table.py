@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from textual.app import App, ComposeResult
 
-from liverpc_devtools.palette import UNICODE
-from liverpc_devtools.table import Column, Table
+from liverpc_devtools.widgets.palette import UNICODE
+from liverpc_devtools.widgets.table import Column, Table
 
 
 class Sheet(App[None]):

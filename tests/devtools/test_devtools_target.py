@@ -7,8 +7,8 @@ import pytest
 
 from liverpc.errors import ConfigError
 from liverpc.inspector.protocol import RuntimeEntry, write_runtime_entry
-from liverpc_devtools.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic, seconds
-from liverpc_devtools.target import Target, find_target
+from liverpc_devtools.core.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic, seconds
+from liverpc_devtools.core.target import Target, find_target
 
 PATH = "/__liverpc/attach"
 

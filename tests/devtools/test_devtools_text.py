@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from liverpc_devtools.palette import fit, wrap
-from liverpc_devtools.payload import pretty, raw
-from liverpc_devtools.text import age, clean, clock, count, duration, ms, ordinal, rate, size
+from liverpc_devtools.core.text import age, clean, clock, count, duration, ms, ordinal, rate, size
+from liverpc_devtools.widgets.palette import fit, wrap
+from liverpc_devtools.widgets.payload import pretty, raw
 
 HOSTILE = st.text(st.characters(exclude_categories=()))  # lone surrogates included
 JSON = st.recursive(

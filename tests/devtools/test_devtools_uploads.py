@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liverpc.inspector.protocol import CallEvent, Events, Get, Got, State, UploadInfo, UploadTotals
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import ASCII, UNICODE, gauge
-from liverpc_devtools.upload_rows import Upload, Uploads
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.upload_rows import Upload, Uploads
+from liverpc_devtools.widgets.palette import ASCII, UNICODE, gauge
 from tests.devtools.attach_frames import Hand, call, full, welcome
 from tests.devtools.conftest import OpenBench, column, fed
 

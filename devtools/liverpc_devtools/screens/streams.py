@@ -13,14 +13,14 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
 from liverpc.inspector.protocol import PublishEvent
-from liverpc_devtools.bars import Bar
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece
-from liverpc_devtools.payload import Payload, pretty, raw
-from liverpc_devtools.rows import Stream
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, ordinal, size
-from liverpc_devtools.view import View, number, per_second
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.rows import Stream
+from liverpc_devtools.core.text import age, clean, clock, count, ordinal, size
+from liverpc_devtools.screens.view import View, number, per_second
+from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.payload import Payload, pretty, raw
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["StreamsView"]
 

@@ -13,7 +13,7 @@ from liverpc.inspector.protocol import (
     StreamInfo,
     StreamStats,
 )
-from liverpc_devtools.meter import Meter
+from liverpc_devtools.core.meter import Meter
 
 __all__ = ["Connection", "Path", "Rows", "Stream", "Totals"]
 

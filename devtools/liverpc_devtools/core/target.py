@@ -14,7 +14,7 @@ import msgspec
 
 from liverpc.errors import ConfigError
 from liverpc.inspector.protocol import attach_url, find_token, local_servers
-from liverpc_devtools.text import clean
+from liverpc_devtools.core.text import clean
 
 __all__ = ["Target", "find_target"]
 

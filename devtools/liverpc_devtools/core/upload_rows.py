@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from liverpc.inspector.protocol import CallEvent, State, UploadInfo, UploadTotals
-from liverpc_devtools.meter import Meter
+from liverpc_devtools.core.meter import Meter
 
 __all__ = ["Upload", "UploadKey", "Uploads"]
 

@@ -12,15 +12,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc.inspector.protocol import CallEvent, PendingCall
-from liverpc_devtools import locks, paths
-from liverpc_devtools.bars import Bar
-from liverpc_devtools.history import Calls
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece
-from liverpc_devtools.payload import Payload, pretty, raw
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import clean, clock, count, ms, size
-from liverpc_devtools.view import View, short
+from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import clean, clock, count, ms, size
+from liverpc_devtools.screens import locks, paths
+from liverpc_devtools.screens.view import View, short
+from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.payload import Payload, pretty, raw
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["CallsView", "details", "waiting"]
 

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc.inspector.protocol import ConnectionEvent
-from liverpc_devtools.bars import Bar
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece
-from liverpc_devtools.rows import Connection
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, size
-from liverpc_devtools.view import View, number, per_second, short
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.rows import Connection
+from liverpc_devtools.core.text import age, clean, clock, count, size
+from liverpc_devtools.screens.view import View, number, per_second, short
+from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["ConnectionsView"]
 

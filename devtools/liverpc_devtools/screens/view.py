@@ -10,10 +10,10 @@ from textual.events import Resize
 from textual.message import Message
 from textual.widget import Widget
 
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece
-from liverpc_devtools.table import Table
-from liverpc_devtools.text import count, rate
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import count, rate
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.table import Table
 
 __all__ = ["View", "number", "per_second", "short"]
 

@@ -7,11 +7,11 @@ from functools import partial
 from math import inf
 
 from liverpc.inspector.protocol import BreakerInfo, LockInfo
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, count
-from liverpc_devtools.view import number, short
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import age, clean, count
+from liverpc_devtools.screens.view import number, short
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["Row", "details", "headline", "key", "summary", "table"]
 

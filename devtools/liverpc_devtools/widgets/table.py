@@ -18,7 +18,7 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from liverpc_devtools.palette import Glyphs, Piece, fit, style
+from liverpc_devtools.widgets.palette import Glyphs, Piece, fit, style
 
 __all__ = ["Column", "Table"]
 

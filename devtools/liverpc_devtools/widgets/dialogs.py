@@ -14,11 +14,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from liverpc.inspector.protocol import ChaosRule, Kick
-from liverpc_devtools.faults import FaultError, fault_seconds, make_rule
-from liverpc_devtools.palette import Line
-from liverpc_devtools.payload import Payload
-from liverpc_devtools.text import clean
-from liverpc_devtools.view import short
+from liverpc_devtools.core.faults import FaultError, fault_seconds, make_rule
+from liverpc_devtools.core.text import clean
+from liverpc_devtools.screens.view import short
+from liverpc_devtools.widgets.palette import Line
+from liverpc_devtools.widgets.payload import Payload
 
 __all__ = ["ChaosForm", "Help", "KickForm"]
 

@@ -8,15 +8,15 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from liverpc_devtools.bars import Bar
-from liverpc_devtools.calls import details, waiting
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece, gauge
-from liverpc_devtools.payload import Payload
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import age, clean, clock, count, size
-from liverpc_devtools.upload_rows import Upload, UploadKey
-from liverpc_devtools.view import View, short
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import age, clean, clock, count, size
+from liverpc_devtools.core.upload_rows import Upload, UploadKey
+from liverpc_devtools.screens.calls import details, waiting
+from liverpc_devtools.screens.view import View, short
+from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, gauge
+from liverpc_devtools.widgets.payload import Payload
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["UploadsView"]
 

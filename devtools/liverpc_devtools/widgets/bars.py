@@ -7,9 +7,9 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, style, width
-from liverpc_devtools.text import age, clean, clock, count, duration, rate
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.text import age, clean, clock, count, duration, rate
+from liverpc_devtools.widgets.palette import Glyphs, Line, style, width
 
 __all__ = ["Bar", "chaos", "health", "status"]
 

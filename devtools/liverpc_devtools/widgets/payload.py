@@ -11,8 +11,8 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from liverpc_devtools.palette import Line, Piece, segments, style, wrap
-from liverpc_devtools.text import clean
+from liverpc_devtools.core.text import clean
+from liverpc_devtools.widgets.palette import Line, Piece, segments, style, wrap
 
 __all__ = ["Payload", "pretty", "raw"]
 

@@ -26,9 +26,9 @@ from liverpc.inspector.protocol import (
     closed_early,
     refusal,
 )
-from liverpc_devtools.model import Model
-from liverpc_devtools.target import Target
-from liverpc_devtools.text import clean
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.target import Target
+from liverpc_devtools.core.text import clean
 
 __all__ = ["Attachment", "Ended", "Link", "Want"]
 

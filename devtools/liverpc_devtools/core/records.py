@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from liverpc.inspector.protocol import ChaosRule, Event, RoomTotals, UploadTotals, Welcome
-from liverpc_devtools.model import Model
-from liverpc_devtools.rows import Path
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.rows import Path
 
 __all__ = ["SCHEMA", "event", "fields", "rule", "snapshot", "top"]
 

@@ -43,11 +43,11 @@ from liverpc.inspector.protocol import (
     Watch,
     Welcome,
 )
-from liverpc_devtools.history import Calls, TopicRing
-from liverpc_devtools.room_rows import RoomRows
-from liverpc_devtools.rows import Rows
-from liverpc_devtools.upload_rows import Uploads
-from liverpc_devtools.where import Where
+from liverpc_devtools.core.history import Calls, TopicRing
+from liverpc_devtools.core.room_rows import RoomRows
+from liverpc_devtools.core.rows import Rows
+from liverpc_devtools.core.upload_rows import Uploads
+from liverpc_devtools.core.where import Where
 
 __all__ = ["Model", "Phase"]
 

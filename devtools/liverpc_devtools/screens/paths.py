@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from rich.cells import cell_len
 
-from liverpc_devtools.model import Model
-from liverpc_devtools.palette import Glyphs, Line, Piece, fit, gauge
-from liverpc_devtools.rows import Path
-from liverpc_devtools.table import Column, Table
-from liverpc_devtools.text import clean, count, ms
-from liverpc_devtools.view import number, per_second
+from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.rows import Path
+from liverpc_devtools.core.text import clean, count, ms
+from liverpc_devtools.screens.view import number, per_second
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, fit, gauge
+from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["details", "headline", "table"]
 

@@ -1,0 +1,1 @@
+"""What the devtools know of servers, without a screen: nothing here imports Textual or Rich."""

@@ -1,0 +1,1 @@
+"""The screens, one module each, and what they have in common."""

@@ -1,0 +1,1 @@
+"""Widgets and the look of things."""
