@@ -18,6 +18,7 @@ import msgspec
 from liverpc.errors import Issue
 
 __all__ = [
+    "BUCKETS",
     "INVALID_PATH",
     "SLOW_CALL",
     "UNKNOWN_PATH",
@@ -145,7 +146,7 @@ INVALID_PATH = "__invalid__"  # of calls that reached no path for other reasons
 
 _OCTAVE = 8  # buckets per factor of two: each is 6 to 13 % wide
 _LOWEST, _HIGHEST = -20, 12  # powers of two, in seconds: about 1 µs and 68 minutes
-_BOUNDS = [
+BUCKETS = [
     ldexp(1 + part / _OCTAVE, exponent) for exponent in range(_LOWEST, _HIGHEST) for part in range(_OCTAVE)
 ]  # upper ones, of all buckets but the last
 
@@ -162,12 +163,12 @@ class Latencies:
     __slots__ = ("_buckets", "sum")
 
     def __init__(self) -> None:
-        self._buckets = [0] * (len(_BOUNDS) + 1)
+        self._buckets = [0] * (len(BUCKETS) + 1)
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
         """Record one; of those below 1 µs and above an hour no more than that is known."""
-        self._buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self._buckets[bisect_left(BUCKETS, seconds)] += 1
         self.sum += seconds
 
     @property
@@ -182,12 +183,12 @@ class Latencies:
         for index, count in enumerate(self._buckets):
             reached += count
             if count and reached >= wanted:
-                return (_BOUNDS[max(0, index - 1)] + _BOUNDS[min(index, len(_BOUNDS) - 1)]) / 2
+                return (BUCKETS[max(0, index - 1)] + BUCKETS[min(index, len(BUCKETS) - 1)]) / 2
         return 0.0
 
     def below(self, exponent: int) -> int:
         """How many took at most ``2 ** exponent`` seconds."""
-        return sum(self._buckets[: bisect_right(_BOUNDS, ldexp(1, exponent))])
+        return sum(self._buckets[: bisect_right(BUCKETS, ldexp(1, exponent))])
 
 
 _MAX_CODES = 32  # handlers may make up codes of their own

@@ -2,7 +2,8 @@
 
 JSON text frames, told apart by ``t``. Unknown kinds and fields are ignored on both sides, so either may be
 newer. Times named ``at`` are the server's monotonic seconds; ``Welcome`` and ``Pong`` relate them to its
-wall clock. Every payload was redacted on the server when it was captured. Rows (:mod:`.rows`) are arrays.
+wall clock. Every payload was redacted on the server when it was captured. Events and faults are in :mod:`.events`,
+rows (:mod:`.rows`) are arrays.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any, ClassVar
 import msgspec
 
 from liverpc.config import Level
+from liverpc.inspector.protocol.events import Blast, CallEvent, ChaosRule, Event
 from liverpc.inspector.protocol.rows import (
     Awaited,
     BreakerInfo,
     ConnectionInfo,
     ConnectionStats,
+    Declarations,
     LockInfo,
     PathInfo,
     PathStats,
@@ -27,6 +30,7 @@ from liverpc.inspector.protocol.rows import (
     RoomTotals,
     StreamInfo,
     StreamStats,
+    SubscriptionInfo,
     UploadInfo,
     UploadTotals,
 )
@@ -37,83 +41,18 @@ VERSION = 1
 CARRIERS = ("binary", "upload")  #: kinds of calls with data besides the arguments
 
 
-# -- what happened ----------------------------------------------------------------------------------------
-
-
-class PublishEvent(msgspec.Struct, tag="pub", tag_field="kind", omit_defaults=True, frozen=True):
-    """An event was published."""
-
-    at: float
-    topic: str
-    event: str
-    size: int
-    receivers: int
-    seq: int | None = None
-    dropped: bool = False  #: by a fault rule: nobody got it
-    data: Any = msgspec.UNSET  #: redacted; absent at level ``metrics``
-
-
-class CallEvent(msgspec.Struct, tag="rpc", tag_field="kind", omit_defaults=True, frozen=True):
-    """A call was answered."""
-
-    at: float  #: when it ended
-    path: str
-    connection: str
-    ms: float
-    ok: bool
-    call: str = ""
-    user: str = ""
-    code: str = ""
-    stream: bool = False
-    args: Any = msgspec.UNSET  #: redacted, by parameter name; of surplus ones only the number, under ``…``
-    result: Any = msgspec.UNSET  #: redacted; the message of an error
-    published: list[str] = []  #: topics
-    carries: str = ""  #: ``binary`` or ``upload``, for calls with data besides the arguments
-    received: int = 0  #: bytes of that data, which is itself never recorded
-
-
-class ConnectionEvent(msgspec.Struct, tag="conn", tag_field="kind", omit_defaults=True, frozen=True):
-    """A connection opened or closed."""
-
-    at: float
-    connection: str
-    what: str  #: ``open`` or ``close``
-    user: str = ""
-    address: str = ""
-    code: int = 0
-    reason: str = ""
-
-
-Event = PublishEvent | CallEvent | ConnectionEvent
-
-
-# -- faults -----------------------------------------------------------------------------------------------
-
-
-class ChaosRule(msgspec.Struct, omit_defaults=True, frozen=True):
-    """A fault in force, or the wish for one (then ``id``, ``hits``, ``seen`` and ``left`` mean nothing).
-
-    Only ``drop`` exists: each matching publish is dropped with probability ``rate``, decided by one draw of a
-    generator seeded with ``seed`` alone, so that the same seed drops the same publishes.
-    """
-
-    action: str = "drop"
-    rate: float = 0.0
-    topic: str = "*"  #: glob
-    seed: str = ""  #: empty in a wish: the server makes one
-    id: int = 0
-    by: str = ""  #: the observer's name
-    hits: int = 0  #: publishes dropped
-    seen: int = 0  #: publishes that matched
-    limit: int = 0  #: stops after that many hits; 0: no limit
-    left: float = 0.0  #: seconds until it ends by itself; 0.0: never, it is a test's own
-
-
 # -- client to server -------------------------------------------------------------------------------------
 
 
 class _Frame(msgspec.Struct, tag_field="t", omit_defaults=True, frozen=True):
     pass
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """How much an observer wants to be told at most. State is never left out, only events are."""
+
+    events: float = 500.0  #: per second
+    bytes: float = 262_144.0  #: of events, per second
 
 
 class Hello(_Frame, tag="hello", frozen=True):
@@ -122,6 +61,7 @@ class Hello(_Frame, tag="hello", frozen=True):
     v: int
     client: str
     want: Level = "observe"
+    budget: Budget = Budget()
 
 
 class Match(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -135,14 +75,21 @@ class Match(msgspec.Struct, omit_defaults=True, frozen=True):
     path: list[str] = []  #: globs; only calls have paths
     ok: bool | None = None  #: False: failed calls only
     min_ms: float = 0.0  #: calls at least that long
+    event: list[str] = []  #: globs of event names; only publishes have them
 
 
 class Watch(_Frame, tag="watch", frozen=True):
-    """Send events that match until unwatched. ``payload=False`` leaves data, args and results out."""
+    """Send events that match until unwatched. ``payload=False`` leaves data, args and results out.
+
+    An event that several watches want is sent once. ``capture`` narrows what the server captures at all, while it is
+    the only one: what does not match costs none of the server's budget.
+    """
 
     id: int
     match: Match = Match()
     payload: bool = True
+    sample: float = 1.0  #: share of the matching events that is sent; what is left out by choice is not lost
+    capture: bool = False
 
 
 class Unwatch(_Frame, tag="unwatch", frozen=True):
@@ -162,7 +109,9 @@ class Get(_Frame, tag="get", frozen=True):
 
     ``["stream", topic]`` are its last events, ``["calls"]`` the history of calls, ``["call", connection, id]`` where a
     call or upload that runs waits now; of several with that id the oldest, unless a fourth item says when it started,
-    as in :class:`PendingCall`.
+    as in :class:`PendingCall`. ``["chain", id]`` are the kept events that led to the one with that id, and those it
+    led to; ``["subscribers", topic]`` who listens to a topic, ``["subscriptions", connection]`` to what one listens;
+    ``["declared"]`` is what the server declares.
     """
 
     id: int
@@ -197,6 +146,7 @@ class ChaosArm(_Frame, tag="chaos.arm", frozen=True):
     rule: ChaosRule
     ttl: float = 60.0
     detach: bool = False  #: survives this session, then for at most 300 seconds
+    dry: bool = False  #: only tell what it would strike: :attr:`Ok.blast`
 
 
 class ChaosRenew(_Frame, tag="chaos.renew", frozen=True):
@@ -214,13 +164,44 @@ class ChaosClear(_Frame, tag="chaos.clear", frozen=True):
     rule: int = 0
 
 
+class Try(_Frame, tag="try", frozen=True):
+    """Call a function as a test user; needs level ``admin``, a server in development mode and no scope."""
+
+    id: int
+    path: str
+    args: list[Any] = []
+    user: str = ""  #: one of :attr:`Declarations.users`; empty: anonymous
+
+
+class Redact(_Frame, tag="redact", frozen=True):
+    """Record the values of further keys no more; needs level ``admin``. Nothing is taken back."""
+
+    id: int
+    keys: list[str]
+
+
 class Ping(_Frame, tag="ping", frozen=True):
     """Keeps the session, and its faults, alive; every 2 seconds."""
 
     at: float  #: the sender's monotonic seconds, returned unchanged
 
 
-ClientFrame = Hello | Watch | Unwatch | Credit | Get | Look | Resync | ChaosArm | ChaosRenew | ChaosClear | Kick | Ping
+ClientFrame = (
+    Hello
+    | Watch
+    | Unwatch
+    | Credit
+    | Get
+    | Look
+    | Resync
+    | ChaosArm
+    | ChaosRenew
+    | ChaosClear
+    | Kick
+    | Try
+    | Redact
+    | Ping
+)
 
 
 # -- server to client -------------------------------------------------------------------------------------
@@ -250,6 +231,7 @@ class Welcome(_Frame, tag="welcome", frozen=True):
     ring: int
     history: int
     chaos: bool  #: whether faults may be injected at all
+    budget: Budget = Budget()  #: what was granted
 
 
 class State(_Frame, tag="state", frozen=True):
@@ -280,6 +262,12 @@ class State(_Frame, tag="state", frozen=True):
     locks: list[LockInfo] = []  #: always complete, most waited for first, at most 100; none at level ``metrics``
     locks_total: int = 0
     breakers: list[BreakerInfo] = []  #: always complete
+    lag: float = 0.0  #: seconds the event loop came too late lately, at worst
+    memory: int = 0  #: bytes of the process; 0: not known
+    latencies: list[
+        tuple[int, int]
+    ] = []  #: calls in each bucket of :data:`~liverpc.telemetry.BUCKETS`, monotonic; once a second
+    deliveries: list[tuple[int, int]] = []  #: likewise for the time from a publish to the socket, of captured ones
 
 
 class Events(_Frame, tag="ev", frozen=True):
@@ -311,6 +299,8 @@ class Got(_Frame, tag="got", frozen=True):
     items: list[Event]
     left_out: int = 0  #: older ones that did not fit
     awaited: Awaited | None = None  #: what was asked of a call
+    subscriptions: list[SubscriptionInfo] = []  #: what was asked of a topic or a connection
+    declared: Declarations | None = None  #: what was asked for
 
 
 class Ok(_Frame, tag="ok", frozen=True):
@@ -319,6 +309,8 @@ class Ok(_Frame, tag="ok", frozen=True):
     id: int
     rule: int = 0  #: the id of the armed rule
     closed: int = 0  #: connections
+    blast: Blast | None = None  #: of a dry run
+    call: CallEvent | None = None  #: what came of a :class:`Try`
 
 
 class Err(_Frame, tag="err", frozen=True):
@@ -335,6 +327,12 @@ class ChaosChanged(_Frame, tag="chaos", frozen=True):
     text: str  #: what happened, for people; empty for scoped tokens
 
 
+class Note(_Frame, tag="note", frozen=True):
+    """Something people should know, such as that a fault was ended by the server."""
+
+    text: str
+
+
 class Pong(_Frame, tag="pong", frozen=True):
     """The answer to ``Ping``."""
 
@@ -349,7 +347,7 @@ class Bye(_Frame, tag="bye", frozen=True):
     text: str = ""
 
 
-ServerFrame = Welcome | State | Events | Rooms | Got | Ok | Err | ChaosChanged | Pong | Bye
+ServerFrame = Welcome | State | Events | Rooms | Got | Ok | Err | ChaosChanged | Note | Pong | Bye
 
 LEVELS: tuple[Level, ...] = ("metrics", "observe", "chaos", "admin")  #: each may what those before it may
 

@@ -11,6 +11,8 @@ __all__ = [
     "BreakerInfo",
     "ConnectionInfo",
     "ConnectionStats",
+    "Declarations",
+    "Declared",
     "LockInfo",
     "PathInfo",
     "PathStats",
@@ -22,6 +24,7 @@ __all__ = [
     "Step",
     "StreamInfo",
     "StreamStats",
+    "SubscriptionInfo",
     "UploadInfo",
     "UploadTotals",
 ]
@@ -224,3 +227,36 @@ class UploadTotals(Row, frozen=True):
     most: int
     buffered: int  #: bytes
     most_buffered: int
+
+
+class SubscriptionInfo(Row, frozen=True):
+    """One connection that listens to one topic."""
+
+    topic: str
+    connection: str
+    user: str  #: empty for anonymous, and for observers at level ``metrics``
+    buffered: int  #: bytes the connection's socket has not taken
+    held: int  #: events held back while the loader runs
+    live: bool  #: the loader was answered
+
+
+class Declared(Row, frozen=True):
+    """A path, as it was declared."""
+
+    path: str
+    kind: str  #: ``rpc``, ``stream``, ``channel``, ``binary`` or ``upload``
+    doc: str  #: first paragraph of its description
+    place: str  #: file and line, seen from where modules are found
+    parameters: list[tuple[str, dict[str, Any], bool]]  #: name, JSON schema, whether it must be given
+    result: dict[str, Any]  #: JSON schema; empty: anything
+    guards: list[str]  #: what callers must pass, by name, in order
+    policies: list[tuple[str, str]]  #: such as ``("rate limit", "5 per 60 s")``
+    topic: str = ""  #: of a stream: its name, or its template; empty when it is computed
+
+
+class Declarations(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What a server declares, and as whom it can be tried."""
+
+    paths: list[Declared]
+    definitions: dict[str, Any] = {}  #: of the schemas: what ``#/$defs/NAME`` refers to
+    users: list[str] = []  #: of tests; empty when calls cannot be tried by this observer
