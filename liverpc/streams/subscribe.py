@@ -224,8 +224,26 @@ class Streams:
     # -- ending
 
     def unsubscribe(self, connection: Connection, topic: str) -> None:
-        """End all a connection has on a topic. Unknown topics are no error."""
+        """The client leaves a topic. Unknown ones are no error.
+
+        What is live ends, and what loads goes on: a client that leaves for one of its streams does not know yet that
+        another will be on the same topic. One that loads ends when it is all there is.
+        """
         self.bare.left(connection, topic)
+        subscription = connection.subscriptions.get(topic)
+        if subscription is None or not (subscription.loading > 1 or (subscription.loading and subscription.live)):
+            self._leave(connection, topic)
+            return
+        streams = [each for each in subscription.streams if each.live]
+        if subscription.bare:
+            self._hub.drop(subscription)
+        for stream in streams:
+            self._hub.drop(subscription, stream)
+        for stream in streams:
+            self._left(stream, topic, self._hub.subscribers(topic) - 1)
+
+    def _leave(self, connection: Connection, topic: str) -> None:
+        """End all a connection has on a topic."""
         streams = self._hub.unsubscribe(connection, topic)
         remaining = self._hub.subscribers(topic)
         if not remaining:
@@ -243,7 +261,7 @@ class Streams:
         """End everything a connection had, because it is gone."""
         self.bare.closed(connection)
         for topic in list(connection.subscriptions):
-            self.unsubscribe(connection, topic)
+            self._leave(connection, topic)
 
     # -- asking again
 

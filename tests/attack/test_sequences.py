@@ -420,6 +420,12 @@ class Topic:
             if not self.attached:
                 self.ends()
 
+    def left(self) -> None:
+        if len(self.loading) > 1 or (self.loading and self.live):  # what loads goes on
+            self.live = False
+        else:
+            self.ends()
+
     def ends(self) -> None:
         self.loading.clear()
         self.live = False
@@ -469,7 +475,7 @@ class Model:
         elif kind == "subscribes":
             self.bare += [(what[1], topic) for topic in what[0]]
         elif kind == "unsubscribes":
-            self.topics[what[0]].ends()
+            self.topics[what[0]].left()
             self.bare = [(ref, topic) for ref, topic in self.bare if topic != what[0]]
         elif kind == "resumes":
             self.resumes += 1

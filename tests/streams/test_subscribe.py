@@ -273,6 +273,46 @@ async def test_leaving_and_coming_back_during_a_load_keeps_the_second_subscripti
     assert app.log == [("sub", "slow")]
 
 
+async def test_leaving_a_topic_for_a_live_stream_leaves_one_that_loads(live_env: TestEnv, app: App) -> None:
+    raw = await Raw.open(live_env)
+    await raw.subscribe("demo/slow_too")
+    await raw.send(rpc="demo/slow", id="w", args=[], stream=True)
+    await live_env.settle()
+    await raw.send(type="unsubscribe", topic="slow")
+    await live_env.settle()
+    await live_env.server.publish("slow", "created", {"id": 5})
+    app.gate.set()
+    assert (await raw.recv())["data"]["ok"] is True, "the live stream is over: the event waits for the other's answer"
+    assert (await raw.recv())["data"] == {"id": 5}
+    await raw.send(type="unsubscribe", topic="slow")
+    await live_env.settle()
+    assert live_env.server.subscribers("slow") == 0
+    assert app.log == [("sub", "slow"), ("unsub", "slow", 0)]
+    [connection] = live_env.server.connections
+    assert connection.streams == 0
+
+
+async def test_leaving_a_topic_on_which_several_streams_load_ends_none_of_them(live_env: TestEnv, app: App) -> None:
+    raw = await Raw.open(live_env)
+    for call in ("a", "b"):
+        await raw.send(rpc="demo/slow", id=call, args=[], stream=True)
+    await live_env.settle()
+    await raw.send(type="unsubscribe", topic="slow")
+    app.gate.set()
+    assert [(await raw.recv())["data"]["ok"] for _ in range(2)] == [True, True]
+    await live_env.server.publish("slow", "created", {"id": 5})
+    assert (await raw.recv())["data"] == {"id": 5}
+
+
+async def test_leaving_a_topic_ends_the_only_stream_that_loads_there(live_env: TestEnv, app: App) -> None:
+    raw = await Raw.open(live_env)
+    await raw.send(rpc="demo/slow", id="w", args=[], stream=True)
+    await live_env.settle()
+    await raw.send(type="unsubscribe", topic="slow")
+    await live_env.settle()
+    assert live_env.server.subscribers("slow") == 0
+
+
 async def test_54_leaving_fires_the_hook_once_and_closing_not_again(live_env: TestEnv, app: App) -> None:
     raw = await Raw.open(live_env)
     await raw.subscribe("demo/room", "red")
