@@ -29,6 +29,7 @@ check: .venv/installed
 bench: .venv/installed
 	-@$(BIN)/python -m pip install --quiet --group bench  # without them their rows say so
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.terminal
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -331,14 +331,15 @@ _MERGES = [
 # -- the devtools ---------------------------------------------------------------------------------------------
 
 TAIL = ("liverpc_devtools.cli", "tail", "{attach}")
+FOUR = ("tests.benchmarks.peers.observers", "4", "{attach}")
 INSPECTED = Servant("liverpc_server", ("asyncio", "inspect"), path="/ws", opening=("hear",))
 
 
-def _observed(name: str, mode: str, options: tuple[str, ...], *watch: str) -> Contest:
+def _observed(name: str, mode: str, options: tuple[str, ...], program: tuple[str, ...] = TAIL) -> Contest:
     return Contest(
         f"observer-{name}",
         {
-            "attached": Contestant(INSPECTED, mode, options, (*TAIL, *watch)),
+            "attached": Contestant(INSPECTED, mode, options, program),
             "alone": Contestant(INSPECTED, mode, options),
         },
         # What an observer gets in full is a budget per second, which it finds unspent when it attaches.
@@ -358,7 +359,9 @@ _OBSERVERS = [
     _observed("echo", "rpc", _OBSERVED_CALLS),
     _observed("fan", "fan", _OBSERVED_EVENTS),
     # As the TUI does for the topic it has open: it is captured with a budget of its own.
-    _observed("fan-open", "fan", _OBSERVED_EVENTS, "--topic", "bench"),
+    _observed("fan-open", "fan", _OBSERVED_EVENTS, (*TAIL, "--topic", "bench")),
+    _observed("echo-4", "rpc", _OBSERVED_CALLS, FOUR),
+    _observed("fan-4", "fan", _OBSERVED_EVENTS, FOUR),
 ]
 
 # -- all of them ----------------------------------------------------------------------------------------------
