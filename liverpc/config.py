@@ -23,8 +23,8 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The defaults, overridden by environment variables named after the class and the field.
 
-        ``LIVERPC_LIMITS_DEPTH=32`` sets ``Limits.depth``. Lists are separated by commas. Tokens are not read
-        from the environment.
+        ``LIVERPC_LIMITS_DEPTH=32`` sets ``Limits.depth``. Lists are separated by commas. Tokens and test users
+        are not read from the environment.
 
         Raises:
             ConfigError: A variable does not hold what its field takes.
@@ -33,7 +33,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
         values: dict[str, Any] = {}
         for field in msgspec.structs.fields(cls):
             name = cls._PREFIX + field.name.upper()
-            if name not in environ or field.name == "tokens":
+            if name not in environ or field.name in ("tokens", "test_users"):
                 continue
             text: Any = environ[name]
             value = [part.strip() for part in text.split(",")] if isinstance(field.default, tuple) else text
@@ -139,12 +139,17 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     level: Level = "observe"
     topics: tuple[str, ...] = ("*",)  #: globs; everything else is invisible to the holder
+    expires_at: float | None = None  #: wall clock, seconds since 1970; sessions end then, too. None: never
 
     def __post_init__(self) -> None:
         if len(self.secret) < 16:
             raise ConfigError("a devtools token needs at least 16 characters; `secrets.token_urlsafe()` makes one")
         if self.level not in get_args(Level):
             raise ConfigError(f"Token.level is one of {', '.join(get_args(Level))}, not {self.level!r}")
+
+    def expired(self, wall: float) -> bool:
+        """Whether it opens nothing any more, at this time of the wall clock."""
+        return self.expires_at is not None and wall >= self.expires_at
 
     def __repr__(self) -> str:
         return f"Token(level={self.level!r}, topics={self.topics!r})"  # the secret is in no log
@@ -165,6 +170,7 @@ class Inspect(_Settings, frozen=True, kw_only=True):
     ring: int = 20  #: events kept per topic
     max_events: float = 200.0  #: captured per second, with payload; the rest is counted only
     redact: tuple[str, ...] = ()  #: more keys whose values are never recorded
+    test_users: Mapping[str, str] = {}  #: for calls tried in development mode: name to query of the URL, ``user=ann``
 
 
 class ClientConfig(_Settings, frozen=True, kw_only=True):

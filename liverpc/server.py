@@ -42,6 +42,7 @@ from liverpc.inspector.inspector import Inspector
 from liverpc.inspector.protocol import ATTACH_PATH, ServerInfo
 from liverpc.policies.admission import Admission
 from liverpc.policies.faults import FaultRules
+from liverpc.policies.faults_injector import Injector
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.policies.running import RunningPolicies
@@ -55,6 +56,7 @@ from liverpc.telemetry import Counters, Telemetry
 from liverpc.transports.asgi import AsgiApp
 from liverpc.transports.handshake import proxies_of
 from liverpc.transports.listener import Listener
+from liverpc.transports.memory import MemorySocket, MemoryTransport
 from liverpc.uploads.uploads import Uploads
 
 __all__ = ["LiveServer"]
@@ -238,7 +240,9 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
         self._inprocess = InProcess(self.registry, self._services, self.hooks, self._background, self.clock, path)
         super().__init__(self._inprocess)
         self.faults = FaultRules(self._monotonic, self._faults_changed)
+        self._injector = Injector(self.faults, self._hub, self.telemetry)
         self._inspector: Inspector | None = None
+        self._tried: MemoryTransport | None = None  # carries the calls that observers try
         self._endpoints: dict[str, Endpoint] = {}
         self._web = Web(
             auth_path=auth_path,
@@ -246,7 +250,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
             hooks=self.hooks,
             report=report,
             state=self._state,
-            gatekeeper=Gatekeeper(self._inspect.tokens, self._monotonic),
+            gatekeeper=Gatekeeper(self._inspect.tokens, self._monotonic, self.clock.wall),
         )
         self._asgi = AsgiApp(self)
         self._phase: State = "starting"
@@ -359,6 +363,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
                     sessions=self._sessions,
                 )
             }
+            self._injector.open(pipeline.runners, pipeline.failing)
             await self._cluster.start(self._hub.deliver, self._gap, lambda message: None)
             if self._inspect.enabled:
                 self._start_inspector()
@@ -381,9 +386,15 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
             info=ServerInfo(self.name, version("liverpc"), os.getpid(), self.clock.wall(), self.dev),
             wall=self.clock.wall,
             always=self.dev,
+            connect=self._connect_tried if self.dev else None,
         )
         self._inspector.start()
         self._endpoints[ATTACH_PATH] = self._inspector.endpoint
+
+    async def _connect_tried(self, query: str) -> MemorySocket:
+        if self._tried is None:
+            self._tried = MemoryTransport(self)
+        return await self._tried.connect(self.path, query=query, address="devtools")
 
     async def _stop(self) -> None:
         self._phase = "draining"
@@ -394,10 +405,12 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
             stack.push_async_callback(self._cluster.aclose)
             stack.push_async_callback(self._background.aclose, wait=self.limits.close_seconds)
             stack.callback(self._rooms.close)
-            stack.callback(self.faults.clear)
             if self._listener is not None:
                 stack.push_async_callback(self._listener.aclose)
                 stack.push_async_callback(self._drain, self._listener)
+            if self._tried is not None:
+                stack.push_async_callback(self._tried.aclose)
+            stack.callback(self._injector.close)  # what it holds is sent, while there are clients to get it
             if self._inspector is not None:
                 stack.push_async_callback(self._inspector.aclose)
             if self._warner is not None:
@@ -422,7 +435,7 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
     def _stopped(self) -> None:
         self._phase = "starting"
         self._inprocess.close()
-        self._inspector = self._listener = None
+        self._inspector = self._listener = self._tried = None
         self._endpoints = {}
         self._loop = None
 
@@ -502,9 +515,9 @@ class LiveServer(Publisher, Loader[Never], UserSessions, AroundCalls):
         return self._loop.time() if self._loop is not None else time.monotonic()
 
     def _faults_changed(self, text: str) -> None:
-        self._hub.faults = self.faults if self.faults.rules else None
         if self._inspector is not None:
             self._inspector.faults_changed(text)
+        self._injector.changed()
 
     def _gap(self, gap: Gap) -> None:
         self.counters.bus_gaps += 1

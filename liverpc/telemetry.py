@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ldexp
 from typing import Any, Generic, TypeVar
@@ -19,10 +20,12 @@ from liverpc.errors import Issue
 
 __all__ = [
     "BUCKETS",
+    "CAUSE",
     "INVALID_PATH",
     "SLOW_CALL",
     "UNKNOWN_PATH",
     "CallFinished",
+    "Cause",
     "ConnectionClosed",
     "ConnectionOpened",
     "Counters",
@@ -34,12 +37,16 @@ __all__ = [
     "Subscribed",
     "Tally",
     "Telemetry",
+    "Trace",
+    "Tracing",
     "Unsubscribed",
+    "run_for",
 ]
 
 log = logging.getLogger("liverpc.telemetry")
 
 E = TypeVar("E")
+R = TypeVar("R")
 
 
 class Listeners(list[Callable[[E], object]], Generic[E]):
@@ -72,6 +79,8 @@ class ConnectionClosed(msgspec.Struct, frozen=True, gc=False):
     code: int  #: WebSocket close code; 1006 when the peer vanished
     reason: str
     seconds: float  #: how long it was open
+    cause: int = 0  #: id of the call that closed it; 0: none did, or nobody traces
+    fault: str = ""  #: the name of what closed it on purpose
 
 
 class CallFinished(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +99,9 @@ class CallFinished(msgspec.Struct, frozen=True, gc=False):
     result: Any  #: what the handler returned, or the error message; not redacted
     issues: Sequence[Issue]  #: what was wrong with the arguments
     published: tuple[str, ...]  #: topics this call published to
+    id: int = 0  #: among the events of the server; 0: nobody traces
+    marks: Sequence[tuple[str, float]] = ()  #: the steps it went through, and the loop time at which each began
+    fault: str = ""  #: the name of what failed it on purpose
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +115,10 @@ class Published(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     dropped: bool  #: by a fault rule
     remote: bool  #: came from another process
+    id: int = 0  #: among the events of the server; 0: nobody traces
+    cause: int = 0  #: id of the call or publish that led to it; 0: nothing known did
+    to: Collection[Any] = ()  #: the connections; only to be looked at by listeners, at once
+    fault: str = ""  #: the name of what befell it on purpose, at the publish or on the way to a connection
 
 
 class Subscribed(msgspec.Struct, frozen=True, gc=False):
@@ -176,6 +192,19 @@ class Latencies:
         """Calls."""
         return sum(self._buckets)
 
+    @classmethod
+    def of_all(cls, several: Iterable[Latencies]) -> Latencies:
+        """All of them together."""
+        together = cls()
+        found = [together, *several]
+        together._buckets = [sum(counts) for counts in zip(*(each._buckets for each in found), strict=True)]
+        together.sum = sum(each.sum for each in found)
+        return together
+
+    def sparse(self) -> list[tuple[int, int]]:
+        """The buckets that are not empty: their indices in :data:`BUCKETS`, and how many calls are in each."""
+        return [(index, count) for index, count in enumerate(self._buckets) if count]
+
     def quantile(self, q: float) -> float:
         """Seconds within which a share ``q`` of the calls ended, to about 6 %; 0.0 when there were none."""
         wanted = q * self.count
@@ -189,6 +218,77 @@ class Latencies:
     def below(self, exponent: int) -> int:
         """How many took at most ``2 ** exponent`` seconds."""
         return sum(self._buckets[: bisect_right(BUCKETS, ldexp(1, exponent))])
+
+
+class Cause:
+    """An event that others may come of, of the server whose :class:`Tracing` numbered it."""
+
+    __slots__ = ("id", "tracing")
+
+    def __init__(self, tracing: Tracing, id: int) -> None:  # noqa: A002 - the attribute's name
+        self.tracing = tracing
+        self.id = id
+
+
+class Trace(Cause):
+    """A call that is watched while it runs.
+
+    Attributes:
+        marks: Its steps so far, and when each began.
+    """
+
+    __slots__ = ("_now", "marks")
+
+    def __init__(self, tracing: Tracing, now: Callable[[], float], step: str, at: float) -> None:
+        self.tracing = tracing
+        self.id = tracing.last = tracing.last + 1
+        self.marks = [(step, at)]
+        self._now = now
+
+    def enters(self, step: str) -> None:
+        """The step before is over, and this one begins."""
+        self.marks.append((step, self._now()))
+
+
+CAUSE: ContextVar[Cause | None] = ContextVar("liverpc_cause", default=None)
+"""What the running code runs for: a call, or what a call or publish brought about; None: nothing known."""
+
+
+def run_for(cause: Cause | None, function: Callable[..., R], *args: Any) -> R:
+    """Call a function because of ``cause``; None: because of nothing known, whoever is the caller."""
+    token = CAUSE.set(cause)
+    try:
+        return function(*args)
+    finally:
+        CAUSE.reset(token)
+
+
+class Tracing:
+    """Numbers the events of a server, and tells which led to which, while somebody wants to know.
+
+    What is caused is found by the context: timers and tasks take theirs from whoever makes them.
+
+    Attributes:
+        active: Somebody wants to know.
+        plain: Of the calls of plain functions, too, which are so short that it shows.
+        last: The id of the newest event.
+    """
+
+    __slots__ = ("active", "last", "plain")
+
+    def __init__(self) -> None:
+        self.active = False
+        self.plain = False
+        self.last = 0
+
+    def number(self) -> int:
+        """The id of one more event."""
+        self.last += 1
+        return self.last
+
+    def id_of(self, cause: Cause | None) -> int:
+        """The id of a cause; 0 when it is unknown, or another server's."""
+        return cause.id if cause is not None and cause.tracing is self else 0
 
 
 _MAX_CODES = 32  # handlers may make up codes of their own
@@ -247,6 +347,8 @@ class Counters:
     deliveries: int = 0  #: events handed to connections by publishes
     delivered_bytes: int = 0
     fault_drops: int = 0  #: publishes dropped by a fault rule
+    fault_losses: int = 0  #: events that single connections did not get because of one
+    fault_hurried: int = 0  #: events that one held and that left early, for want of room
     sessions_expired: int = 0  #: connections closed because their session was over
     sessions_refreshed: int = 0  #: times a connection's user was asked for again, and may stay
     streams_revoked: int = 0  #: streams, bare topics and rooms lost because their user may not have them any more
@@ -319,6 +421,7 @@ class Telemetry:
         self.unsubscribed: Listeners[Unsubscribed] = Listeners()
         self.stream_failed: Listeners[StreamFailed] = Listeners()
         self.frame_ignored: Listeners[FrameIgnored] = Listeners()
+        self.tracing = Tracing()
 
     def invariant(self, holds: object, category: str, text: str, *args: object) -> None:
         """State what must be true; when it is not, count it and log an error, and let the work go on.

@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import select
-import signal
-import sys
-import threading
+import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import DescendantFocus
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input
 
-from liverpc.inspector.protocol import ChaosRule, Kick, Match
-from liverpc_devtools.core.attach import Link
+from liverpc.inspector.protocol import ChaosRule, Kick
+from liverpc_devtools import offers
+from liverpc_devtools.core import commands
+from liverpc_devtools.core.commands import Command, CommandError, CommandLog
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.settings import Settings
 from liverpc_devtools.core.text import clean
-from liverpc_devtools.screens.calls import CallsView
-from liverpc_devtools.screens.connections import ConnectionsView
-from liverpc_devtools.screens.rooms import RoomsView
-from liverpc_devtools.screens.streams import StreamsView
-from liverpc_devtools.screens.uploads import UploadsView
+from liverpc_devtools.screens.recording import RecordView
+from liverpc_devtools.screens.server import Feed, Served
 from liverpc_devtools.screens.view import View
-from liverpc_devtools.widgets import bars
-from liverpc_devtools.widgets.bars import Bar
-from liverpc_devtools.widgets.dialogs import ChaosForm, Help, KickForm
-from liverpc_devtools.widgets.palette import ASCII, UNICODE, Line, width
-from liverpc_devtools.widgets.table import Table
+from liverpc_devtools.shell import AppShell
+from liverpc_devtools.stage import Stage
+from liverpc_devtools.taping import Tapes
+from liverpc_devtools.widgets.chaosform import ask_for_fault
+from liverpc_devtools.widgets.commandlog import LogScreen
+from liverpc_devtools.widgets.dialogs import KickForm
+from liverpc_devtools.widgets.filterline import FilterLine
+from liverpc_devtools.widgets.finder import Choice, Finder
+from liverpc_devtools.widgets.jump import Jump, panes
+from liverpc_devtools.widgets.palette import ASCII, UNICODE
+from liverpc_devtools.widgets.prompt import CommandLine
 
-__all__ = ["DevtoolsApp", "run"]
+__all__ = ["DevtoolsApp"]
 
 _FLUSH_HZ = 20
-_SECONDS_TO_END = 3.0  # after a signal
 _NOTE_SECONDS = 8
 _BARS_EVERY = 5  # flushes; figures that change faster cannot be read
+_ALL = "all"
 
 
-class DevtoolsApp(App[None]):
-    """Shows a model. With a link it keeps the model attached; without, whoever feeds the model may.
+def _go(key: str, name: str, what: str) -> Binding:
+    """A key of a screen. With priority, so that keys typed right after it go to where it leads."""
+    return Binding(key, f"view('{name}')", what, show=False, priority=True, id=f"app.go_{name}")
+
+
+class DevtoolsApp(Stage):
+    """Shows one server or several. With a link it keeps a model attached; without, whoever feeds the model may.
 
     Args:
-        model: What is shown.
+        model: What is shown first.
         link: Feeds the model while the program runs.
         url: Shown beside the server's name.
-        screen: The view shown first: ``streams``, ``rpc``, ``connections``, ``rooms`` or ``uploads``.
+        name: The context of the first server, as ``@prod``; empty: there is none.
+        readonly: Nothing that changes the first server is offered.
+        more: Further servers.
+        attach: Makes a server of what the user wrote; called in a thread, raises :class:`~liverpc.errors.ConfigError`.
+            None: no further server can be attached.
+        screen: The view shown first: one of :data:`~liverpc_devtools.core.commands.SCREENS`.
         ascii_only: Draw with ASCII characters only. Other people's text stays as it is.
         filter_text: The first view's filter.
+        settings: Of the user.
+        keymap: Keys by the id of a binding; those of ``settings`` that can be had.
+        theme: One of :data:`~liverpc_devtools.widgets.themes.THEMES`.
+        still: Nothing turns or blinks.
+        notes: Sentences for people, shown at the beginning.
+        when: Filters for what is waited for on the first server.
+        record: A file that the first server is recorded to from the beginning.
+        bell: Whether terminals are asked to notify their user of that.
     """
 
     CSS_PATH = "liverpc.tcss"
@@ -57,217 +81,303 @@ class DevtoolsApp(App[None]):
     ALLOW_SELECT = False
     TITLE = "liverpc"
     BINDINGS: ClassVar[list[BindingType]] = [
-        # With priority, so that keys typed right after them go to where they lead.
-        Binding("2", "view('streams')", "streams", show=False, priority=True),
-        Binding("3", "view('rpc')", "RPC", show=False, priority=True),
-        Binding("4", "view('connections')", "connections", show=False, priority=True),
-        Binding("6", "view('rooms')", "rooms", show=False, priority=True),
-        Binding("7", "view('uploads')", "uploads", show=False, priority=True),
-        Binding("slash", "filter", "show rows that contain a text", key_display="/ filter", priority=True),
-        Binding("escape", "leave", "leave the details, clear the filter", show=False),
-        Binding("x", "chaos", "inject a fault", key_display="x chaos"),
-        Binding("X", "disarm", "remove every fault at once", show=False),
-        Binding("D", "kick", "close a connection, or all of a user", key_display="D kick"),
-        Binding("question_mark", "help", "this help", key_display="? help"),
-        Binding("q", "quit_or_back", "back, then quit", key_display="q quit"),
-        Binding("ctrl+c", "quit", "quit at once", show=False, priority=True),
+        _go("1,f1", "overview", "show the overview"),
+        _go("2,f2", "streams", "show the streams"),
+        _go("3,f3", "rpc", "show the calls, paths, locks and breakers"),
+        _go("4,f4", "connections", "show the connections"),
+        _go("5,f5", "events", "show the events"),
+        _go("6,f6", "rooms", "show the rooms"),
+        _go("7,f7", "uploads", "show the uploads"),
+        _go("9,f9", "chaos", "show the faults"),
+        _go("0,f10", "record", "show the recordings"),
+        _go("E", "explorer", "show what is declared"),
+        Binding(
+            "slash", "filter", "show rows that match a filter", key_display="/ filter", priority=True, id="app.filter"
+        ),
+        Binding("ctrl+f", "capture", "choose what the server captures", show=False, priority=True, id="app.capture"),
+        Binding("colon", "command", "command line", key_display=": command", priority=True, id="app.command"),
+        Binding("ctrl+p", "palette", "everything that can be done now", show=False, priority=True, id="app.palette"),
+        Binding("ctrl+o", "jump", "go to a pane by its letter", show=False, id="app.jump"),
+        Binding("at", "log", "what was done, and what to type for it", show=False, id="app.log"),
+        Binding("escape", "leave", "leave the details, clear the filter", show=False, id="app.leave"),
+        Binding("minus,backspace", "step_back", "back to where you came from", show=False, id="app.back"),
+        Binding("ctrl+n", "next_server(1)", "the next server", show=False, id="app.next_server"),
+        Binding("ctrl+b", "next_server(-1)", "the server before", show=False, id="app.previous_server"),
+        *(
+            Binding(f"alt+{n}", f"server({n - 1})", f"the server number {n}", show=False, id=f"app.server_{n}")
+            for n in range(1, 10)
+        ),
+        Binding("R", "record", "record this server, or stop that", show=False, id="app.record"),
+        Binding("x", "chaos", "inject a fault", key_display="x chaos", id="app.chaos"),
+        Binding("X", "disarm", "remove every fault at once", show=False, id="app.disarm"),
+        Binding("D", "kick", "close a connection, or all of a user", key_display="D kick", id="app.kick"),
+        Binding("question_mark", "help", "show the keys that work now", key_display="? help", id="app.help"),
+        Binding("q", "quit_or_back", "back, then quit", key_display="q quit", id="app.quit_or_back"),
+        Binding("ctrl+c,ctrl+q", "quit", "quit at once", show=False, priority=True, id="app.quit"),
     ]
 
     def __init__(
         self,
         model: Model,
         *,
-        link: Link | None = None,
+        link: Feed | None = None,
         url: str = "",
+        name: str = "",
+        readonly: bool = False,
+        more: Sequence[Served] = (),
+        attach: Callable[[str], Served] | None = None,
         screen: str = "streams",
         ascii_only: bool = False,
         filter_text: str = "",
+        settings: Settings | None = None,
+        keymap: Mapping[str, str] | None = None,
+        theme: str = "dark",
+        still: bool = False,
+        notes: Iterable[str] = (),
+        when: Iterable[str] = (),
+        record: Path | None = None,
+        bell: bool = True,
     ) -> None:
-        super().__init__()
-        self._model = model
-        self._link = link
-        self._url = url
-        self._glyphs = ASCII if ascii_only else UNICODE
-        self._views: dict[str, View] = {
-            "streams": StreamsView(model, self._glyphs),
-            "rpc": CallsView(model, self._glyphs),
-            "connections": ConnectionsView(model, self._glyphs),
-            "rooms": RoomsView(model, self._glyphs),
-            "uploads": UploadsView(model, self._glyphs),
-        }
-        self._current = screen
+        glyphs = ASCII if ascii_only else UNICODE
+        super().__init__(
+            (Served(model, link, url, name, readonly), *more),
+            replace(glyphs, spinner=glyphs.spinner[0]) if still else glyphs,
+            screen=screen,
+            attach=attach,
+            keymap=keymap or {},
+            theme=theme,
+        )
+        self.settings = Settings.empty() if settings is None else settings
         self._first_filter = filter_text
-        self._bars = {
-            "status": Bar("bar", id="status"),
-            "health": Bar("head", id="health"),
-            "chaos": Bar("chaos", id="chaos"),
-            "tabs": Bar("base", id="tabs"),
-            "keys": Bar("bar", id="keys"),
-        }
-        self._flushes = 0
+        self._had_keys: Widget | None = None  # before the command line was opened
+        self._shell = AppShell(self)
+        self._line = CommandLine(partial(commands.completions, self._shell), id="prompt")
+        self.log_of_commands = CommandLog()
+        self.tapes = Tapes(self, bell=bell)
+        self._first_waits = tuple(when)
+        self._first_recording = record
+        self._first_notes = tuple(notes)
+        self._still = still
         self.animation_level = "none"
         if ascii_only:
             self.add_class("-ascii")
 
     def compose(self) -> ComposeResult:
-        for name in ("status", "health", "chaos", "tabs"):
-            yield self._bars[name]
-        with ContentSwitcher(initial=self._current, id="views"):
-            yield from self._views.values()
-        yield Input(id="filter", placeholder="rows that contain…", compact=True)
-        yield self._bars["keys"]
+        yield from self.frame.above
+        with ContentSwitcher(initial=self.panes[0].id, id="servers"):
+            yield self.panes[0]
+        yield FilterLine(id="filter-line")
+        yield self._line
+        yield self.frame.below
 
     def on_mount(self) -> None:
-        self._model.watch(Match(kind=["rpc", "conn"]))
+        self.set_keymap(self.keymap)
         self.set_focus(self.view.table)
         self.view.table.needle = self._first_filter
+        for pane in self.panes:
+            self.follow(pane)
         self.flush()
         self.set_interval(1 / _FLUSH_HZ, self.flush)
-        if self._link is not None:
-            self.run_worker(self._link.run(), name="link", exclusive=True)
+        for each in self._first_notes:
+            self.say(each)
+        for each in self._first_waits:
+            self.when(each)
+        if self._first_recording is not None:
+            self._shell_does(f"record {self._first_recording}")
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        if self._still and isinstance(event.widget, Input):
+            event.widget.cursor_blink = False
 
     @property
-    def view(self) -> View:
-        """The view that is shown."""
-        return self._views[self._current]
-
-    # -- drawing ------------------------------------------------------------------------------------------
+    def url(self) -> str:
+        """The server that is shown."""
+        return self.pane.url
 
     def flush(self) -> None:
-        """Bring the screen up to date with the model."""
-        self.view.flush()
-        if self._flushes % _BARS_EVERY == 0:
-            self._show_bars()
-        self._flushes += 1
-        while self._model.notes:
-            self.notify(clean(self._model.notes.popleft()), markup=False, timeout=_NOTE_SECONDS)
-
-    def _show_bars(self) -> None:
-        model = self._model
-        self._bars["status"].show(*bars.status(model, self._url, self._glyphs))
-        self._bars["health"].show(*bars.health(model))
-        self._bars["chaos"].display = bool(model.chaos)
-        if model.chaos:
-            self._bars["chaos"].show(*bars.chaos(model), {"  X disarm ": "app.disarm"})
-        self._show_tabs()
-        self._show_keys()
-
-    def _show_tabs(self) -> None:
-        left: list[Line] = []
-        actions: dict[str, str] = {}
-        marks = self.view.marks()
-        for name, view in self._views.items():
-            here = name == self._current
-            text = f"[{view.DIGIT} {view.TITLE}]" if here else f" {view.DIGIT} {view.TITLE} "
-            actions[text] = f"app.view('{name}')"
-            left.append([(text, "accent" if here else "head"), (f" {view.figure()}  ", "text" if here else "dim")])
-        for own in (True, False):  # where there is no room for all figures, those of the other tabs go first
-            if sum(map(width, left)) + width(marks) > self.size.width:
-                left = [line if own and line[0][1] == "accent" else line[:1] for line in left]
-        if sum(map(width, left)) + width(marks) > self.size.width:  # then their names
-            left = [line if line[0][1] == "accent" else [(line[0][0][:3], "head")] for line in left]
-            actions |= {text[:3]: action for text, action in actions.items()}
-        self._bars["tabs"].show(left, marks, actions)
-
-    def _show_keys(self) -> None:
-        lines: dict[bool, list[Line]] = {True: [], False: []}
-        for each in (*self._own_bindings(), *self.BINDINGS, *View.BINDINGS):
-            if isinstance(each, Binding) and each.show and self.check_action(each.action, ()):
-                key, _, word = (each.key_display or "").partition(" ")
-                at_end = each.action in ("chaos", "help", "quit_or_back")  # shown however narrow it is
-                lines[at_end].append([(f" {key}", "accent"), (f" {word} ", "dim")])
-        self._bars["keys"].show(lines[False], [piece for line in lines[True] for piece in line])
-
-    def _own_bindings(self) -> list[Binding]:
-        """The view's, as far as they do something now."""
-        own = type(self.view).BINDINGS
-        return [each for each in own if isinstance(each, Binding) and self.view.check_action(each.action, ())]
-
-    # -- keys ---------------------------------------------------------------------------------------------
+        super().flush()
+        self.tapes.flush()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("filter", "view"):
-            return len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+        if action in ("filter", "capture", "view", "command", "palette"):
+            free = len(self.screen_stack) == 1 and not isinstance(self.focused, Input)
+            return free and (action != "view" or parameters[0] in self.pane.views)
+        if action in ("next_server", "server"):
+            many = len(self.screen_stack) == 1 and len(self.panes) > 1
+            return many and (action != "server" or parameters[0] in range(len(self.panes) + 1))
         if action == "chaos":
-            return self._model.may_arm
+            return self.here is not None and not self.here.readonly
         if action == "disarm":
-            return bool(self._model.chaos)
+            return any(each.model.chaos for each in self.panes)
         if action == "kick":
-            return self._model.may_kick and self.view.target() is not None
+            here = self.here
+            return here is not None and here.model.may_kick and not here.readonly and self.view.target() is not None
         return True
 
-    def action_view(self, name: str) -> None:
-        if name != self._current:
-            self.view.left()
-        self._current = name
-        self.query_one("#views", ContentSwitcher).current = name
-        self._close_filter()
-        self.view.table.reload()
-        self.view.flush()
-        self._show_bars()
+    # -- going about --------------------------------------------------------------------------------------
 
-    def on_view_goto(self, event: View.Goto) -> None:
-        self._views[event.view].table.needle = event.needle
-        self.action_view(event.view)
+    def action_view(self, name: str) -> None:
+        self.show_view(name)
+        self._did(f"go {name}")
+
+    def on_view_say(self, event: View.Say) -> None:
+        self.say(event.text)
+
+    def on_view_did(self, event: View.Did) -> None:
+        self._note_done(event.cli)
+
+    def action_server(self, number: int) -> None:
+        self.show_server(number)
+        self._did(f"server {number + 1 if number < len(self.panes) else 'All'}")
+
+    def action_next_server(self, by: int) -> None:
+        here = len(self.panes) if self.here is None else self.panes.index(self.here)
+        self.show_server((here + by) % (len(self.panes) + 1))
+
+    def action_step_back(self) -> None:
+        self.go_back()
+
+    def action_quit_or_back(self) -> None:
+        if not self.go_back():
+            self.exit()
+
+    def action_jump(self) -> None:
+        shown: Widget = self._all if self.here is None else self.here
+        self.push_screen(Jump(panes(shown)), lambda pane: self.set_focus(pane) if pane is not None else None)
+
+    # -- recordings ---------------------------------------------------------------------------------------
+
+    def toggle_recording(self, path: str = "") -> None:
+        """Record the server that is shown, or stop that."""
+        self.say(self.tapes.toggle(path))
+
+    def replay(self, path: str) -> None:
+        """Show a recording as if it were a server."""
+        self.follow(self.add(self.tapes.replay(path), "record"))
+        self.show_server(len(self.panes) - 1)
+
+    def when(self, text: str) -> None:
+        """Wait for what a filter lets through; with ``-`` before it no more."""
+        self.say(self.tapes.when(text))
+
+    def farewell(self) -> list[str]:
+        """What to tell people when the program has left the screen."""
+        lines = self.tapes.farewell()
+        for pane in self.panes:
+            model = pane.model
+            if own := len([each for each in model.chaos if each.id in model.mine]):
+                faults = f"{own} fault{'s' if own != 1 else ''} of yours on {clean(pane.title)}"
+                live = model.phase in ("live", "stale")
+                lines.append(f"{faults} ended with this session" if live else f"{faults} ended when it was lost")
+        return lines
+
+    def on_record_view_replay(self, event: RecordView.Replay) -> None:
+        self._shell_does(f"replay {event.path}")
+
+    def action_record(self) -> None:
+        self._shell_does("record")
+
+    # -- lines: the filter and the commands ---------------------------------------------------------------
 
     def action_filter(self) -> None:
-        line = self.query_one("#filter", Input)
-        line.display = True
-        line.value = self.view.table.needle
-        self.set_focus(line)
+        self.query_one(FilterLine).open(self.view.table, self.pane.current)
 
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "filter" and event.input.display:
-            self.view.table.needle = event.value
-            self._show_tabs()
+    def action_capture(self) -> None:
+        if self.here is not None:
+            self.query_one(FilterLine).open(self.view.table, self.pane.current, self.here.model.captured)
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "filter":
-            self._close_filter()
+    def on_filter_line_changed(self) -> None:
+        self.show_bars()
 
-    def _close_filter(self) -> None:
-        self.query_one("#filter", Input).display = False
+    def on_filter_line_kept(self, event: FilterLine.Kept) -> None:
+        if event.capture is None:
+            self._did(f"filter {event.text}")
+        elif self.here is not None:
+            self.here.model.capture(event.capture)
+        self.close_lines()
+
+    def close_lines(self) -> None:
+        self.query_one(FilterLine).close()
+        self._line.close()
         self.set_focus(self.view.table)
 
     def action_leave(self) -> None:
-        if self.query_one("#filter", Input).display:
-            self.view.table.needle = ""
-            self._close_filter()
+        line = self.query_one(FilterLine)
+        if line.is_open:
+            if not line.capturing:
+                self.view.table.needle = ""
+            self.close_lines()
         elif not self.view.back():
             self.view.table.needle = ""
-        self._show_tabs()
+        self.show_bars()
 
-    def action_quit_or_back(self) -> None:
-        if not self.view.back():
-            self.exit()
+    def action_command(self, line: str = "") -> None:
+        self._had_keys = self.focused
+        self._line.open(line)
+
+    def on_command_line_closed(self) -> None:
+        self.close_lines()
+
+    def on_command_line_entered(self, event: CommandLine.Entered) -> None:
+        if not event.line:
+            self.close_lines()
+            return
+        try:
+            self._close_after(event.line)
+        except CommandError as error:
+            self._line.wrong(str(error))
+
+    def _close_after(self, line: str) -> None:
+        command, _ = commands.find(line)
+        focused, self._line.display = self.focused, False
+        self.set_focus(self._had_keys or self.view.table)  # what commands are about
+        try:
+            commands.run(self._shell, line)
+        except CommandError:
+            self._line.display = True
+            self.set_focus(focused)
+            raise
+        self._did(line)
+        if command.name != "server":
+            self.show_bars()
+
+    def _shell_does(self, line: str) -> None:
+        try:
+            commands.run(self._shell, line)
+        except CommandError as error:
+            self.say(str(error))
+        else:
+            self._did(line)
+
+    def _did(self, line: str) -> None:
+        """Note a command as what to type in a terminal."""
+        if commands.find(line)[0].logged:
+            self._note_done(commands.equivalent(self.pane.name or self.pane.url, line.strip()))
+
+    def _note_done(self, cli: str) -> None:
+        self.log_of_commands.add(time.time(), self.pane.title, cli)
+
+    # -- what can be done ---------------------------------------------------------------------------------
+
+    def action_palette(self) -> None:
+        self.push_screen(Finder(offers.choices(self, self.do), self.glyphs.ellipsis), _chosen)
+
+    def do(self, command: Command) -> None:
+        """Carry out a command, or ask for what it needs."""
+        if command.arguments:
+            self.action_command(f"{command.name} ")
+        else:
+            self._shell_does(command.name)
 
     def action_help(self) -> None:
-        views = [(each.DIGIT, each.TITLE) for each in self._views.values()]
-        self.push_screen(
-            Help(
-                {
-                    self.view.TITLE: _explained(self._own_bindings()),
-                    "Rows": [*_explained(View.BINDINGS), *_explained(Table.BINDINGS)],
-                    "Everywhere": [*views, *self._explained_here()],
-                }
-            )
-        )
+        self.push_screen(offers.explained(self))
 
-    def _explained_here(self) -> Iterable[tuple[str, str]]:
-        usable = [
-            each
-            for each in self.BINDINGS
-            if isinstance(each, Binding) and not each.key.isdigit() and self.check_action(each.action, ())
-        ]
-        return _explained(usable)
+    def action_log(self) -> None:
+        self.push_screen(LogScreen(self.log_of_commands, self.glyphs))
 
     def action_chaos(self) -> None:
-        topic = self._model.topic if self._current == "streams" else None
-        self.push_screen(ChaosForm(topic or ""), self._arm)
-
-    def _arm(self, wish: tuple[ChaosRule, float] | None) -> None:
-        if wish is not None:
-            self._model.arm(*wish)
+        topic = self.pane.model.topic if self.pane.current == "streams" else None
+        ask_for_fault(self.view, ChaosRule(topic=topic or ""))
 
     def action_kick(self) -> None:
         if (target := self.view.target()) is not None:
@@ -275,57 +385,15 @@ class DevtoolsApp(App[None]):
 
     def _kick(self, wish: Kick | None) -> None:
         if wish is not None:
-            self._model.kick(wish)
+            self.pane.model.kick(wish)
+            whom = f"--user {shlex.quote(wish.user)}" if wish.user else f"--connection {shlex.quote(wish.connection)}"
+            self._note_done(f"liverpc-tui kick {self.pane.url} {whom} --yes{' --for-good' if wish.for_good else ''}")
 
     def action_disarm(self) -> None:
-        self._model.disarm()
+        self._shell.disarm()
+        self._did("chaos disarm")
 
 
-def _explained(bindings: Iterable[BindingType]) -> list[tuple[str, str]]:
-    names = {
-        "question_mark": "?",
-        "slash": "/",
-        "escape": "esc",
-        "pagedown": "page down",
-        "pageup": "page up",
-    }
-    return [
-        (" ".join(names.get(key, key) for key in each.key.split(",")), each.description)
-        for each in bindings
-        if isinstance(each, Binding)
-    ]
-
-
-def _end_with_the_terminal() -> None:
-    """Wait until nobody is at the other end of the terminal, then end the process.
-
-    No signal tells that reliably, and what the application still draws can block it for ever.
-    """
-    poller = select.poll()
-    poller.register(sys.__stdout__.fileno() if sys.__stdout__ else 1, 0)  # 0: errors and hang-ups only
-    poller.poll()
-    time.sleep(_SECONDS_TO_END)
-    os._exit(130)
-
-
-async def run(app: DevtoolsApp) -> int:
-    """Run ``app`` until it is quit; 0, or 130 when a signal asked the process to end."""
-    code = 0
-    # A terminal that is gone, or takes nothing any more, blocks the thread that draws, and so the way out.
-    last_resort = threading.Timer(_SECONDS_TO_END, os._exit, (130,))
-    last_resort.daemon = True
-
-    def interrupted() -> None:
-        nonlocal code
-        if not code:
-            last_resort.start()
-        code = 130
-        app.exit()
-
-    threading.Thread(target=_end_with_the_terminal, daemon=True).start()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(each, interrupted)
-    await app.run_async()
-    last_resort.cancel()
-    return code or app.return_code or 0
+def _chosen(choice: Choice | None) -> None:
+    if choice is not None:
+        choice.do()

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--port", type=_port, default=8000, help="port to listen on, 0 for any (default: %(default)s)")
     run.add_argument("--users", type=_count, default=6, metavar="N", help="simulated visitors (default: %(default)s)")
     run.add_argument("--seed", type=int, default=7, help="what they do depends on it (default: %(default)s)")
+    run.add_argument("--rate", type=_count, default=4, metavar="N", help="prices a second (default: %(default)s)")
     run.add_argument(
         "--tui",
         action="store_true",
@@ -126,7 +127,8 @@ async def _demo(options: argparse.Namespace) -> None:
     if options.until_eof:
         # However our parent ends, even killed: then its end of the pipe is closed.
         loop.add_reader(sys.stdin, parent_ended)
-    async with demo(host=options.host, port=options.port, users=options.users, seed=options.seed) as listening:
+    world = {"users": options.users, "seed": options.seed, "rate": options.rate}
+    async with demo(host=options.host, port=options.port, **world) as listening:
         print(f"server    {listening.url}")
         print(f"token     in {listening.token_file}")
         print(f"devtools  liverpc-tui attach {listening.attach_url} --chaos", flush=True)

@@ -18,6 +18,7 @@ from liverpc.policies.admission import Admission
 from liverpc.policies.pacing import Pacing
 from liverpc.policies.pressure import Pressure, PressureGauge
 from liverpc.policies.running import RunningPolicies
+from liverpc.telemetry import Trace
 from liverpc.wire.frames import CallFrame
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
     asked: CallFrame | None = None  # of a stream request, or a call that may carry a key: what the client wants
     data: bytes = b""  # of a binary call
     served: object = None  # of a call to a contract: what the connection had open under its name when it came
+    trace: Trace | None = None  # while somebody traces
     _state: dict[str, Any] | None = None
 
     @property
@@ -204,7 +206,7 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
 
     def anew(self) -> Self:
         """The same for asking a guard again: what an earlier one has left is gone."""
-        return msgspec.structs.replace(self, asked=None, slot=None, published=None, _state=None)
+        return msgspec.structs.replace(self, asked=None, slot=None, published=None, trace=None, _state=None)
 
     @property
     def pressure(self) -> Pressure:
@@ -225,6 +227,11 @@ class Context(Messages, msgspec.Struct, Generic[User], eq=False):
             self.published = [topic]
         elif len(self.published) < _REMEMBERED:
             self.published.append(topic)
+
+    def enters(self, step: str) -> None:
+        """The call's next step begins; for the devtools."""
+        if self.trace is not None:
+            self.trace.enters(step)
 
     def __repr__(self) -> str:
         return f"<Context of {self.path} for {self.connection.user_id or 'anonymous'}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import wraps
 from inspect import isawaitable
 from typing import Any, Concatenate, Generic, Never, ParamSpec, Self, TypeAlias, TypeVar, overload
 
@@ -140,6 +141,7 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
         """
         declaration = self.variant()
 
+        @wraps(predicate)
         async def check(ctx: Context[Any], *args: Any) -> bool:
             return await holds(predicate, ctx, args)
 
@@ -164,6 +166,11 @@ class RoomFunction(StreamFunction[P, X, T, User], Generic[P, X, T, User]):
             room._cursors = RoomCursors(room)
             room._move_cursor = MoveCursor(room)
         return room
+
+    @property
+    def checks(self) -> tuple[Anything, ...]:
+        """What :meth:`admits` asks, in order."""
+        return (*self._checks, self._own) if self._own is not None else tuple(self._checks)
 
     async def admits(self, ctx: Context[Any], *args: Any) -> bool:
         """Whether a caller may have any part of the room.

@@ -14,6 +14,8 @@ from liverpc.hub.tasks import Background
 
 __all__ = ["demo", "make_server"]
 
+_TEST_USERS = {name: f"user={name}" for name in ("ann", "bob", "visitor-1")}
+
 
 def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect | None = None) -> LiveServer:
     """The demo's server; ``?user=NAME`` or a cookie ``session=NAME`` says who connects, and is believed.
@@ -34,7 +36,7 @@ def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect 
         [chat, rooms, board, files, till, ticker, load],
         on_connect=on_connect,
         limits=limits,
-        inspect=inspect or Inspect(enabled=True, chaos=True),
+        inspect=inspect or Inspect(enabled=True, chaos=True, test_users=_TEST_USERS),
         name="liverpc demo",
         dev=True,
     )
@@ -42,15 +44,25 @@ def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect 
 
 @asynccontextmanager
 async def demo(
-    *, host: str = "127.0.0.1", port: int = 8000, users: int = 6, seed: int = 7, limits: Limits | None = None
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    users: int = 6,
+    seed: int = 7,
+    rate: int = 4,
+    limits: Limits | None = None,
 ) -> AsyncIterator[Listening]:
-    """The demo, while the block runs: server, ticker and ``users`` simulated visitors on real sockets."""
+    """The demo, while the block runs: server, ticker and ``users`` simulated visitors on real sockets.
+
+    The ticker moves ``rate`` prices a second, none with 0.
+    """
     world = World()
     server = make_server(world, limits=limits)
     rng = random.Random(seed)
     async with server.serve(host, port) as listening:
         busy = Background()
-        busy.start(ticker.run(server, world, rng), name="the demo's ticker")
+        if rate:
+            busy.start(ticker.run(server, world, rng, interval=1 / rate), name="the demo's ticker")
         for n in range(1, users + 1):
             name = f"visitor-{n}"
             busy.start(visit(listening.url, name, random.Random(f"{seed}/{n}")), name=f"the demo's {name}")

@@ -40,6 +40,7 @@ class ContractCalls:
             runners = {contract: pipeline.runner(entry, bind) for contract, entry in entries.items()}
             make = {"__open": self._opening, "__close": self._closing}.get(rest, self._calling)
             pipeline.runners[path] = make(name, runners)
+            pipeline.called[path] = next(iter(entries.values()))
 
     def connected(self, connection: Connection, route: Route) -> None:
         """Open all contracts of the URL; it is as if the client called, and wanted no answer."""

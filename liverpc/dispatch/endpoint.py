@@ -142,6 +142,8 @@ class LiveEndpoint:
         )
         hub.connections[connection.id] = connection
         hub.people.add(connection)
+        if hub.faults is not None:
+            hub.faults.opened(connection)
         self._telemetry.counters.connections_opened += 1
         if self._telemetry.connection_opened:
             self._telemetry.connection_opened.emit(ConnectionOpened(connection.id, connection.user_id, request.address))

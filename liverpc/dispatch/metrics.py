@@ -126,6 +126,8 @@ class Metrics:
         running = sum(connection.calls.running for connection in connections)
         yield _gauge("connections", "Open connections.", len(connections))
         yield _gauge("topics", "Topics with subscribers.", len(topics))
+        faults = 0 if hub.faults is None else hub.faults.active
+        yield _gauge("chaos_active", "Faults injected on purpose that are in force.", faults)
         yield _gauge("calls_running", "Unfinished calls, uploads aside.", running)
         yield _gauge("uploads_running", "Unfinished uploads.", len(self._uploads.running))
         yield _gauge("upload_buffered_bytes", "Received, and not yet taken by handlers.", self._uploads.buffered)

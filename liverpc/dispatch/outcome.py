@@ -13,6 +13,7 @@ from liverpc.declare.registry import Entry
 from liverpc.declare.replies import answer
 from liverpc.declare.uploading import UploadContext
 from liverpc.errors import ErrorCode, Issue, LiveError
+from liverpc.hub.faults import Injected
 from liverpc.telemetry import SLOW_CALL, CallFinished, Telemetry
 from liverpc.wire.codec import error_members
 
@@ -55,7 +56,8 @@ class Outcomes:
             ctx.services.report(ctx.path, error, ctx)
         sent, members = self.told(ctx.path, sent)
         answer(ctx, members)
-        self.finished(entry, ctx, args, sent.code, sent.message, sent.issues)
+        fault = sent.fault if isinstance(sent, Injected) else ""
+        self.finished(entry, ctx, args, sent.code, sent.message, sent.issues, fault)
 
     @staticmethod
     def told(path: str, error: LiveError) -> tuple[LiveError, bytes]:
@@ -74,6 +76,7 @@ class Outcomes:
         code: str | None,
         result: Any,
         issues: Sequence[Issue] = (),
+        fault: str = "",
     ) -> None:
         """Count it, and tell who listens."""
         seconds = self._now() - ctx.started_at
@@ -90,7 +93,7 @@ class Outcomes:
             self._counters.call_errors += 1
             tally.failed(code)
         if telemetry.call_finished or ((code is not None or seconds >= SLOW_CALL) and telemetry.call_notable):
-            self._tell(entry, ctx, args, code, result, issues, seconds)
+            self._tell(entry, ctx, args, code, result, issues, seconds, fault)
 
     def _tell(
         self,
@@ -101,6 +104,7 @@ class Outcomes:
         result: Any,
         issues: Sequence[Issue],
         seconds: float,
+        fault: str,
     ) -> None:
         event = CallFinished(
             ctx.path,
@@ -116,7 +120,17 @@ class Outcomes:
             msgspec.json.decode(result) if isinstance(result, msgspec.Raw) else result,
             issues,
             tuple(ctx.published or ()),
+            *self._traced(ctx),
+            fault,
         )
         if code is not None or seconds >= SLOW_CALL:
             self._telemetry.call_notable.emit(event)
         self._telemetry.call_finished.emit(event)
+
+    def _traced(self, ctx: Context[Any]) -> tuple[int, Sequence[tuple[str, float]]]:
+        """Id and steps of a call."""
+        tracing, trace = self._telemetry.tracing, ctx.trace
+        if trace is None:  # refused before it began, or nobody traced then
+            return tracing.number() if tracing.active else 0, ()
+        ctx.trace = None  # the context of a stream lives as long as that
+        return trace.id, trace.marks

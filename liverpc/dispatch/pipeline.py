@@ -32,13 +32,14 @@ from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slo
 from liverpc.declare.uploading import UploadContext, begin
 from liverpc.dispatch.outcome import Outcomes
 from liverpc.dispatch.policed import Policed, policed
+from liverpc.dispatch.traced import TracedAtOnce
 from liverpc.dispatch.unanswered import DEEP, TOO_MANY, nothing_there, wrong_kind
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, passes
 from liverpc.streams.opening import Opening
 from liverpc.streams.subscribe import Streams
-from liverpc.telemetry import INVALID_PATH, UNKNOWN_PATH, Telemetry
+from liverpc.telemetry import CAUSE, INVALID_PATH, UNKNOWN_PATH, Telemetry, Trace
 from liverpc.wire.binary import BinaryCall
 from liverpc.wire.codec import encode, json_depth_exceeds, ok_members, reply_frame
 from liverpc.wire.frames import BATCH_MAX, CallFrame
@@ -47,6 +48,7 @@ __all__ = ["Admit", "Pipeline", "Runner"]
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, Slot | None], None]
+Steps = Callable[[Context[Any], msgspec.Raw], Awaitable[Any]]
 Admit = Callable[[Context[Any], CallFrame], None]
 
 
@@ -86,11 +88,13 @@ class Pipeline:
         self._middlewares = middlewares
         self._now = services.hub.monotonic
         self._counters = telemetry.counters
+        self._tracing = telemetry.tracing
         self.outcomes = Outcomes(telemetry, self._now)
         self._depth = services.hub.limits.depth
         self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
         self._short = not middlewares and hooks.before_execute is None  # guards come first then
         self._entries = registry.paths
+        self.called: dict[Any, Entry] = dict(registry.paths)  # what calls of a path are told and counted as
         self._policed: dict[Entry, Policed] = {}  # those that have policies
         self.runners: dict[Any, Runner] = {path: self.runner(entry) for path, entry in registry.paths.items()}
 
@@ -162,13 +166,45 @@ class Pipeline:
                 if not connection.closed:  # by one of those before
                     self.call(connection, call, BatchSlot(replies, position))
 
-    def refuse(self, connection: Connection, frame: CallFrame, error: LiveError, slot: Slot | None = None) -> None:
-        """Answer a call that cannot even begin, if it has an id to answer to."""
+    def refuse(
+        self,
+        connection: Connection,
+        frame: CallFrame,
+        error: LiveError,
+        slot: Slot | None = None,
+        entry: Entry | None = None,
+    ) -> None:
+        """Answer a call that cannot even begin, if it has an id to answer to; ``entry`` is what it would have run."""
         connection.calls_total += 1
-        label = UNKNOWN_PATH if error.code == ErrorCode.NOT_FOUND else INVALID_PATH
+        stray = UNKNOWN_PATH if error.code == ErrorCode.NOT_FOUND else INVALID_PATH
+        label = stray if entry is None else entry.path
         call = frame.id if frame.id is not UNSET else None if slot is None else ""
         ctx: Context[Any] = Context(self._services, connection, label, call, slot, self._now())
-        self.outcomes.failed(None, ctx, frame.args, error)
+        self.outcomes.failed(entry, ctx, frame.args, error)
+
+    def failing(self, path: str, run: Runner, refusal: Callable[[Connection], LiveError | None]) -> Runner | None:
+        """``run`` behind something that may answer a call with an error, before anything of it has happened.
+
+        Args:
+            path: Which ``run`` answers.
+            run: What it is now.
+            refusal: What the caller's connection gets; None: ``run`` answers.
+
+        Returns:
+            None for paths of streams.
+        """
+        entry = self.called.get(path)
+        if entry is not None and entry.is_stream:
+            return None
+
+        def run_or_fail(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
+            error = refusal(connection)
+            if error is None:
+                run(connection, frame, slot)
+            else:
+                self.refuse(connection, frame, error, slot, entry)
+
+        return run_or_fail
 
     def refuse_batch(self, connection: Connection, calls: Sequence[CallFrame], error: LiveError) -> None:
         """The same for all calls of a batch; one that has too many gets a single answer, without an id."""
@@ -199,9 +235,13 @@ class Pipeline:
         services, path, guard = self._services, entry.path, entry.guard
         now, failed, finished = self._now, self.outcomes.failed, self.outcomes.finished
         handler, signature, largest = entry.declaration.handler, entry.declaration.signature, self._largest
-        exact, in_task = signature.exact, self._answering(entry)
+        exact, in_task, tracing = signature.exact, self._answering(entry), self._tracing
+        traced = TracedAtOnce(services, entry, self.outcomes, in_task, before, self.encoded)
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
+            if tracing.plain:
+                traced(connection, frame, slot)
+                return
             connection.calls_total += 1
             call, args = frame.id, frame.args
             ctx: Context[Any] = Context(services, connection, path, None if call is UNSET else call, slot, now())
@@ -238,13 +278,15 @@ class Pipeline:
         in_task = self._answering(entry)
         guard = entry.guard if self._short else None  # otherwise it has its place in the task
         kind: type[Context[Any]] = RoomContext if isinstance(entry.declaration, InRoom) else Context
-        policies = self._policed.get(entry)
+        policies, tracing = self._policed.get(entry), self._tracing
         reads_key = policies is not None and policies.reads_key
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args, waiting = frame.id, frame.args, None
             ctx = kind(services, connection, path, None if call is UNSET else call, slot, now())
+            if tracing.active:
+                ctx.trace = Trace(tracing, now, "turn" if guard is None else "guard", ctx.started_at)
             if reads_key:
                 ctx.asked = frame
             try:
@@ -252,6 +294,8 @@ class Pipeline:
                     admit(ctx, frame)
                 if guard is not None:
                     waiting = guard.check(ctx)
+                    if waiting is None and ctx.trace is not None:
+                        ctx.trace.enters("turn")
             except EXITS:
                 raise
             except BaseException as error:  # as above
@@ -290,14 +334,20 @@ class Pipeline:
 
     def _answering(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw, Waiting], Coroutine[Any, Any, None]]:
         """What a call's task does: the rest of its guard, all further steps, the answer."""
-        execute, largest = self._steps(entry), self._largest
+        (execute, traced), largest = self._steps(entry), self._largest
         failed, finished = self.outcomes.failed, self.outcomes.finished
 
         async def run(ctx: Context[Any], args: msgspec.Raw, waiting: Waiting) -> None:
+            if ctx.trace is not None:
+                CAUSE.set(ctx.trace)  # for the whole task, whose context is its own
             try:
                 if waiting is not None:
                     await waiting
-                result = await execute(ctx, args)
+                if ctx.trace is None:
+                    result = await execute(ctx, args)
+                else:
+                    result = await traced(ctx, args)
+                    ctx.enters("reply")
                 if isinstance(result, Opening):
                     result.answer(largest)
                     result = result.value
@@ -321,18 +371,18 @@ class Pipeline:
 
         return run
 
-    def _steps(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw], Awaitable[Any]]:
-        """From the guard to the result."""
+    def _steps(self, entry: Entry) -> tuple[Steps, Steps]:
+        """From the guard to the result; and the same for calls that are traced."""
         declaration: Any = entry.declaration
+        execute: Steps = partial(self._execute, entry)
         if not self._short:
-            return partial(self.execute, entry)
-        if entry in self._policed:
-            return partial(self._execute, entry)
-        if entry.is_stream:
-            return partial(self._streams.open, entry)
+            execute = partial(self.execute, entry)
+        elif entry.is_stream and entry not in self._policed:
+            execute = partial(self._streams.open, entry)
         in_room = isinstance(declaration, InRoom)
-        if entry.kind != "rpc" or not declaration.is_async or declaration.access is not None or in_room:
-            return partial(self._execute, entry)
+        simple = entry.kind == "rpc" and declaration.is_async and declaration.access is None and not in_room
+        if not self._short or entry in self._policed or not simple:
+            return execute, execute
         handler, signature = declaration.handler, declaration.signature
         exact = signature.exact
 
@@ -344,7 +394,14 @@ class Pipeline:
             awaitable: Awaitable[Any] = handler(ctx, *arguments)
             return awaitable
 
-        return begin
+        def traced(ctx: Context[Any], args: msgspec.Raw) -> Awaitable[Any]:
+            ctx.enters("arguments")
+            arguments = signature.decode(args)
+            ctx.enters("handler")
+            awaitable: Awaitable[Any] = handler(ctx, *arguments)
+            return awaitable
+
+        return begin, traced
 
     async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
         declaration: Any = entry.declaration
@@ -353,7 +410,10 @@ class Pipeline:
             await policies.before(ctx)
         if entry.is_stream:
             return await self._streams.open(entry, ctx, args)
+        ctx.enters("arguments")
         arguments = declaration.signature.decode(args)
+        if declaration.enters or declaration.access is not None:
+            ctx.enters("access")
         if declaration.enters:
             await declaration.enter(ctx, arguments)
         if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
@@ -364,6 +424,7 @@ class Pipeline:
 
     async def _handle(self, entry: Entry, ctx: Context[Any], arguments: Sequence[Any]) -> Any:
         declaration: Any = entry.declaration
+        ctx.enters("handler")
         if entry.kind == "binary":
             return await declaration.handler(ctx, ctx.data, *arguments)
         if isinstance(ctx, UploadContext):
@@ -381,8 +442,11 @@ class Pipeline:
 
         async def core(ctx: Context[Any]) -> Any:
             nonlocal opening
+            ctx.enters("guard")
             await self._hooks.before(entry.guard, ctx, args)
             result = await self._execute(entry, ctx, args)
+            if self._middlewares:
+                ctx.enters("middleware")
             if not isinstance(result, Opening):
                 kept = entry in self._policed and isinstance(result, msgspec.Raw)
                 return msgspec.json.decode(result) if kept else result
@@ -393,6 +457,8 @@ class Pipeline:
             opening = result
             return opening.value
 
+        if self._middlewares:
+            ctx.enters("middleware")
         try:
             result = await compose(self._middlewares, core)(ctx)
         except BaseException as error:

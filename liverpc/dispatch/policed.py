@@ -77,6 +77,8 @@ class Policed:
         Raises:
             LiveError: ``OVERLOADED``, ``RATE_LIMITED``.
         """
+        if self._class is not None or self._limit is not None:
+            ctx.enters("admission")
         self._admit(ctx)
         if self._limit is not None:
             await self._running.rates.hit(self._path, self._limit, ctx)
@@ -108,6 +110,8 @@ class Policed:
             LiveError: One of them refuses.
             Exception: The handler's.
         """
+        if self._once is not None:
+            ctx.enters("idempotency")
         request = None if self._once is None else self._request(self._once, ctx, args, arguments)
         try:
             if request is None or self._once is None:
@@ -161,6 +165,7 @@ class Policed:
         if self._lock is None or not key:
             return await self._guarded(ctx, arguments, handler)
         locks = self._running.locks
+        ctx.enters("lock")
         await locks.acquire(key, ctx, self._lock.max_wait, owner=ctx.connection.owner)
         try:
             return await self._guarded(ctx, arguments, handler)
@@ -171,6 +176,7 @@ class Policed:
         breaker = self._breaker
         if breaker is None:
             return await handler()
+        ctx.enters("breaker")
         if breaker.admit():
             return await breaker.watch(handler())
         raise _Instead(await breaker.instead(self._fallback, ctx, *arguments))

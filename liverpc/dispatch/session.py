@@ -15,7 +15,7 @@ from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.tasks import Background
 from liverpc.streams.subscribe import Streams
-from liverpc.telemetry import ConnectionClosed, FrameIgnored, Telemetry
+from liverpc.telemetry import ConnectionClosed, FrameIgnored, Telemetry, run_for
 from liverpc.wire.binary import BINARY_CALL, BYTES_MIN, UPLOAD_CONTROL, decode_binary_call
 from liverpc.wire.codec import (
     UNREADABLE,
@@ -116,6 +116,10 @@ class LiveSession:
 
     def closed(self, code: int, reason: str) -> None:
         """The socket is gone: end its streams and cancel its handlers."""
+        # The transport may have been resumed by some handler, which has nothing to do with it.
+        run_for(self._connection.cause, self._closed, code, reason)
+
+    def _closed(self, code: int, reason: str) -> None:
         connection = self._connection
         connection.closed = True
         self._hub.connections.pop(connection.id, None)
@@ -123,13 +127,15 @@ class LiveSession:
         self._hub.requests.gone(connection)
         self._streams.closed(connection)
         self._uploads.closed(connection)
+        fault = "" if connection.gate is None else connection.gate.gone()
         if connection.calls.of:
             self._background.start(connection.calls.aclose(), name=f"end of {connection!r}")
         self._counters.connections_closed += 1
         if self._telemetry.connection_closed:
             seconds = self._hub.monotonic() - connection.opened_at
+            cause = self._telemetry.tracing.id_of(connection.cause)
             self._telemetry.connection_closed.emit(
-                ConnectionClosed(connection.id, connection.user_id, code, reason, seconds)
+                ConnectionClosed(connection.id, connection.user_id, code, reason, seconds, cause, fault)
             )
         self._on_disconnect(connection, code, reason)
         left = len(connection.subscriptions), connection.streams

@@ -21,6 +21,7 @@ from liverpc.dispatch.unanswered import DEEP
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.connection import Connection
 from liverpc.hub.tasks import EXITS, Background, passes
+from liverpc.telemetry import CAUSE, Trace
 from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.binary import UploadCancel, UploadChunk, decode_upload, upload_name, upload_reply
@@ -108,6 +109,8 @@ class UploadCalls:
         connection.calls_total += 1
         declaration: Any = entry.declaration
         try:
+            if (faults := self._services.hub.faults) is not None:
+                faults.call(entry.path, connection)
             if json_depth_exceeds(bytes(frame.args), self._limits.depth - 1):
                 raise LiveError(ErrorCode.INVALID_REQUEST, DEEP)
             upload = self._uploads.begin(
@@ -132,6 +135,8 @@ class UploadCalls:
             self._services.hub.monotonic(),
             upload=IncomingUpload(upload.id, first.size, upload.buffer),
         )
+        if (tracing := self._services.hub.tracing).active:
+            uploading.trace = Trace(tracing, self._services.hub.monotonic, "turn", uploading.started_at)
         if declaration.limits.reauth_every is not None and entry.guard is not None:
             upload.buffer.before_take = _Recheck(
                 self._uploads, upload, entry.guard, uploading, declaration.limits.reauth_every
@@ -146,6 +151,8 @@ class UploadCalls:
     async def _run(self, entry: Entry, ctx: UploadContext[Any], args: msgspec.Raw, upload: RunningUpload) -> None:
         pipeline, outcomes = self._pipeline, self._pipeline.outcomes
         failure: BaseException | None = None
+        if ctx.trace is not None:
+            CAUSE.set(ctx.trace)
         result: Any = None
         members = b""
         patience = asyncio.timeout(0 if upload.buffer.error else None)

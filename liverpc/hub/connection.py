@@ -13,11 +13,13 @@ from liverpc.hub.addresses import network_of
 from liverpc.hub.link import ConnectRequest, Link
 from liverpc.hub.requests import Requests
 from liverpc.hub.tasks import RunningCalls
+from liverpc.telemetry import CAUSE, Cause
 from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
 from liverpc.wire.names import topic_fault
 
 if TYPE_CHECKING:
+    from liverpc.hub.faults import DeliveryGate
     from liverpc.hub.topic import Subscription
 
 __all__ = ["Connection", "identify"]
@@ -55,6 +57,8 @@ class Connection:
         signals: It gets the signals to its user; an application may set this to False.
         knows_frame_bytes: It was told how large a message may be.
         calls: Unfinished handlers, and hooks that wait.
+        cause: What made the server say goodbye; None: nothing known did.
+        gate: What events pass on their way to it, while a fault is in force; None: nothing.
         closed: The server has said goodbye, or the socket is gone; nothing may be attached to it any more.
         refreshes: How often ``on_connect`` was asked again who this is.
         refreshed_at: When it was last; loop time.
@@ -65,8 +69,10 @@ class Connection:
         "batches",
         "calls",
         "calls_total",
+        "cause",
         "closed",
         "frames_in",
+        "gate",
         "id",
         "knows_frame_bytes",
         "link",
@@ -114,6 +120,8 @@ class Connection:
         self.paces_uploads = False
         self.knows_frame_bytes = False
         self.closed = False
+        self.gate: DeliveryGate | None = None
+        self.cause: Cause | None = None
         self.refreshes = 0
         self.refreshed_at = -inf
         self.calls = calls
@@ -191,6 +199,8 @@ class Connection:
         Its handlers go on until the client has answered the goodbye, which takes ``limits.close_seconds`` at most, and
         are cancelled then.
         """
+        if not self.closed:
+            self.cause = CAUSE.get()
         self.closed = True
         self.link.close(code, reason)
 

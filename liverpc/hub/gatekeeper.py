@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,10 +28,14 @@ class Gatekeeper:
     Args:
         tokens: That open the door.
         monotonic: Loop time.
+        wall: Wall clock, by which tokens expire.
     """
 
-    def __init__(self, tokens: Sequence[Token], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, tokens: Sequence[Token], monotonic: Callable[[], float], wall: Callable[[], float] = time.time
+    ) -> None:
         self._tokens = tokens
+        self._wall = wall
         self._monotonic = monotonic
         self._failures: Counter[str] = Counter()
         self._failures_since = 0.0
@@ -44,12 +49,18 @@ class Gatekeeper:
         return self._failures[address] >= _FAILURES_PER_MINUTE
 
     def holder(self, headers: Mapping[str, str], address: str) -> Token | None:
-        """The token in ``Authorization: Bearer``, which is compared in constant time; a wrong one is counted."""
+        """The token in ``Authorization: Bearer``, which is compared in constant time.
+
+        A wrong one is counted, and so is one that has expired.
+        """
         scheme, _, given = headers.get("authorization", "").partition(" ")
         found: Token | None = None
         for token in self._tokens:  # all of them, always: the time taken tells nothing
             if hmac.compare_digest(token.secret.encode(), given.strip().encode()) and scheme.lower() == "bearer":
                 found = token
+        if found is not None and found.expired(self._wall()):
+            log.warning("a token of %s has expired", found)
+            found = None
         if found is None:
             if len(self._failures) < _MAX_ADDRESSES:
                 self._failures[address] += 1

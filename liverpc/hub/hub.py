@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -19,18 +19,19 @@ from liverpc.config import Limits
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.batch import Numbered, send_together
 from liverpc.hub.connection import Connection
+from liverpc.hub.faults import FaultGate
 from liverpc.hub.logged import Logged
 from liverpc.hub.people import People
 from liverpc.hub.requests import Requests
 from liverpc.hub.rules import RuleBook, TopicRules
 from liverpc.hub.subscriptions import Subscriptions
 from liverpc.hub.topic import TopicState
-from liverpc.telemetry import Published, Telemetry
+from liverpc.telemetry import CAUSE, Published, Telemetry
 from liverpc.wire.codec import encode, event_head, event_payload, event_prefix
 from liverpc.wire.framing import text_frame
 from liverpc.wire.names import is_reserved, topic_fault
 
-__all__ = ["REFRESHED", "FaultGate", "Hub"]
+__all__ = ["REFRESHED", "Hub"]
 
 log = logging.getLogger("liverpc.hub")
 
@@ -42,14 +43,6 @@ TRUNCATED = b'{"reqId":"log","truncated":true}'
 _Prepared: TypeAlias = tuple[TopicState | None, str, TopicRules | None, str, Any, bytes, object, bool]
 
 
-class FaultGate(Protocol):
-    """Decides which publishes get lost on purpose."""
-
-    def drops(self, topic: str) -> bool:
-        """Whether this publish is dropped. Called once per publish of an application topic, in order."""
-        ...
-
-
 class Hub(Subscriptions):
     """The topics and connections of one server.
 
@@ -58,7 +51,8 @@ class Hub(Subscriptions):
         people: Who they are.
         faults: Asked before every fan-out; None: no fault in force.
         touched: Collects the topics published on, for somebody who empties it; None: nobody does.
-        watch: Called with topic and event after each publish of the application, here or elsewhere; None: nobody is.
+        watch: Called with topic, event and its id after each publish of the application, here or elsewhere; None:
+            nobody is. The id is 0 while nobody traces.
         owned: Names; no stream is on a topic that begins with one of them and a slash.
         log: The last events of topics with replay.
     """
@@ -74,7 +68,8 @@ class Hub(Subscriptions):
     ) -> None:
         self.faults: FaultGate | None = None
         self.touched: set[str] | None = None
-        self.watch: Callable[[str, str], object] | None = None
+        self.watch: Callable[[str, str, int], object] | None = None
+        self.tracing = telemetry.tracing
         self.monotonic = monotonic
         self.owned: frozenset[str] = frozenset()
         self._bus = bus
@@ -136,7 +131,7 @@ class Hub(Subscriptions):
             data = msgspec.json.decode(encoded) if self._telemetry.published else None
         topic = self.topics.get(name)
         self._counters.published += 1
-        dropped = self.faults is not None and self.faults.drops(wire)
+        dropped = "" if self.faults is None else self.faults.drops(wire, event)
         if topic is None or without is None or (receive := topic.receivers.pop(without, None)) is None:
             told = wire if topic is None else name
             self._distribute(told, topic, event, data, encoded, None, None, dropped, False, None)
@@ -168,7 +163,7 @@ class Hub(Subscriptions):
         extra = b"" if has_more is None else b',"hasMore":%b,"cursor":%b' % (encode(has_more), encode(cursor))
         topic.reloads += 1
         self._counters.reloads += 1
-        dropped = self.faults is not None and self.faults.drops(name)
+        dropped = "" if self.faults is None else self.faults.drops(name, REFRESHED)
         replay = topic.rules is not None and topic.rules.replay
         pos = self.log.append(name, REFRESHED, encoded) if replay else None
         slot = (name, REFRESHED) if topic.coalesces else None
@@ -205,16 +200,16 @@ class Hub(Subscriptions):
     def _publish(self, prepared: _Prepared, together: list[Numbered] | None) -> None:
         topic, name, rules, event, data, encoded, slot, internal = prepared
         self._counters.published += 1
-        dropped = self.faults is not None and not internal and self.faults.drops(name)
+        dropped = "" if self.faults is None or internal else self.faults.drops(name, event)
         pos: Pos | None = None
         if rules is not None and rules.replay and not internal:
             pos = self.log.append(name, event, encoded)
-        self._distribute(name, topic, event, data, encoded, slot, pos, dropped, False, together)
+        number = self._distribute(name, topic, event, data, encoded, slot, pos, dropped, False, together)
         if not dropped and pos is None:  # the log announces what it has taken
             shaped = rules is not None and rules.transform is not None
             self._bus.publish(Frame(name, event, encoded, None, shaped))
         if self.watch is not None and not internal:
-            self.watch(name, event)
+            self.watch(name, event, number)
 
     def deliver(self, frames: list[Frame]) -> None:
         """Hand out what other nodes published. It is neither numbered by them nor published again."""
@@ -225,12 +220,11 @@ class Hub(Subscriptions):
             rules = self._rules(frame.topic, topic)
             if rules is not None and rules.replay and frame.pos is None:
                 self.log.forget(frame.topic)  # its node does not know that this topic has a log
-            if topic is not None:
-                self._deliver(topic, frame)
+            number = 0 if topic is None else self._deliver(topic, frame)
             if self.watch is not None and frame.event != REFRESHED and not is_reserved(frame.topic):
-                self.watch(frame.topic, frame.event)
+                self.watch(frame.topic, frame.event, number)
 
-    def _deliver(self, topic: TopicState, frame: Frame) -> None:
+    def _deliver(self, topic: TopicState, frame: Frame) -> int:
         slot, encoded, rules = None, frame.data, topic.rules
         if rules is not None:
             try:
@@ -245,9 +239,9 @@ class Hub(Subscriptions):
                 if rules.transform is not None and not frame.shaped:
                     if rules.failed is not None:
                         rules.failed(error, topic.name)
-                    return  # as it came it may hold what clients must not see
+                    return 0  # as it came it may hold what clients must not see
                 slot = object()  # of its own: it displaces nothing
-        self._distribute(topic.name, topic, frame.event, None, encoded, slot, frame.pos, False, True, None)
+        return self._distribute(topic.name, topic, frame.event, None, encoded, slot, frame.pos, "", True, None)
 
     # Positional: it is called for every publish, and keywords cost.
     def _distribute(
@@ -259,14 +253,16 @@ class Hub(Subscriptions):
         encoded: bytes,
         slot: object,
         pos: Pos | None,
-        dropped: bool,
+        dropped: str,
         remote: bool,
         together: list[Numbered] | None,
-    ) -> None:
+    ) -> int:
         """Number an event and hand it out, or into ``together``, to be handed out with others.
 
-        ``slot`` is None on topics that are not coalesced, ``pos`` for events that are in no log; ``dropped`` says that
-        a fault is to lose the event.
+        Returns the id it was told with to those who trace, else 0.
+
+        ``slot`` is None on topics that are not coalesced, ``pos`` for events that are in no log; ``dropped`` is the
+        name of the fault that is to lose the event, if one is.
         """
         receivers = 0
         seq: int | None = None
@@ -307,8 +303,33 @@ class Hub(Subscriptions):
         if dropped:
             counters.fault_drops += 1
         if self._telemetry.published:
-            shown = name if topic is None else topic.wire
-            self._telemetry.published.emit(Published(shown, event, data, len(encoded), receivers, seq, dropped, remote))
+            return self._tell(name, topic, event, data, len(encoded), receivers, seq, dropped, remote)
+        return 0
+
+    def _tell(
+        self,
+        name: str,
+        topic: TopicState | None,
+        event: str,
+        data: Any,
+        size: int,
+        receivers: int,
+        seq: int | None,
+        dropped: str,
+        remote: bool,
+    ) -> int:
+        shown = name if topic is None else topic.wire
+        tracing, number, cause = self.tracing, 0, 0
+        to: Collection[Connection] = ()
+        if tracing.active:
+            number, cause = tracing.number(), tracing.id_of(CAUSE.get())
+            if topic is not None and receivers:
+                to = topic.receivers.keys()
+        fault = dropped if self.faults is None else dropped or self.faults.struck(shown)
+        self._telemetry.published.emit(
+            Published(shown, event, data, size, receivers, seq, dropped != "", remote, number, cause, to, fault)
+        )
+        return number
 
     def _number(self, topic: TopicState, rules: TopicRules, slot: object, pos: Pos | None) -> int | None:
         if pos is not None:

@@ -195,6 +195,14 @@ class Link(Protocol):
         """Read again."""
         ...
 
+    def stall(self) -> None:
+        """Write nothing from now on, as if the peer read nothing: the socket is full, with all that follows from it."""
+        ...
+
+    def unstall(self) -> None:
+        """Write again. Harmless when the link is not stalled."""
+        ...
+
     @property
     def buffered(self) -> int:
         """Bytes queued and not yet taken by the operating system."""

@@ -37,6 +37,12 @@ class _NoLink:
     def release(self) -> None:
         pass
 
+    def stall(self) -> None:
+        pass
+
+    def unstall(self) -> None:
+        pass
+
 
 def connection_without_client(
     hub: Hub, clock: Clock, request: ConnectRequest, *, user: Any, user_id: str | None

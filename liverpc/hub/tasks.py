@@ -130,7 +130,8 @@ class RunningCalls(Generic[K]):
         if self._holds & why:
             self._holds &= ~why
             if not self._holds:
-                self._link.release()
+                # Frames that are read from now on are not the running handler's doing, whose context this is.
+                self._context.copy().run(self._link.release)
 
     def clean_context(self) -> contextvars.Context:
         """For a task of somebody else that works for this connection."""

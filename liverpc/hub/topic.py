@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from liverpc.hub.connection import Connection
-from liverpc.hub.link import Link
 from liverpc.hub.rules import TopicRules
 from liverpc.wire.codec import event_head, event_prefix
 
@@ -110,11 +109,15 @@ class TopicState:
         """Whether receivers are called with a slot, too."""
         return self.rules is not None and self.rules.coalesce_by is not None
 
-    def sender(self, link: Link) -> Callable[..., object]:
+    def sender(self, connection: Connection) -> Callable[..., object]:
         """How events reach a client that is ready for them."""
+        link = connection.link
+        send: Callable[..., object] = link.send
         if self.coalesces:
-            return partial(link.send_latest, self)
-        return partial(link.send_volatile, self) if self.rules is not None and self.rules.volatile else link.send
+            send = partial(link.send_latest, self)
+        elif self.rules is not None and self.rules.volatile:
+            send = partial(link.send_volatile, self)
+        return send if connection.gate is None else connection.gate.through(self, send)
 
 
 class Subscription:
@@ -202,7 +205,7 @@ class Subscription:
         topic = self.topic
         receive: Callable[..., object]
         if not self._holds or (self._spilled and self.live):
-            receive = topic.sender(self.connection.link)
+            receive = topic.sender(self.connection)
         elif self._spilled:
             receive = _discard
         else:
@@ -210,7 +213,7 @@ class Subscription:
         topic.receivers[self.connection] = receive
 
     def _flush(self) -> None:
-        send = self.topic.sender(self.connection.link)
+        send = self.topic.sender(self.connection)
         held, self._held, self._held_bytes = self._held, {}, 0
         if self.topic.coalesces:
             for slot, frame in held.items():

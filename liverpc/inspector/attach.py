@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from liverpc.config import Inspect, Level, Token
-from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
 from liverpc.hub.gatekeeper import Gatekeeper, host_name, is_loopback_name
 from liverpc.hub.link import ConnectRequest, Link, Refuse
+from liverpc.inspector.answers import Answers
+from liverpc.inspector.leases import Leases
 from liverpc.inspector.protocol import (
     SUBPROTOCOL,
     VERSION,
+    Budget,
     Bye,
-    ChaosArm,
-    ChaosClear,
-    ChaosRenew,
     ClientFrame,
     Credit,
     Err,
-    Event,
-    Events,
     Get,
-    Got,
     Hello,
     Kick,
     Look,
     Ok,
     Ping,
     Pong,
+    Redact,
     Resync,
     ServerFrame,
+    Try,
     Unwatch,
     Watch,
     Welcome,
 )
 from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.rooms import RoomsTold
-from liverpc.inspector.view import View, matcher
+from liverpc.inspector.telling import encoded
+from liverpc.inspector.view import View
+from liverpc.inspector.watching import Watching, granted
 from liverpc.wire.close import CloseCode
 from liverpc.wire.framing import text_frame
-from liverpc.wire.names import MAX_TOPIC_LENGTH
 
 if TYPE_CHECKING:
     from liverpc.inspector.inspector import Inspector
@@ -56,15 +55,13 @@ __all__ = ["SKIP_ABOVE", "AttachEndpoint", "Observer"]
 
 log = logging.getLogger("liverpc.inspector")
 
-_MAX_WATCHES = 16
-_MAX_GLOBS = 16  # in a watch
-_MAX_EVENTS = 512 * 1024  # bytes of events in one frame
+_MAX_KEY = 64  # characters of a key that is to be redacted
+_MAX_KEYS = 256  # that are redacted, those of the settings included
 _MAX_BACKLOG = 4 << 20
+_MAX_HOLD = protocol.Limits.LEASE / 2  # seconds; who is not read for longer seems to be gone
 SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it has to wait
-_MAX_WAITING = 4096  # events kept for one observer between two flushes
 _MAX_NAMED = 10  # connections in a line of the log
 _decode = msgspec.json.Decoder(ClientFrame).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class AttachEndpoint:
@@ -79,7 +76,7 @@ class AttachEndpoint:
     def __init__(self, inspector: Inspector, settings: Inspect, tokens: tuple[Token, ...]) -> None:
         self._inspector = inspector
         self._settings = settings
-        self._gatekeeper = Gatekeeper(tokens, inspector.monotonic)
+        self._gatekeeper = Gatekeeper(tokens, inspector.monotonic, inspector.wall)
 
     def refuses(self, request: ConnectRequest) -> Refuse | None:
         if self._inspector.closed:
@@ -116,22 +113,37 @@ class Observer:
         self.name = ""
         self.level: Level = "metrics"
         self.view = View(inspector.source, "metrics", token.topics)
-        self.watches: dict[int, tuple[Watch, Callable[[Event], bool]]] = {}
-        self.credit = protocol.Limits.INITIAL_CREDIT
-        self.lost = 0
+        self.watching = Watching(self.view, Budget(0.0, 0.0), inspector.monotonic)
+        self._answers = Answers(inspector, self.view, self.may)
         self._backlog: deque[bytes] = deque()  # states that wait until earlier ones were taken by the socket
         self._backlog_limit = _MAX_BACKLOG
         self.heard_at = inspector.monotonic()
         self.greeted = False
         self.stale = False  # missed a delta: needs a full state
         self.rooms: RoomsTold | None = None  # while it looks at them
-        self._waiting: list[Event] = []
+        self._leases = Leases(self)
+        self.allowance = inspector.allowances[token.secret]
+        self._held: asyncio.TimerHandle | None = None  # nothing is read before: it has asked too much
         inspector.joined(self)
 
     # -- hub.link.Session
 
     def receive(self, payload: bytes, text: bool) -> None:
         self.heard_at = self.inspector.monotonic()
+        began = time.thread_time()
+        self._handle(payload)
+        spent = time.thread_time() - began
+        self.inspector.tap.spent += spent
+        self.allowance.spend(spent)
+        if (wait := self.allowance.wait) and self._held is None:
+            self.link.hold()
+            self._held = asyncio.get_running_loop().call_later(min(wait, _MAX_HOLD), self._release)
+
+    def _release(self) -> None:
+        self._held = None
+        self.link.release()
+
+    def _handle(self, payload: bytes) -> None:
         try:
             frame = _decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -143,31 +155,32 @@ class Observer:
         elif isinstance(frame, Ping):
             self.send(Pong(at=frame.at, server_at=self.heard_at))
         elif isinstance(frame, Credit):
-            self.credit = min(self.credit + max(0, frame.n), 10 * protocol.Limits.INITIAL_CREDIT)
+            credit = self.watching.credit + max(0, frame.n)
+            self.watching.credit = min(credit, 10 * protocol.Limits.INITIAL_CREDIT)
         elif isinstance(frame, Watch):
             self._watch(frame)
         elif isinstance(frame, Unwatch):
-            self.watches.pop(frame.id, None)
+            self.watching.unwatch(frame.id)
             self.inspector.refocus()
         elif isinstance(frame, Resync):
             self.stale = True
         elif isinstance(frame, Get):
-            self._get(frame)
+            self.send(self._answers.answer(frame))
         elif isinstance(frame, Look):
             self._look(frame)
-        elif isinstance(frame, Kick):
-            self._kick(frame)
         else:
-            self._chaos(frame)
+            self._act(frame)
 
     def closed(self, code: int, reason: str) -> None:
+        if self._held is not None:
+            self._held.cancel()
         self.inspector.left(self)
 
     # -- frames
 
     def send(self, frame: ServerFrame) -> bool:
         """Send one frame to this observer."""
-        return self.link.send(text_frame(_encode(frame)))
+        return self.link.send(text_frame(encoded(frame)))
 
     def send_state(self, *frames: bytes, full: bool = False) -> None:
         """Send states in order, no faster than the socket takes them.
@@ -206,6 +219,9 @@ class Observer:
                 self.level = "observe"
         self.name = "".join(filter(str.isprintable, hello.client[:64]))  # it goes into the log
         self.view = View(inspector.source, self.level, self.token.topics)
+        budget = granted(hello.budget, inspector.settings)
+        self.watching = Watching(self.view, budget, inspector.monotonic)
+        self._answers = Answers(inspector, self.view, self.may)
         self.greeted = True
         self.send(
             Welcome(
@@ -220,52 +236,18 @@ class Observer:
                 ring=inspector.settings.ring,
                 history=inspector.settings.history,
                 chaos=inspector.settings.chaos,
+                budget=budget,
             )
         )
         log.info("%s attached at level %s", self.name or "an observer", self.level)
         inspector.greeted(self)
 
     def _watch(self, watch: Watch) -> None:
-        if len(self.watches) >= _MAX_WATCHES and watch.id not in self.watches:
-            self.send(Err(id=watch.id, text=f"at most {_MAX_WATCHES} watches; end one first"))
-            return
-        globs = watch.match.topic, watch.match.path
-        if any(len(each) > _MAX_GLOBS or any(len(g) > MAX_TOPIC_LENGTH for g in each) for each in globs):
-            text = f"at most {_MAX_GLOBS} globs of {MAX_TOPIC_LENGTH} characters; watch less at once"
-            self.send(Err(id=watch.id, text=text))
-            return
-        self.watches[watch.id] = (watch, matcher(watch.match))
-        self.inspector.refocus()
-
-    def _get(self, get: Get) -> None:
-        tap = self.inspector.tap
-        items: list[Event]
-        if get.ref[:1] == ["calls"]:
-            items = list(tap.history())
-        elif get.ref[:1] == ["stream"] and len(get.ref) == 2:
-            items = list(tap.rings.get(get.ref[1], ()))
-        elif get.ref[:1] == ["call"] and len(get.ref) in (3, 4):
-            self._get_call(get)
-            return
+        wrong = self.watching.watch(watch)
+        if wrong is None:
+            self.inspector.refocus()
         else:
-            text = 'get takes ["stream", topic], ["calls"] or ["call", connection, call]'
-            self.send(Err(id=get.id, text=text))
-            return
-        visible = [seen for item in items if (seen := self.view.event(item, True)) is not None]
-        fitting, left_out = _newest(visible)
-        self.send(Got(id=get.id, items=fitting, left_out=left_out))
-
-    def _get_call(self, get: Get) -> None:
-        if self.view.scoped or not self._may("observe"):
-            self.send(Err(id=get.id, text="where a call waits is told at level observe, to tokens for all topics"))
-            return
-        began = time.thread_time()
-        awaited = self.view.awaited(*get.ref[1:])
-        self.inspector.tap.spent += time.thread_time() - began
-        if awaited is None:
-            self.send(Err(id=get.id, text="it does not run any more"))
-        else:
-            self.send(Got(id=get.id, items=[], awaited=awaited))
+            self.send(Err(id=watch.id, text=wrong))
 
     # -- rooms
 
@@ -273,11 +255,9 @@ class Observer:
         if not look.rooms:
             self.rooms = None
             return
-        began = time.thread_time()
         self.rooms = self.rooms or RoomsTold(self.view, self.inspector.survey)
         self.rooms.look(look)
         self.tell_rooms()
-        self.inspector.tap.spent += time.thread_time() - began
 
     def tell_rooms(self) -> None:
         """Send what is new about the rooms, if the observer looks at them and has taken what was sent before."""
@@ -286,8 +266,20 @@ class Observer:
             if news is not None:
                 self.send(news)
 
+    # -- actions
+
+    def _act(self, frame: Any) -> None:
+        if isinstance(frame, Kick):
+            self._kick(frame)
+        elif isinstance(frame, Try):
+            self._try(frame)
+        elif isinstance(frame, Redact):
+            self._redact(frame)
+        else:
+            self.send(self._leases.answer(frame))
+
     def _kick(self, kick: Kick) -> None:
-        if not self._may("admin"):
+        if not self.may("admin"):
             self.send(Err(id=kick.id, text="closing connections needs level admin"))
             return
         hub = self.inspector.source.hub
@@ -307,94 +299,29 @@ class Observer:
         log.warning("%s (level %s) closed %s%s with %d", self.name, self.level, named, more, code)
         self.send(Ok(id=kick.id, closed=len(found)))
 
-    def _may(self, level: Level) -> bool:
+    def _try(self, wish: Try) -> None:
+        if self.view.scoped or not self.may("admin"):
+            self.send(Err(id=wish.id, text="calls are tried at level admin (--admin), by tokens for all topics"))
+            return
+        self.inspector.trials.start(self, self.name, wish, self.send)
+
+    def _redact(self, wish: Redact) -> None:
+        if self.view.scoped or not self.may("admin"):
+            self.send(Err(id=wish.id, text="keys are redacted at level admin, by tokens for all topics"))
+            return
+        keys = [key.strip() for key in wish.keys]
+        redactor = self.inspector.tap.redactor
+        if not keys or not all(0 < len(key) <= _MAX_KEY and key.isprintable() for key in keys):
+            self.send(Err(id=wish.id, text=f"a key has 1 to {_MAX_KEY} printable characters"))
+        elif len(redactor.keys) + len(keys) > _MAX_KEYS:
+            self.send(Err(id=wish.id, text=f"at most {_MAX_KEYS} keys are redacted"))
+        else:
+            redactor.add(keys)
+            self.send(Ok(id=wish.id))
+            told = ", ".join(keys)
+            log.warning("%s (level %s) redacts from now on: %s", self.name, self.level, told)
+            self.inspector.note(f"{self.name or 'an observer'} redacts from now on: {told}")
+
+    def may(self, level: Level) -> bool:
+        """Whether it has this level, or one above."""
         return protocol.LEVELS.index(self.level) >= protocol.LEVELS.index(level)
-
-    # -- faults
-
-    def _chaos(self, frame: ChaosArm | ChaosRenew | ChaosClear) -> None:
-        faults = self.inspector.source.faults
-        if isinstance(frame, ChaosClear):
-            # Whoever may see a fault may end it: stopping harm needs no permission.
-            if not self._may("observe"):
-                self.send(Err(id=frame.id, text="clearing faults needs level observe"))
-                return
-            gone = 0
-            for rule in list(faults.rules):
-                if frame.rule in (0, rule.number) and self.view.covers(rule.topic):
-                    gone += faults.clear(rule.number, by=self.name)
-            known = frame.rule == 0 or gone
-            self.send(Ok(id=frame.id) if known else Err(id=frame.id, text=f"there is no fault {frame.rule}"))
-            return
-        if not self._may("chaos") or not self.inspector.settings.chaos:
-            self.send(Err(id=frame.id, text="injecting faults needs a chaos token and a server that allows it"))
-            return
-        detached = isinstance(frame, ChaosArm) and frame.detach
-        longest = protocol.Limits.MAX_DETACHED_TTL if detached else protocol.Limits.MAX_TTL
-        try:
-            if not 0 < frame.ttl <= longest:
-                raise ConfigError(f"a fault lives between 0 and {longest:g} seconds, not {frame.ttl:g}")
-            if isinstance(frame, ChaosRenew):
-                visible = any(rule.number == frame.rule and self.view.covers(rule.topic) for rule in faults.rules)
-                if not visible or not faults.renew(frame.rule, frame.ttl):
-                    raise ConfigError(f"there is no fault {frame.rule}")
-                self.send(Ok(id=frame.id, rule=frame.rule))
-                return
-            wish = frame.rule
-            if wish.action != "drop":
-                raise ConfigError(f"this server knows the fault 'drop', not {wish.action!r}")
-            if not self.view.covers(wish.topic):
-                raise ConfigError(f"the topics {wish.topic!r} are outside this token's scope")
-            rule = faults.arm(
-                rate=wish.rate,
-                topic=wish.topic,
-                seed=wish.seed or secrets.token_hex(4),
-                ttl=frame.ttl,
-                limit=wish.limit,
-                owner=None if frame.detach else self,
-                by=self.name,
-            )
-            self.send(Ok(id=frame.id, rule=rule.number))
-        except ConfigError as error:
-            self.send(Err(id=frame.id, text=str(error)))
-
-    # -- events
-
-    def offer(self, event: Event) -> None:
-        """Keep an event for the next flush, if a watch wants it and the observer may see it."""
-        for watch, wants in self.watches.values():
-            if wants(event):
-                seen = self.view.event(event, watch.payload)
-                if seen is None:
-                    return
-                if self.credit <= 0 or len(self._waiting) >= _MAX_WAITING:
-                    self.lost += 1
-                    return
-                self.credit -= 1
-                self._waiting.append(seen)
-                return
-
-    def flush(self, lost: int, sample: float) -> None:
-        """Send what was kept. ``lost`` counts what was not captured at all."""
-        lost = self.lost + (0 if self.view.scoped else lost)
-        if not self._waiting and not (lost and self.watches):
-            return
-        items, left_out = _newest(self._waiting)
-        lost += left_out
-        self._waiting = []
-        self.lost = 0
-        self.send(Events(items=items, lost=lost if self.watches else 0, sample=round(sample, 4)))
-
-
-def _newest(events: list[Event]) -> tuple[list[Any], int]:
-    """As many of the newest events, already encoded, as fit into a frame; and how many older ones did not."""
-    fitting: list[msgspec.Raw] = []
-    room = _MAX_EVENTS
-    for event in reversed(events):
-        encoded = _encode(event)
-        room -= len(encoded)
-        if room < 0:
-            break
-        fitting.append(msgspec.Raw(encoded))
-    fitting.reverse()
-    return fitting, len(events) - len(fitting)

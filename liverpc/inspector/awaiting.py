@@ -20,7 +20,7 @@ from liverpc.inspector.figures import who
 from liverpc.inspector.protocol import Awaited, Step
 from liverpc.policies.locks import Locks
 
-__all__ = ["awaited"]
+__all__ = ["awaited", "roots", "shown"]
 
 _MAX_STEPS = 40
 _MAX_CHAIN = 1000  # two tasks that await each other make an endless one
@@ -71,9 +71,9 @@ def awaited(task: asyncio.Task[Any], locks: Locks, requests: Requests, now: floa
     last = chain[-1][0]
     if reason == _IN[Locks.__module__]:
         reason = _lock(locks, last, now) or reason
-    roots = list(_roots())
+    found = list(roots())
     told = [
-        Step(each.f_code.co_qualname, _shown(each.f_code.co_filename, roots), each.f_lineno)
+        Step(each.f_code.co_qualname, shown(each.f_code.co_filename, found), each.f_lineno)
         for each in steps[-_MAX_STEPS:]
     ]
     return Awaited(reason or python or type(last).__name__, told)
@@ -109,12 +109,12 @@ def _lock(locks: Locks, future: object, now: float) -> str:
     return f"the lock {row.key}, held by {path} of {user or connection} for {now - row.since:.1f} s{before}"
 
 
-def _shown(file: str, roots: list[str]) -> str:
+def shown(file: str, roots: list[str]) -> str:
     """A file without what tells of the machine."""
     return file[max((len(each) for each in roots if file.startswith(each)), default=file.rfind(os.sep) + 1) :]
 
 
-def _roots() -> Iterator[str]:
+def roots() -> Iterator[str]:
     """The directories in which modules are found."""
     for each in sys.path:
         if isinstance(each, str):  # it may be anything

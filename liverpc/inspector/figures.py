@@ -8,6 +8,8 @@ from math import inf
 from operator import itemgetter
 from typing import TypeAlias
 
+import msgspec
+
 from liverpc.declare.context import Context
 from liverpc.declare.registry import Entry, Registry
 from liverpc.errors import ErrorCode
@@ -15,13 +17,22 @@ from liverpc.inspector.protocol import BreakerInfo, LockInfo, PathInfo, PathStat
 from liverpc.inspector.protocol.frames import Limits
 from liverpc.policies.breaker import BreakerRow
 from liverpc.policies.locks import Locks
+from liverpc.telemetry import Latencies
 
-__all__ = ["PathFigures", "breaker_infos", "lock_infos", "who"]
+__all__ = ["Load", "PathFigures", "breaker_infos", "lock_infos", "who"]
 
 _MAX_CODES = 8  # of a path
 _MAX_LOCKS = 100
 _MAX_PATHS = 20  # of a breaker
 _Three: TypeAlias = tuple[float, float, float]
+
+
+class Load(msgspec.Struct, frozen=True):
+    """How hard the process works."""
+
+    busy: float  #: share of the loop's time that the devtools take
+    lag: float  #: seconds the loop was late, at worst
+    memory: int  #: bytes; 0: not known
 
 
 class PathFigures:
@@ -39,6 +50,10 @@ class PathFigures:
         """What each path is, and its figures."""
         called = [entry for entry in self._registry.entries if entry.calls]
         return [PathInfo(entry.number, entry.path) for entry in called], [self._stats(entry) for entry in called]
+
+    def latencies(self) -> list[tuple[int, int]]:
+        """How long the calls of all paths took, as :attr:`State.latencies`."""
+        return Latencies.of_all(entry.latencies for entry in self._registry.entries if entry.latencies).sparse()
 
     def _stats(self, entry: Entry) -> PathStats:
         return PathStats(

@@ -12,20 +12,24 @@ from collections.abc import Callable, Sequence
 from liverpc.config import Inspect, Token
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
+from liverpc.inspector.allowance import Allowance
 from liverpc.inspector.attach import SKIP_ABOVE, AttachEndpoint, Observer
-from liverpc.inspector.figures import PathFigures
-from liverpc.inspector.protocol import Bye, ChaosChanged, ServerInfo
+from liverpc.inspector.declared import Declarer
+from liverpc.inspector.figures import Load, PathFigures
+from liverpc.inspector.protocol import Bye, ChaosChanged, Note, ServerInfo
 from liverpc.inspector.protocol import frames as protocol
 from liverpc.inspector.rooms import Survey
 from liverpc.inspector.tap import Tap
+from liverpc.inspector.telling import encoded
+from liverpc.inspector.trying import OpenClient, Trials
 from liverpc.inspector.view import Source
 from liverpc.policies.faults import FaultRules
+from liverpc.policies.pressure import resident_bytes
 from liverpc.policies.running import RunningPolicies
 from liverpc.rooms.census import Census
 from liverpc.telemetry import Telemetry
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.close import CloseCode
-from liverpc.wire.codec import encode
 from liverpc.wire.framing import text_frame
 
 __all__ = ["Inspector"]
@@ -35,6 +39,7 @@ log = logging.getLogger("liverpc.inspector")
 _TICK = 0.125  # seconds between flushes of events; every second flush carries the state
 _CONNECTIONS_EVERY = 8  # ticks: looking at thousands of connections is the dear part
 _MAX_BUSY = 0.02  # share of the loop's time above which less is captured
+_MAX_GLOBS = 16  # of all watches, for which less is captured
 _SLOW_SECONDS = 30.0
 
 
@@ -44,7 +49,10 @@ class Inspector:
     Attributes:
         endpoint: Answers on the attach path.
         survey: What is known of the rooms.
+        trials: Calls that observers try.
+        declared: What the server declares.
         tokens: Who may attach; made up at start when none were configured.
+        allowances: By the secret of a token, what its holders may take of the server's time for what they ask.
         local_token: The one that was made up, for programs of this user; None: there are others.
         observers: Attached ones.
     """
@@ -63,23 +71,32 @@ class Inspector:
         wall: Callable[[], float],
         rooms: Sequence[Census] = (),
         always: bool = False,
+        connect: OpenClient | None = None,
     ) -> None:
         self.settings = settings
         paths = PathFigures(registry, hub.monotonic)
-        self.source = Source(hub, registry, telemetry.counters, faults, uploads, policies, paths)
         self.info = info
         self.wall = wall
         self.monotonic = hub.monotonic
         self.tap = Tap(settings, telemetry, hub.monotonic)
+        deliveries = self.tap.deliveries.latencies
+        self.source = Source(hub, registry, telemetry.counters, faults, uploads, policies, paths, deliveries)
         self.survey = Survey(rooms, hub.monotonic, self.tap.redactor)
-        own = Token(secret=secrets.token_urlsafe(24), level="chaos" if settings.chaos else "observe")
+        self.trials = Trials(connect, settings.test_users, self.source, telemetry, self.tap.redactor)
+        self.declared = Declarer(registry, self.source.policies, self.tap.redactor)
+        own = Token(
+            secret=secrets.token_urlsafe(24), level="admin" if info.dev else "chaos" if settings.chaos else "observe"
+        )
         self.tokens = settings.tokens or (own,)
         self.local_token = None if settings.tokens else own.secret
+        share = _MAX_BUSY / len(self.tokens)
+        self.allowances = {token.secret: Allowance(share, hub.monotonic) for token in self.tokens}
         self.endpoint = AttachEndpoint(self, settings, self.tokens)
         self.observers: list[Observer] = []
         self._always = always or settings.capture == "always"
         self._rev = 0
         self._busy = 0.0
+        self._late: deque[float] = deque(maxlen=_CONNECTIONS_EVERY)  # seconds, of the ticks of the last second
         self._lately: deque[tuple[int, int]] = deque(maxlen=8)  # captured and lost events of each tick of a second
         self._calm = 0
         self._look_at_connections = False
@@ -101,6 +118,7 @@ class Inspector:
             observer.send(Bye(code="SHUTDOWN", text="the server is shutting down"))
             observer.link.close(CloseCode.GOING_AWAY, "server going away")
         self.source.faults.clear()
+        await self.trials.aclose()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -125,20 +143,18 @@ class Inspector:
         """A socket is gone; so are its faults, at once."""
         if observer in self.observers:
             self.observers.remove(observer)
+        self.trials.stop(observer)
         self.source.faults.orphaned(observer)
         self.refocus()
 
     def refocus(self) -> None:
-        """Collect the topics that somebody has open."""
-        self.tap.focus_on(
-            frozenset(
-                topic
-                for observer in self.observers
-                for watch, _ in observer.watches.values()
-                for topic in watch.match.topic
-                if "*" not in topic
-            )
-        )
+        """Find out which topics somebody has open, and whether anything else has to be captured."""
+        watches = [each for observer in self.observers for each in observer.watching.watches()]
+        self.tap.focus_on(frozenset(topic for watch, _ in watches for topic in watch.match.topic if "*" not in topic))
+        narrow = bool(watches) and all(watch.capture for watch, _ in watches)
+        # Every publish and every call is asked about each glob then.
+        narrow = narrow and sum(wants.globs for _, wants in watches) <= _MAX_GLOBS
+        self.tap.narrow([wants for _, wants in watches] if narrow else None)
 
     def faults_changed(self, text: str) -> None:
         """Tell everybody about a change of the faults in force."""
@@ -149,6 +165,20 @@ class Inspector:
                 told = "" if observer.view.scoped else text  # it names topics
                 observer.send(ChaosChanged(active=observer.view.rules(now), text=told))
 
+    def note(self, text: str) -> None:
+        """Tell everybody something that they should know. No names of topics, which are not for everybody."""
+        for observer in self.observers:
+            if observer.greeted:
+                observer.send(Note(text=text))
+
+    @property
+    def lag(self) -> float:
+        """Seconds by which the event loop was late within the last second, at worst."""
+        return max(self._late, default=0.0)
+
+    def _load(self) -> Load:
+        return Load(self._busy, self.lag, resident_bytes())
+
     # -- telling
 
     async def _run(self) -> None:
@@ -156,7 +186,9 @@ class Inspector:
         last = self.monotonic()
         try:
             while self.observers:
+                due = self.monotonic() + _TICK
                 await asyncio.sleep(_TICK)
+                self._late.append(max(0.0, self.monotonic() - due))
                 began = time.thread_time()  # not the wall clock: a preempted process did not spend it
                 ticks += 1
                 self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
@@ -177,9 +209,13 @@ class Inspector:
                 self.tap.stop()
 
     def _collect(self) -> None:
-        now = self.monotonic()
+        now, wall = self.monotonic(), self.wall()
         self.source.faults.expire()
         for observer in list(self.observers):
+            if observer.token.expired(wall):
+                observer.send(Bye(code="REVOKED", text="the token has expired"))
+                observer.link.close(CloseCode.UNAUTHENTICATED, "token expired")
+                continue
             silent = now - observer.heard_at
             if silent > protocol.Limits.LEASE:
                 self.source.faults.orphaned(observer)
@@ -195,17 +231,18 @@ class Inspector:
         sample = captured / max(1, captured + sum(missed for _, missed in self._lately)) if lost else 1.0
         for observer in self.observers:
             if observer.greeted:
+                watching = observer.watching
                 for event in events:
-                    observer.offer(event)
-                if observer.link.buffered <= SKIP_ABOVE:
-                    observer.flush(lost, sample)
-                else:
-                    observer.lost += lost
+                    watching.offer(event)
+                if observer.link.buffered > SKIP_ABOVE:
+                    watching.miss(lost)
+                elif (frame := watching.flush(lost, sample)) is not None:
+                    observer.send(frame)
 
     def _tell_state(self) -> None:
         changes = self.tap.changes
         self._rev += 1
-        now = self.monotonic()
+        now, load = self.monotonic(), self._load()
         shared: dict[object, bytes] = {}
         for observer in list(self.observers):
             if not observer.greeted:
@@ -217,8 +254,8 @@ class Inspector:
             view = observer.view
             frame = shared.get(view.key)
             if frame is None:
-                state = view.delta(changes, self._rev, now, self._busy, self._look_at_connections)
-                frame = shared[view.key] = text_frame(encode(state))
+                state = view.delta(changes, self._rev, now, load, self._look_at_connections)
+                frame = shared[view.key] = text_frame(encoded(state))
             observer.send_state(frame)
         changes.clear()
 
@@ -229,8 +266,13 @@ class Inspector:
             self.survey.forget()
 
     def _send_full(self, observer: Observer) -> None:
-        parts = observer.view.full(self._rev, self.monotonic(), self._busy)
-        observer.send_state(*(text_frame(encode(part)) for part in parts), full=True)
+        if observer.allowance.wait:
+            observer.stale = True
+            return
+        began = time.thread_time()
+        parts = observer.view.full(self._rev, self.monotonic(), self._load())
+        observer.send_state(*(text_frame(encoded(part)) for part in parts), full=True)
+        observer.allowance.spend(time.thread_time() - began)
 
     def _measure(self, spent: float, elapsed: float) -> None:
         spent += self.tap.spent
@@ -238,8 +280,15 @@ class Inspector:
         self._busy += (spent / elapsed - self._busy) * 0.2
         if self._busy > _MAX_BUSY:
             self._calm = 0
+            if self.tap.slowest and not self.tap.bare:
+                self.tap.bare = True
+                self.note("watching takes too much of the server's time: payloads are not recorded for now")
             self.tap.throttle(0.5)
         else:
             self._calm += 1
             if self._calm % 10 == 0:
-                self.tap.throttle(2.0)
+                if self.tap.bare:
+                    self.tap.bare = False
+                    self.note("payloads are recorded again")
+                else:
+                    self.tap.throttle(2.0)

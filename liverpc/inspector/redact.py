@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -72,6 +73,10 @@ class Redactor:
         self._nodes = nodes
         self._text = text
 
+    def add(self, keys: Iterable[str]) -> None:
+        """Redact the values of these keys, too, from now on."""
+        self.keys |= {key.lower() for key in keys}
+
     def __call__(self, value: Any) -> Any:
         """The redacted copy; never raises."""
         return self._copy(value, self._depth, [self._nodes, 32_768], set())
@@ -107,8 +112,9 @@ class Redactor:
             if len(copy) >= self._items or budget[0] <= 0:
                 copy["…"] = f"[+{size - len(copy)} more]"
                 break
-            name = self._clip(str(key), budget)
-            copy[name] = REDACTED if str(key).lower() in self.keys else self._copy(item, depth - 1, budget, parents)
+            told = _key(key)
+            name = self._clip(told, budget)
+            copy[name] = REDACTED if told.lower() in self.keys else self._copy(item, depth - 1, budget, parents)
         parents.discard(id(value))
         return copy
 
@@ -142,3 +148,11 @@ class Redactor:
         if isinstance(plain, str):
             return self._clip(plain, budget)
         return plain if isinstance(plain, _SCALARS) else f"[{type(value).__name__}]"
+
+
+def _key(key: Any) -> str:
+    """A key as clients get it."""
+    try:
+        return str(key.value if isinstance(key, Enum) else key)
+    except Exception:  # of classes with code of their own
+        return f"[{type(key).__name__}]"

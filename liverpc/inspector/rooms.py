@@ -12,9 +12,9 @@ import msgspec
 
 from liverpc.inspector.protocol import Look, RefusedJoin, RoomInfo, RoomMember, Rooms, RoomTotals
 from liverpc.inspector.redact import Redactor
+from liverpc.inspector.telling import encoded
 from liverpc.inspector.view import View
 from liverpc.rooms.census import Census, Occupant, Refusal, RoomRow
-from liverpc.wire.codec import encode
 
 __all__ = ["RoomsTold", "Seen", "Survey"]
 
@@ -85,10 +85,10 @@ class Survey:
         if now < self._members_again_at:
             return None
         began = time.thread_time()
-        encoded = self._encoded(room.occupants)
+        members = self._encoded(room.occupants)
         spent = time.thread_time() - began
         self._members_again_at = max(self._members_again_at, now - _EVERY) + spent * _REST
-        return encoded
+        return members
 
     def forget(self) -> None:
         """Nobody looks any more. What is known is kept until it may be looked at anew, so that looking stays cheap."""
@@ -126,16 +126,16 @@ class Survey:
         return Seen(rooms, rows, [] if view.anonymous else refusals, totals)
 
     def _encoded(self, occupants: Iterable[Occupant]) -> list[bytes]:
-        encoded: list[bytes] = []
+        members: list[bytes] = []
         left = _MAX_MEMBER_BYTES
         for each in occupants:
             shown, cursor = self.redactor(each.shown), self.redactor(each.cursor)
-            member = encode(RoomMember(each.key, list(each.connections), each.how, each.since, shown, cursor))
+            member = encoded(RoomMember(each.key, list(each.connections), each.how, each.since, shown, cursor))
             left -= len(member)
-            if left < 0 or len(encoded) == _MAX_MEMBERS:
+            if left < 0 or len(members) == _MAX_MEMBERS:
                 break
-            encoded.append(member)
-        return encoded
+            members.append(member)
+        return members
 
 
 class RoomsTold:
@@ -197,7 +197,7 @@ class RoomsTold:
                 plain = msgspec.json.decode(refusal.asked)
             except (msgspec.MsgspecError, ValueError):  # such as 1e999, which is a number for some types only
                 plain = "cannot be shown"
-            asked = encode(self._survey.redactor(plain)).decode()[:_MAX_ASKED]
+            asked = encoded(self._survey.redactor(plain)).decode()[:_MAX_ASKED]
         return RefusedJoin(refusal.at, refusal.room, refusal.connection, refusal.user or "", refusal.reason, asked)
 
 

@@ -12,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain as joined
 
 import msgspec
 
 from liverpc.config import Inspect
+from liverpc.inspector.bucket import Bucket
+from liverpc.inspector.changes import Changes
+from liverpc.inspector.deliveries import Deliveries
+from liverpc.inspector.matching import Matcher
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
-from liverpc.inspector.protocol.frames import CARRIERS, Limits
-from liverpc.inspector.redact import REDACTED, Redactor
+from liverpc.inspector.recorded import call_event, carries
+from liverpc.inspector.redact import Redactor
 from liverpc.telemetry import (
     SLOW_CALL,
     CallFinished,
@@ -34,55 +37,11 @@ from liverpc.telemetry import (
     Unsubscribed,
 )
 
-__all__ = ["Bucket", "Changes", "Tap"]
+__all__ = ["Tap"]
 
 _PAUSE = 0.125  # seconds without events after their budget was used up
 _MAX_RINGS = 1000  # topics with kept events; the longest unpublished goes first
-_MAX_PUBLISHED = 20  # topics of a call
 _MAX_QUEUE = 4096  # events waiting for the next flush
-_decode = msgspec.json.Decoder().decode
-
-
-class Bucket:
-    """A token bucket: ``rate`` per second, saved up for at most one second."""
-
-    __slots__ = ("_at", "_level", "rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self.rate = rate
-        self._level = rate
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed now."""
-        level = self._level + (now - self._at) * self.rate
-        self._at = now
-        if level > self.rate:
-            level = self.rate
-        if level < 1:
-            self._level = level
-            return False
-        self._level = level - 1
-        return True
-
-
-class Changes(msgspec.Struct):
-    """What is different since somebody last looked."""
-
-    topics: set[str] = msgspec.field(
-        default_factory=set
-    )  #: in the hub: published on, with other subscribers, or failed
-    born: set[str] = msgspec.field(default_factory=set)  #: of those, the ones with a new subscriber
-    ended: dict[int, str] = {}  #: topics that are gone: number, and what clients know them as
-    opened: set[str] = msgspec.field(default_factory=set)  #: connections
-    closed: set[str] = msgspec.field(default_factory=set)
-    joined: set[str] = msgspec.field(default_factory=set)  #: connections that subscribed to something
-    left: dict[str, set[str]] = {}  #: connections that left topics, as clients know these
-
-    def clear(self) -> None:
-        """Everything was told. The sets stay the same objects: the hub fills one of them."""
-        for each in (self.topics, self.born, self.ended, self.opened, self.closed, self.joined, self.left):
-            each.clear()
 
 
 class Tap:
@@ -90,7 +49,10 @@ class Tap:
 
     Attributes:
         calls: Finished calls, oldest first; ``failed`` the failed ones besides, kept longer.
+        connections: Those that opened and closed.
         rings: The last events of each topic.
+        deliveries: How long publishes took to the sockets.
+        bare: Record no payloads: even at the lowest rate it takes too much time.
         queue: Events captured since the last :meth:`drain`; ``lost`` counts those it had no room for.
         spent: Seconds of processor time spent recording since the last time somebody asked.
         changes: What changed since the last state was sent; the hub adds the topics that are published on.
@@ -99,12 +61,16 @@ class Tap:
     def __init__(self, settings: Inspect, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
         self._settings = settings
         self._telemetry = telemetry
+        self._tracing = telemetry.tracing
         self._now = monotonic
         self.redactor = Redactor(settings.redact)
+        self.deliveries = Deliveries(monotonic)
+        self.bare = False
         self.listening = False
         self.focus: frozenset[str] = frozenset()  # topics somebody has open: captured with their own budget
         self.calls: deque[CallEvent] = deque(maxlen=settings.history)
         self.failed: deque[CallEvent] = deque(maxlen=max(1, settings.history // 2))
+        self.connections: deque[ConnectionEvent] = deque(maxlen=settings.history)
         self.rings: OrderedDict[str, deque[PublishEvent]] = OrderedDict()
         self.queue: list[Event] = []
         self.lost = 0
@@ -116,6 +82,7 @@ class Tap:
         self._focused = Bucket(max(1.0, settings.max_events / 2), now)
         self._seen = 0  # publishes and calls counted when lost ones were last computed
         self._kept = 0  # of those since then
+        self._wanted: Sequence[Matcher] | None = None  # nothing else is recorded; None: everything is
         self._resume: asyncio.TimerHandle | None = None  # while paused
 
     # -- listening
@@ -126,6 +93,7 @@ class Tap:
             return
         self.listening = True
         telemetry = self._telemetry
+        self._tracing.active = self._tracing.plain = True
         self._seen = self._count()
         telemetry.published.append(self._published)
         telemetry.call_finished.append(self._call_finished)
@@ -144,6 +112,7 @@ class Tap:
         if self._resume is not None:
             self._resume.cancel()
             self._resumed()
+        self._tracing.active = self._tracing.plain = False
         telemetry.published.remove(self._published)
         telemetry.call_finished.remove(self._call_finished)
         telemetry.connection_opened.remove(self._connection_opened)
@@ -152,6 +121,7 @@ class Tap:
         telemetry.unsubscribed.remove(self._unsubscribed)
         telemetry.stream_failed.remove(self._stream_failed)
         self.calls.clear()
+        self.connections.clear()
         self.failed.clear()
         self.rings.clear()
         self.forget()
@@ -159,6 +129,8 @@ class Tap:
     def forget(self) -> None:
         """Drop what waits to be sent; nobody is there to get it."""
         self.queue.clear()
+        self.deliveries.forget()
+        self.bare = False
         self.lost = self._kept = 0
         self._seen = self._count()
         self.changes.clear()
@@ -167,6 +139,24 @@ class Tap:
         """Scale the budget by ``factor``, between a 64th and all of what was configured."""
         most = self._settings.max_events
         self._budget.rate = min(most, max(most / 64, self._budget.rate * factor))
+
+    @property
+    def slowest(self) -> bool:
+        """Whether its budget cannot be made smaller."""
+        return self._budget.rate <= self._settings.max_events / 64
+
+    def narrow(self, wanted: Sequence[Matcher] | None) -> None:
+        """Record only what one of them matches, from now on; None: everything."""
+        if (wanted is None) != (self._wanted is None):
+            self.lost += self._uncounted()  # what counts as lost was another thing until now
+            if wanted is not None and self._resume is not None:
+                self._resume.cancel()
+                self._resumed()
+        self._wanted = wanted
+
+    def kept(self) -> Iterator[Event]:
+        """Everything that is kept, in no order."""
+        return joined(self.history(), self.connections, *self.rings.values())
 
     def history(self) -> list[CallEvent]:
         """Finished calls, oldest first; failed ones reach back further than the others."""
@@ -184,13 +174,16 @@ class Tap:
     def _published(self, event: Published) -> None:
         now = self._now()
         topic = event.topic
+        if self._wanted is not None and not any(each.publish(topic, event.event) for each in self._wanted):
+            return
         if not self._budget.take(now):
             self._pause()
             if not (topic in self.focus and self._focused.take(now)):
+                self.lost += self._wanted is not None
                 return
         self._kept += not event.remote
         began = time.thread_time()
-        data = event.data if not event.remote else None
+        data = self.redactor(None if event.remote else event.data) if not self.bare else msgspec.UNSET
         kept = PublishEvent(
             at=now,
             topic=topic,
@@ -199,8 +192,12 @@ class Tap:
             receivers=event.receivers,
             seq=event.seq,
             dropped=event.dropped,
-            data=self.redactor(data),
+            data=data,
+            id=event.id,
+            cause=event.cause,
+            fault=event.fault,
         )
+        self.deliveries.expect(kept, event.to)
         ring = self.rings.get(topic)
         if ring is None:
             ring = self.rings[topic] = deque(maxlen=self._settings.ring)
@@ -213,21 +210,33 @@ class Tap:
         self.spent += time.thread_time() - began
 
     def _call_finished(self, event: CallFinished) -> None:
+        if self._wanted is not None and not self._wants_call(self._wanted, event):
+            return
         if self._budget.take(self._now()):
             self._keep_call(event)
         else:
             self._pause()
             if event.code is not None or event.seconds >= SLOW_CALL:
                 self._call_notable(event)
+            elif self._wanted is not None:
+                self.lost += 1
+
+    @staticmethod
+    def _wants_call(wanted: Sequence[Matcher], event: CallFinished) -> bool:
+        ok, ms, carried = event.code is None, event.seconds * 1000, carries(event)
+        return any(each.call(event.path, ok, ms, carried) for each in wanted)
 
     def _call_notable(self, event: CallFinished) -> None:
         if self._notable.take(self._now()):
             self._keep_call(event)
+        elif self._wanted is not None:
+            self.lost += 1
 
     def _pause(self) -> None:
         """Listen to what has a budget of its own only, until the common one has grown again."""
-        if self._resume is not None:
-            return
+        if self._resume is not None or self._wanted is not None:
+            return  # in a pause nobody would know how many of those that are not recorded were wanted
+        self._tracing.plain = False
         telemetry = self._telemetry
         telemetry.call_finished.remove(self._call_finished)
         telemetry.call_notable.append(self._call_notable)
@@ -237,6 +246,7 @@ class Tap:
 
     def _resumed(self) -> None:
         self._resume = None
+        self._tracing.plain = True
         telemetry = self._telemetry
         telemetry.call_notable.remove(self._call_notable)
         telemetry.call_finished.append(self._call_finished)
@@ -255,31 +265,23 @@ class Tap:
 
     def drain(self) -> tuple[list[Event], int]:
         """The events captured since the last drain, and how many publishes and calls were not."""
+        self.deliveries.look()
         events, self.queue = self.queue, []
-        count = self._count()
-        lost = self.lost + max(0, count - self._seen - self._kept)
-        self.lost = self._kept = 0
-        self._seen = count
+        lost = self.lost + self._uncounted()
+        self.lost = 0
         return events, lost
+
+    def _uncounted(self) -> int:
+        """Publishes and calls that were not recorded since the last time somebody asked, and are not in ``lost``."""
+        count = self._count()
+        lost = max(0, count - self._seen - self._kept) if self._wanted is None else 0
+        self._kept = 0
+        self._seen = count
+        return lost
 
     def _keep_call(self, event: CallFinished) -> None:
         began = time.thread_time()
-        kept = CallEvent(
-            at=self._now(),
-            path=event.path,
-            connection=event.connection,
-            ms=round(event.seconds * 1000, 3),
-            ok=event.code is None,
-            call=(event.call or "")[: Limits.MAX_CALL_ID],
-            user=event.user or "",
-            code=event.code or "",
-            stream=event.kind == "stream",
-            args=self._arguments(event),
-            result=self._error(event) if event.issues else self.redactor(event.result),
-            published=list(islice(dict.fromkeys(event.published), _MAX_PUBLISHED)),
-            carries=event.kind if event.kind in CARRIERS else "",
-            received=event.received,
-        )
+        kept = call_event(event, self._now(), self.redactor, payload=not self.bare)
         self._kept += 1
         self.calls.append(kept)
         if not kept.ok:
@@ -287,43 +289,22 @@ class Tap:
         self._keep(kept)
         self.spent += time.thread_time() - began
 
-    def _error(self, event: CallFinished) -> Any:
-        """The message, and which argument was wrong how; messages may quote a value, so secret ones go, too."""
-        issues: list[str] = []
-        for issue in event.issues:
-            secret = any(step.lower() in self.redactor.keys for step in issue.path)
-            issues.append(f"{'.'.join(issue.path)}: {REDACTED if secret else issue.message}")
-        return self.redactor({"message": event.result, "issues": issues})
-
-    def _arguments(self, event: CallFinished) -> Any:
-        """Arguments by parameter name, so that ``login(email, password)`` is covered by the keys."""
-        try:
-            values = _decode(event.args)
-        except (msgspec.MsgspecError, RecursionError):
-            values = None
-        if not isinstance(values, list):
-            return "[no argument list]"
-        copy = self.redactor(dict(zip(event.parameters, values, strict=False)))
-        if (surplus := len(values) - len(event.parameters)) > 0:
-            # Values without a name cannot be judged; only how many there were is kept.
-            copy["…"] = f"[{surplus} arguments without a name]"
-        return copy
-
     def _connection_opened(self, event: ConnectionOpened) -> None:
         self.changes.opened.add(event.connection)
-        self._keep(
+        self._keep_connection(
             ConnectionEvent(
                 at=self._now(),
                 connection=event.connection,
                 what="open",
                 user=event.user or "",
                 address=event.address,
+                id=self._tracing.number(),
             )
         )
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         self.changes.closed.add(event.connection)
-        self._keep(
+        self._keep_connection(
             ConnectionEvent(
                 at=self._now(),
                 connection=event.connection,
@@ -331,8 +312,16 @@ class Tap:
                 user=event.user or "",
                 code=event.code,
                 reason=event.reason,
+                id=self._tracing.number(),
+                cause=event.cause,
+                fault=event.fault,
             )
         )
+
+    def _keep_connection(self, event: ConnectionEvent) -> None:
+        if self._wanted is None or any(each.connections for each in self._wanted):
+            self.connections.append(event)
+            self._keep(event)
 
     def _subscribed(self, event: Subscribed) -> None:
         self.changes.topics.add(event.topic)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -16,7 +17,8 @@ from liverpc.hub.connection import Connection
 from liverpc.hub.hub import Hub
 from liverpc.hub.topic import TopicState
 from liverpc.inspector.awaiting import awaited
-from liverpc.inspector.figures import PathFigures, breaker_infos, lock_infos
+from liverpc.inspector.changes import Changes
+from liverpc.inspector.figures import Load, PathFigures, breaker_infos, lock_infos
 from liverpc.inspector.protocol import (
     Awaited,
     CallEvent,
@@ -25,7 +27,6 @@ from liverpc.inspector.protocol import (
     ConnectionInfo,
     ConnectionStats,
     Event,
-    Match,
     PendingCall,
     PublishEvent,
     State,
@@ -35,16 +36,16 @@ from liverpc.inspector.protocol import (
     UploadTotals,
 )
 from liverpc.inspector.protocol import frames as protocol
-from liverpc.inspector.tap import Changes
-from liverpc.policies.faults import FaultRules, glob
+from liverpc.policies.faults import Fault, FaultRules, glob
 from liverpc.policies.running import RunningPolicies
-from liverpc.telemetry import Counters
+from liverpc.telemetry import Counters, Latencies
 from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
 
-__all__ = ["Source", "View", "matcher"]
+__all__ = ["Source", "View"]
 
 _MAX_PENDING = 200
+_MAX_NUMBERS = 20_000  # ids that are remembered for one scoped observer
 _MAX_UPLOADS = 200
 _PART_ROWS = 500  # streams and connections in one part of a full state
 
@@ -59,6 +60,7 @@ class Source(msgspec.Struct):
     uploads: Uploads
     policies: RunningPolicies
     paths: PathFigures
+    deliveries: Latencies
 
 
 class View:
@@ -76,6 +78,8 @@ class View:
         self.key = (level == "metrics", topics)
         self._source = source
         self.anonymous = level == "metrics"
+        self._numbers: OrderedDict[int, int] = OrderedDict()  # ids, and what a scoped observer is told
+        self._last_number = 0
         self._globs = None if "*" in topics else [glob(pattern) for pattern in topics]
 
     @property
@@ -89,12 +93,12 @@ class View:
 
     # -- state
 
-    def full(self, rev: int, at: float, busy: float) -> Iterator[State]:
+    def full(self, rev: int, at: float, load: Load) -> Iterator[State]:
         """Everything there is, in parts of bounded size with one ``rev``."""
         hub = self._source.hub
         topics = [topic for topic in hub.topics.values() if self.covers(topic.wire)]
         connections = [each for each in hub.connections.values() if self.shows(each)]
-        figures = self._figures(rev, at, busy)
+        figures = self._figures(rev, at, load, True)
         for start in range(0, max(len(topics), len(connections), 1), _PART_ROWS):
             end = start + _PART_ROWS
             yield msgspec.structs.replace(
@@ -107,17 +111,17 @@ class View:
                 connection_stats=[_connection_stats(each) for each in connections[start:end]],
             )
 
-    def delta(self, changes: Changes, rev: int, at: float, busy: float, all_connections: bool) -> State:
-        """What changed."""
+    def delta(self, changes: Changes, rev: int, at: float, load: Load, thorough: bool) -> State:
+        """What changed; ``thorough`` with what is too dear to be told each time."""
         hub = self._source.hub
         changed = [hub.topics[name] for name in changes.topics if name in hub.topics]
         topics = [topic for topic in changed if self.covers(topic.wire)]
         # With a scope, a connection comes into sight with its first topic there, and leaves with the last.
         seen = changes.opened if self._globs is None else changes.opened | changes.joined
         opened = [hub.connections[each] for each in seen if each in hub.connections]
-        looked_at = hub.connections.values() if all_connections else opened
+        looked_at = hub.connections.values() if thorough else opened
         return msgspec.structs.replace(
-            self._figures(rev, at, busy),
+            self._figures(rev, at, load, thorough),
             streams=[_stream(topic) for topic in topics if topic.name in changes.born],
             stream_stats=[_stream_stats(topic) for topic in topics],
             streams_gone=[number for number, name in changes.ended.items() if self.covers(name)],
@@ -126,11 +130,11 @@ class View:
             connections_gone=list(changes.closed) if self._globs is None else self._out_of_sight(changes),
         )
 
-    def _figures(self, rev: int, at: float, busy: float) -> State:
+    def _figures(self, rev: int, at: float, load: Load, thorough: bool) -> State:
         """What every state carries in full."""
         source = self._source
         if self._globs is not None:
-            return State(rev=rev, at=at, chaos=self.rules(at), busy=round(busy, 4))
+            return State(rev=rev, at=at, chaos=self.rules(at), busy=round(load.busy, 4))
         paths, path_stats = source.paths.rows()
         locks = source.policies.locks
         pending, pending_total = self._pending()
@@ -148,7 +152,11 @@ class View:
             ),
             counters=asdict(source.counters),
             chaos=self.rules(at),
-            busy=round(busy, 4),
+            busy=round(load.busy, 4),
+            lag=round(load.lag, 4),
+            memory=load.memory,
+            latencies=source.paths.latencies() if thorough else [],
+            deliveries=source.deliveries.sparse() if thorough else [],
             locks=[] if self.anonymous else lock_infos(locks),  # their keys may name users
             locks_total=len(locks),
             breakers=breaker_infos(source.policies.breakers.rows()),
@@ -167,19 +175,27 @@ class View:
         """The faults in force."""
         return [
             ChaosRule(
-                rate=rule.rate,
-                topic=rule.topic,
-                seed=rule.seed,
+                **(msgspec.structs.asdict(rule.fault) | self._hidden(rule.fault)),
                 id=rule.number,
                 by=rule.by,
                 hits=rule.hits,
                 seen=rule.seen,
-                limit=rule.limit,
                 left=0.0 if rule.expires_at == inf else round(rule.expires_at - at, 1),
             )
             for rule in self._source.faults.rules
-            if self.covers(rule.topic)
+            if self.shows_fault(rule.fault)
         ]
+
+    def shows_fault(self, fault: Fault) -> bool:
+        """Whether a fault may be seen. Calls are no topic's business."""
+        return self._globs is None or (fault.place != "call" and self.covers(fault.topic))
+
+    def _hidden(self, fault: Fault) -> dict[str, str]:
+        """What of its target may not be seen."""
+        if self._globs is None:
+            return {"user": ""} if self.anonymous else {}
+        found = self._source.hub.connections.get(fault.connection)
+        return {"user": "", "connection": fault.connection if found is not None and self.shows(found) else ""}
 
     def shows(self, connection: Connection) -> bool:
         """Whether a connection may be seen."""
@@ -251,8 +267,31 @@ class View:
 
     # -- events
 
+    def real_id(self, number: int) -> int:
+        """The id of the event that the observer knows by this one; 0: none that is remembered."""
+        if self._globs is None:
+            return number
+        return next((real for real, shown in self._numbers.items() if shown == number), 0)
+
+    def _shown_id(self, real: int) -> int:
+        """Ids count all events, and how much happens elsewhere is no business of a scoped observer."""
+        if not real:
+            return 0
+        if real not in self._numbers:
+            self._last_number += 1
+            self._numbers[real] = self._last_number
+            if len(self._numbers) > _MAX_NUMBERS:
+                self._numbers.popitem(last=False)
+        return self._numbers[real]
+
     def event(self, event: Event, payload: bool) -> Event | None:
         """The event as this observer may see it; None when it may not."""
+        seen = self._seen(event, payload)
+        if seen is None or self._globs is None:
+            return seen
+        return msgspec.structs.replace(seen, id=self._shown_id(seen.id), cause=self._shown_id(seen.cause))
+
+    def _seen(self, event: Event, payload: bool) -> Event | None:
         if isinstance(event, PublishEvent):
             if not self.covers(event.topic):
                 return None
@@ -311,23 +350,3 @@ def _connection_stats(connection: Connection) -> ConnectionStats:
         len(connection.calls.of),
         connection.link.buffered,
     )
-
-
-def matcher(match: Match) -> Callable[[Event], bool]:
-    """The test a watch stands for."""
-    kinds = frozenset(match.kind)
-    topics = [glob(pattern) for pattern in match.topic]
-    paths = [glob(pattern) for pattern in match.path]
-
-    def matches(event: Event) -> bool:
-        if isinstance(event, PublishEvent):
-            wanted = not topics or any(test(event.topic) for test in topics)
-            return wanted and (not kinds or "pub" in kinds)
-        if isinstance(event, CallEvent):
-            if (match.ok is not None and event.ok is not match.ok) or event.ms < match.min_ms:
-                return False
-            wanted = not paths or any(test(event.path) for test in paths)
-            return wanted and (not kinds or "rpc" in kinds or event.carries in kinds)
-        return not kinds or "conn" in kinds
-
-    return matches

@@ -1,17 +1,21 @@
-"""Faults injected on purpose, decided per publish by a seeded generator.
+"""Faults injected on purpose: what they are, whom they strike, and what ends them.
 
-The same seed drops the same publishes, here and in svelte-realtime's test harness: both hash the seed
-string as ``h * 31 + unit`` over UTF-16 units in 32 bits and draw from the same small generator.
+The same seed and the same events, the same faults, here and in svelte-realtime's test harness: both hash the seed
+string as ``h * 31 + unit`` over UTF-16 units in 32 bits and draw from the same small generator. What a fault does
+where it strikes stands in :mod:`.faults_gate` and :mod:`.faults_injector`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 
 from liverpc.errors import ConfigError
+from liverpc.hub.connection import Connection
+from liverpc.policies.faults_wish import Fault, Place
 
-__all__ = ["FaultRule", "FaultRules", "draws", "glob"]
+__all__ = ["Chance", "Fault", "FaultRule", "FaultRules", "draws", "glob"]
 
 MAX_RULES = 32  # each is asked about each publish
 _MASK = 0xFFFFFFFF
@@ -38,7 +42,8 @@ def glob(pattern: str) -> Callable[[str], bool]:
     first, *rest = pattern.split("*")
     if not rest:
         return pattern.__eq__
-    *middle, last = rest
+    *between, last = rest
+    middle = list(filter(None, between))  # of several * in a row one says it all
 
     def matches(name: str) -> bool:
         at, end = len(first), len(name) - len(last)
@@ -54,58 +59,95 @@ def glob(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-class FaultRule:
-    """One fault in force: publishes on matching topics are dropped with probability ``rate``.
+class Chance:
+    """Decides for one fault which of the things that match it it strikes, and whom it is for.
 
     Attributes:
-        seen, hits: Publishes that matched, and those of them that were dropped.
-        limit: Ends after that many hits; 0: no limit.
-        expires_at: Monotonic seconds.
-        owner: Who holds the lease; None when it needs no owner.
+        seen, hits: Things that matched, and those of them that were struck.
     """
 
-    def __init__(
-        self,
-        number: int,
-        *,
-        rate: float,
-        topic: str,
-        seed: str,
-        limit: int = 0,
-        expires_at: float = math.inf,
-        owner: object = None,
-        by: str = "",
-    ) -> None:
-        if not 0 <= rate <= 1:  # false for NaN, too
-            raise ConfigError(f"a drop rate is a number from 0 to 1, not {rate!r}")
-        if not topic:
-            raise ConfigError("a fault needs a topic glob, such as 'board:*' or '*'")
-        if limit < 0:
-            raise ConfigError(f"a hit limit is 0 (none) or more, not {limit}")
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.seen = 0
+        self.hits = 0
+        self._topic, self._event, self._path = glob(fault.topic), glob(fault.event), glob(fault.path)
+        self._draws = draws(fault.seed)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has struck as often as it may."""
+        return 0 < self.fault.limit <= self.hits
+
+    def on(self, topic: str, event: str | None = None) -> bool:
+        """Whether events on a topic, or one of a name, match."""
+        return self._topic(topic) and (event is None or self.fault.event == "*" or self._event(event))
+
+    def of(self, path: str) -> bool:
+        """Whether calls of a path match."""
+        return self._path(path)
+
+    def targets(self, connection: Connection) -> bool:
+        """Whether a connection may suffer."""
+        fault = self.fault
+        if (fault.connection and fault.connection != connection.id) or (
+            fault.user and fault.user != connection.user_id
+        ):
+            return False
+        return fault.share == 1 or _position(connection.id) < fault.share
+
+    def listens(self, connection: Connection) -> bool:
+        """Whether it is on a topic that matches, or all are meant."""
+        return self.fault.topic == "*" or any(
+            self._topic(each.topic.wire) for each in connection.subscriptions.values()
+        )
+
+    def draw(self) -> float | None:
+        """One more that matches: None, or when it is struck a number in [0, 1) for what is left to chance then."""
+        self.seen += 1
+        rate = self.fault.rate
+        if self.fault.action == "partition":
+            self.hits += 1
+            return 0.0
+        drawn = next(self._draws)
+        if drawn >= rate:
+            return None
+        self.hits += 1
+        return drawn / rate
+
+
+def _position(connection: str) -> float:
+    return int.from_bytes(sha256(connection.encode()).digest()[:8], "big") / 2**64
+
+
+class FaultRule(Chance):
+    """A fault in force.
+
+    Attributes:
+        expires_at: Monotonic seconds.
+        owner: Who holds the lease; None when it needs no owner.
+        by: Its name.
+        over: It is in force no more.
+        lasting: Strikes that are not over yet, of a fault whose strikes last.
+    """
+
+    def __init__(self, number: int, fault: Fault, *, expires_at: float, owner: object, by: str) -> None:
+        super().__init__(fault)
         self.number = number
-        self.rate = float(rate)
-        self.topic = topic
-        self.seed = seed
-        self.limit = limit
         self.expires_at = expires_at
         self.owner = owner
         self.by = by
-        self.seen = 0
-        self.hits = 0
-        self.matches = glob(topic)
-        self._draws = draws(seed)
+        self.over = False
+        self.lasting = 0
+        self.place = fault.place
 
-    def drops(self) -> bool:
-        """Decide about one publish."""
-        self.seen += 1
-        if next(self._draws) < self.rate:
-            self.hits += 1
-            return True
-        return False
+    @property
+    def name(self) -> str:
+        """As events carry it that it befell."""
+        return f"{self.fault.action}#{self.number}"
 
 
 class FaultRules:
-    """The faults of one server, in order of arming; the first that matches a topic decides.
+    """The faults of one server, in order of arming; at each place the first that matches decides.
 
     Args:
         monotonic: For expiry. An expired rule never acts again, whether or not anybody collected it.
@@ -118,53 +160,46 @@ class FaultRules:
         self._changed = changed
         self._numbers = 0
 
-    def drops(self, topic: str) -> bool:
-        """Whether a publish on ``topic`` is lost (``hub.FaultGate``)."""
-        for rule in self.rules:
-            if rule.matches(topic):
-                if self._monotonic() >= rule.expires_at:
-                    self.expire()
-                    return self.drops(topic)
-                dropped = rule.drops()
-                if dropped and rule.hits == rule.limit:
-                    self._end([rule], f"fault {rule.number} ended: {rule.limit} publishes dropped, its limit")
-                return dropped
-        return False
+    def at(self, place: Place) -> list[FaultRule]:
+        """Those that strike there."""
+        return [rule for rule in self.rules if rule.place == place]
 
-    def arm(
-        self,
-        *,
-        rate: float,
-        topic: str,
-        seed: str,
-        ttl: float = math.inf,
-        limit: int = 0,
-        owner: object = None,
-        by: str = "",
-    ) -> FaultRule:
-        """Put a rule in force for ``ttl`` seconds.
+    def drops(self, topic: str, event: str) -> str:
+        """What loses a publish on ``topic``; empty: nothing does."""
+        struck = self.strike(rule for rule in self.at("publish") if rule.on(topic, event))
+        return "" if struck is None else struck[0].name
+
+    def strike(self, matching: Iterable[FaultRule]) -> tuple[FaultRule, float] | None:
+        """Let the first rule in force decide; the rule, when it strikes, with the number that it drew."""
+        for rule in matching:
+            if rule.over or rule.exhausted:
+                continue
+            if self._monotonic() >= rule.expires_at:
+                self.expire()
+                continue
+            drawn = rule.draw()
+            if drawn is None:
+                return None
+            if not rule.fault.lasts:
+                self.settle(rule)
+            return rule, drawn
+        return None
+
+    def arm(self, fault: Fault, *, ttl: float = math.inf, owner: object = None, by: str = "") -> FaultRule:
+        """Put a fault in force for ``ttl`` seconds.
 
         Raises:
-            ConfigError: The rule makes no sense, or there are 32 already.
+            ConfigError: The fault makes no sense, or there are 32 already.
         """
+        fault.check()
         if len(self.rules) >= MAX_RULES:
             raise ConfigError(f"{MAX_RULES} faults are in force, the limit; end one first")
         if not ttl > 0:
             raise ConfigError(f"a fault lives for more than 0 seconds, not {ttl!r}")
         self._numbers += 1
-        expires_at = self._monotonic() + ttl
-        rule = FaultRule(
-            self._numbers,
-            rate=rate,
-            topic=topic,
-            seed=seed,
-            limit=limit,
-            expires_at=expires_at,
-            owner=owner,
-            by=by,
-        )
-        self.rules.append(rule)
-        self._changed(f"fault {rule.number} armed by {by or 'a test'}: drop {rate:.0%} of {topic}, seed {seed!r}")
+        rule = FaultRule(self._numbers, fault, expires_at=self._monotonic() + ttl, owner=owner, by=by)
+        self.rules = [*self.rules, rule]
+        self._changed(f"fault {rule.number} armed by {by or 'a test'}: {fault}")
         return rule
 
     def renew(self, number: int, ttl: float) -> bool:
@@ -179,25 +214,30 @@ class FaultRules:
     def clear(self, number: int = 0, *, by: str = "") -> int:
         """Remove one rule, or all with 0; returns how many there were."""
         gone = [rule for rule in self.rules if number in (0, rule.number)]
-        self._end(gone, f"{_faults(gone)} removed{f' by {by}' if by else ''}")
+        self._end(gone, f"removed{f' by {by}' if by else ''}")
         return len(gone)
+
+    def settle(self, rule: FaultRule) -> None:
+        """Remove a rule that will not strike again, and whose strikes are over."""
+        if rule.exhausted and not (rule.over or rule.lasting):
+            self.end(rule, f"struck {rule.hits} times, its limit")
+
+    def end(self, rule: FaultRule, why: str) -> None:
+        """Remove a rule that has done its work. Harmless when it is gone."""
+        self._end([] if rule.over else [rule], f"ended: {why}")
 
     def expire(self) -> None:
         """Remove the rules whose time is over."""
         now = self._monotonic()
-        gone = [rule for rule in self.rules if now >= rule.expires_at]
-        self._end(gone, f"{_faults(gone)} ended: time is over")
+        self._end([rule for rule in self.rules if now >= rule.expires_at], "ended: time is over")
 
     def orphaned(self, owner: object) -> None:
         """Remove the rules of an owner who is gone."""
-        gone = [rule for rule in self.rules if rule.owner is owner]
-        self._end(gone, f"{_faults(gone)} removed: the owner is gone")
+        self._end([rule for rule in self.rules if rule.owner is owner], "removed: the owner is gone")
 
-    def _end(self, gone: list[FaultRule], text: str) -> None:
+    def _end(self, gone: list[FaultRule], why: str) -> None:
         if gone:
-            self.rules = [rule for rule in self.rules if rule not in gone]
-            self._changed(text)
-
-
-def _faults(rules: list[FaultRule]) -> str:
-    return "fault " + ", ".join(str(rule.number) for rule in rules)
+            for rule in gone:
+                rule.over = True
+            self.rules = [rule for rule in self.rules if not rule.over]
+            self._changed(f"fault {', '.join(str(rule.number) for rule in gone)} {why}")

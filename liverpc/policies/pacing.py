@@ -17,7 +17,7 @@ import msgspec
 
 from liverpc.errors import ErrorCode, LiveError
 from liverpc.hub.hub import Hub
-from liverpc.telemetry import Counters
+from liverpc.telemetry import CAUSE, Counters, run_for
 from liverpc.wire.codec import encode
 from liverpc.wire.names import topic_fault
 
@@ -34,12 +34,13 @@ _SWEEP_SECONDS = 1.0  # between two searches for cooldowns that are over
 class _Kept:
     """A value that waits to be published, and who passed it."""
 
-    __slots__ = ("_data", "_encoded", "origin")
+    __slots__ = ("_data", "_encoded", "cause", "origin")
 
     def __init__(self, data: Any, origin: Any) -> None:
         self._data = data
         self._encoded = encode(data)
         self.origin = origin
+        self.cause = CAUSE.get()
 
     def value(self) -> Any:
         """What was passed; when it was changed since, the JSON it had then."""
@@ -211,7 +212,7 @@ class Pacing:
         kept, wait.kept = wait.kept, None
         assert kept is not None
         try:
-            self._hub.publish(wait.topic, wait.event, kept.value())
+            run_for(kept.cause, self._hub.publish, wait.topic, wait.event, kept.value())
         except Exception as error:
             log.exception("publishing %r on %r, which had to wait, failed", wait.event, wait.topic)
             self._failed(kept.origin, error)

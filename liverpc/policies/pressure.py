@@ -14,7 +14,7 @@ from liverpc.config import PressureThresholds
 from liverpc.hub.hub import Hub
 from liverpc.telemetry import Counters
 
-__all__ = ["Pressure", "PressureGauge", "PressureReason"]
+__all__ = ["Pressure", "PressureGauge", "PressureReason", "resident_bytes"]
 
 _PERIOD = 1.0  # seconds between samples
 _INTEREST = 60.0  # seconds without a question after which sampling stops
@@ -85,7 +85,7 @@ class PressureGauge:
         if self._memory_limit is None:
             self._memory_limit = _memory_limit()
         self._published = self._counters.published
-        memory = _resident_bytes() / self._memory_limit if self._memory_limit else 0.0
+        memory = resident_bytes() / self._memory_limit if self._memory_limit else 0.0
         subscribers = sum(len(connection.subscriptions) for connection in self._hub.connections.values())
         reason = self._reason(memory, publish_rate, subscribers)
         self._snapshot = Pressure(reason, memory, publish_rate, subscribers, loop_lag)
@@ -101,7 +101,7 @@ class PressureGauge:
         return PressureReason.NONE
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
     """Memory of this process that is in use now; 0 where the system does not say so in ``/proc``."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -114,6 +114,15 @@ class Signature:
         """The declared result; ``Any`` without annotation."""
         return self.hints().get("return", Any)
 
+    @property
+    def schema(self) -> Any:
+        """What reads one of the arguments instead of its annotation; None: nothing does."""
+        return None
+
+    def sent_as(self) -> dict[str, Any]:
+        """The types of what callers send, by parameter name; ``Any`` for those left out."""
+        return self.hints()
+
     def read_as(self) -> dict[str, Any]:
         """What the arguments are decoded to, by parameter name; ``Any`` for those left out."""
         return self.hints()

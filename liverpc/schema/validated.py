@@ -68,6 +68,14 @@ class _WithSchema(Signature):
         self._position = position
         self._read: Callable[[msgspec.Raw], Any] | None = None
 
+    @property
+    def schema(self) -> Any:
+        return self._schema
+
+    def sent_as(self) -> dict[str, Any]:
+        readable = _is_type(self._schema) or is_adapter(self._schema)
+        return {**self.hints(), self.names[self._position]: self._schema if readable else Any}
+
     def read_as(self) -> dict[str, Any]:
         return {**self.hints(), self.names[self._position]: msgspec.Raw}
 

@@ -28,7 +28,7 @@ from liverpc.hub.hub import REFRESHED, Hub
 from liverpc.hub.tasks import Background, passes
 from liverpc.hub.topic import TopicState
 from liverpc.streams.loading import Loaded
-from liverpc.telemetry import Counters
+from liverpc.telemetry import CAUSE, Cause, Counters
 
 if TYPE_CHECKING:
     from liverpc.streams.subscribe import ActiveStream
@@ -44,7 +44,18 @@ _PAUSE = 1.0  # seconds after a reload whose value may be old
 class _Record:
     """The reloads of one topic."""
 
-    __slots__ = ("dirty", "not_before", "patterns", "running", "since", "stale_after", "task", "timer", "topic")
+    __slots__ = (
+        "cause",
+        "dirty",
+        "not_before",
+        "patterns",
+        "running",
+        "since",
+        "stale_after",
+        "task",
+        "timer",
+        "topic",
+    )
 
     def __init__(self, topic: TopicState, now: float) -> None:
         self.topic = topic
@@ -53,6 +64,7 @@ class _Record:
         self.since = now  # the value is no older than that
         self.running = False  # or waits for its turn
         self.dirty = False  # what is being loaded is outdated; when nothing runs: a reload follows after the pause
+        self.cause = 0  # id of the publish that outdated the value; 0: unknown, or what was published is reloaded
         self.not_before = 0.0  # loop time: until then loading was refused
         self.task: asyncio.Task[Any] | None = None  # once a running reload took its first step
         self.timer: asyncio.TimerHandle | None = None
@@ -139,21 +151,22 @@ class Reloads:
             known = self._globs[pattern] = wildcard(pattern), {}
         return known[1]
 
-    def _published(self, topic: str, event: str) -> None:
+    def _published(self, topic: str, event: str, number: int) -> None:
         """Something was published, here or elsewhere."""
         if event == REFRESHED:  # or two streams that name each other would never come to rest
             return
         for record in self._names.get(topic, ()):
-            self._trigger(record)
+            self._trigger(record, number)
         beside = topic.endswith(BESIDE)  # who comes and goes in a room, and every move of a cursor, changes no row
         for pattern, (matches, records) in self._globs.items():
             if matches(topic) and (not beside or pattern.endswith(BESIDE)):
                 for record in records:
-                    self._trigger(record)
+                    self._trigger(record, number)
 
-    def _trigger(self, record: _Record) -> None:
+    def _trigger(self, record: _Record, number: int) -> None:
         if not record.dirty:  # else a reload follows anyway
             record.dirty = True
+            record.cause = number
             if not record.running:
                 self._start(record)
 
@@ -237,6 +250,9 @@ class Reloads:
         """Load once, and send the value if it is up to date or the last one; whether that is all."""
         topic = record.topic
         record.dirty = False
+        if record.cause:
+            CAUSE.set(Cause(self._hub.tracing, record.cause))  # of the reload's own task
+            record.cause = 0
         # Others may have come and gone since the last attempt.
         stream = self._pick(topic) if self._records.get(topic.name) is record else None
         if stream is None:

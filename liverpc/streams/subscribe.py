@@ -122,6 +122,7 @@ class Streams:
             Exception: The loader failed; nothing is subscribed.
         """
         declaration: Any = entry.declaration
+        ctx.enters("access")
         arguments, topic = await as_of_now(ctx, entry.guard, partial(enter, declaration, ctx, raw_args, self._hooks))
         if topic is None:
             return Opening(self, entry, ctx, None)
@@ -129,14 +130,16 @@ class Streams:
         if ctx.connection.closed:  # the client left meanwhile; what is attached now nobody would ever detach
             raise asyncio.CancelledError
         opening, subscription = self._begin(entry, ctx, topic, arguments)
+        ctx.enters("loader")
         try:
             if opening.stream is not None and _is_room(declaration):
                 await ctx.services.rooms.arrive(opening.stream, topic)
+            if self._hub.faults is not None:
+                self._hub.faults.load(topic, entry.path, ctx.connection)
             catch_up = CatchUp(self._hub, self.counters, subscription, declaration, ctx, arguments)
             found = await catch_up.answer()
-            # Those that are attached are asked by the refresh itself; the client may have left the topic meanwhile.
-            attached = subscription is not None and opening.stream in subscription.streams
-            if not attached and refreshes != ctx.connection.refreshes:
+            # The refresh itself asks streams that are attached.
+            if opening.stream is None and refreshes != ctx.connection.refreshes:
                 again = partial(enter_again, declaration, ctx, arguments, self._hooks, guard=None, topic=topic)
                 await as_of_now(ctx, entry.guard, again)
         except BaseException as error:
@@ -202,7 +205,7 @@ class Streams:
             return
         subscription.loading -= 1
         subscription.release()
-        if stream not in subscription.streams:  # the client left while the loader ran
+        if stream not in subscription.streams:  # the connection ended while the loader ran
             return
         # They keep all bytes of the client's message and all answers to its batch alive; a stream may stay for days.
         stream.ctx.asked = stream.ctx.slot = None
@@ -226,30 +229,27 @@ class Streams:
     def unsubscribe(self, connection: Connection, topic: str) -> None:
         """The client leaves a topic. Unknown ones are no error.
 
-        What is live ends, and what loads goes on: a client that leaves for one of its streams does not know yet that
-        another will be on the same topic. One that loads ends when it is all there is.
+        What is live ends, and what loads goes on: a client that leaves for one of its streams, or for those of its
+        last connection, does not know yet that another will be on the same topic.
         """
         self.bare.left(connection, topic)
         subscription = connection.subscriptions.get(topic)
-        if subscription is None or not (subscription.loading > 1 or (subscription.loading and subscription.live)):
-            self._leave(connection, topic)
-            return
-        streams = [each for each in subscription.streams if each.live]
+        if subscription is not None:
+            self._end(subscription, [each for each in subscription.streams if each.live])
+
+    def _end(self, subscription: Subscription, streams: Sequence[ActiveStream]) -> None:
+        """End these streams of a connection on a topic, and its bare subscription there."""
+        connection, topic = subscription.connection, subscription.topic.name
         if subscription.bare:
             self._hub.drop(subscription)
         for stream in streams:
             self._hub.drop(subscription, stream)
-        for stream in streams:
-            self._left(stream, topic, self._hub.subscribers(topic) - 1)
-
-    def _leave(self, connection: Connection, topic: str) -> None:
-        """End all a connection has on a topic."""
-        streams = self._hub.unsubscribe(connection, topic)
         remaining = self._hub.subscribers(topic)
         if not remaining:
             self._reloads.left(topic)
+        others = remaining - (topic in connection.subscriptions)
         for stream in streams:
-            self._left(stream, topic, remaining)
+            self._left(stream, topic, others)
 
     def _left(self, stream: ActiveStream, topic: str, remaining: int, *, failed: bool = False) -> None:
         if _is_room(stream.declaration):
@@ -260,8 +260,8 @@ class Streams:
     def closed(self, connection: Connection) -> None:
         """End everything a connection had, because it is gone."""
         self.bare.closed(connection)
-        for topic in list(connection.subscriptions):
-            self._leave(connection, topic)
+        for subscription in list(connection.subscriptions.values()):
+            self._end(subscription, list(subscription.streams))
 
     # -- asking again
 

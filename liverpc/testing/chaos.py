@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from liverpc.errors import ConfigError
-from liverpc.policies.faults import draws, glob
+from liverpc.policies.faults import Fault, draws, glob
 from liverpc.server import LiveServer
 from liverpc.transports.memory_link import MemoryLink
 from liverpc.transports.pipe import Close, Item, Pipe
@@ -113,7 +113,7 @@ class TestChaos:
             raise ConfigError("chaos needs a topic glob, such as 'board:*' or '*'")
         self.clear()
         if drop_rate:
-            self._server.faults.arm(rate=drop_rate, topic=topic, seed=seed)
+            self._server.faults.arm(Fault(rate=drop_rate, topic=topic, seed=seed))
         if duplicate_rate or reorder_rate or disconnect_rate or most:
             self.network = _Network(seed, topic, duplicate_rate, reorder_rate, disconnect_rate, (least, most))
 

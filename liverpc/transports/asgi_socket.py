@@ -60,7 +60,8 @@ class AsgiSocket:
         self._latest: dict[object, bytes] = {}  # waits behind `out`, by key
         self._out_bytes = 0
         self._burst = _BURST * listener.limits.outbox_bytes
-        self._full = False  # the ASGI server has not taken the last frame
+        self._full = False  # the ASGI server has not taken the last frame, or nothing is to be written
+        self._flow: asyncio.Event | None = None  # on purpose nothing is written until it is set
         self._news = asyncio.Event()  # there is something to write
         self._stirred = False  # the same, for less
         self._room = asyncio.Event()  # something was written, or a hold is gone
@@ -147,6 +148,20 @@ class AsgiSocket:
         """See :meth:`liverpc.hub.link.Link.release`."""
         self._held = False
         self._room.set()
+
+    def stall(self) -> None:
+        """See :meth:`liverpc.hub.link.Link.stall`."""
+        if self._flow is None:
+            self._flow = asyncio.Event()
+            self._full = True
+            self._texted = self._listener.wheel.now
+
+    def unstall(self) -> None:
+        """See :meth:`liverpc.hub.link.Link.unstall`."""
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            flow.set()
+            self._full = False
 
     @property
     def buffered(self) -> int:
@@ -283,11 +298,14 @@ class AsgiSocket:
         try:
             while True:
                 while out or latest:
+                    if self._flow is not None:
+                        await self._flow.wait()
+                        continue  # what waited may be gone
                     payload = out.popleft() if out else latest.pop(next(iter(latest)))
                     self._full = True  # nobody sees it unless the server suspends us
                     self._texted = wheel.now
                     await self._send({"type": "websocket.send", "text": payload.decode()})
-                    self._full = False
+                    self._full = self._flow is not None
                     self._out_bytes -= len(payload)
                 self._room.set()
                 if self._goodbye is not None:

@@ -216,6 +216,12 @@ class MemoryLink:
         if not self._winding_up:
             self._up.resume()
 
+    def stall(self) -> None:
+        self.socket.stall()
+
+    def unstall(self) -> None:
+        self.socket.resume()
+
     @property
     def buffered(self) -> int:
         return self._undelivered

@@ -60,6 +60,7 @@ class Writing:
         "phase",
         "room",
         "session",
+        "stalled",
         "texted",
         "transport",
         "wheel",
@@ -85,6 +86,7 @@ class Writing:
         self.listed = False  # the listener flushes at the end of this turn
         self.eof = False  # half-close when `out` is empty; the library takes no more bytes
         self.write_paused = False
+        self.stalled = False  # on purpose: writing stays paused although the transport has room
         self.backlog = 0  # bytes the transport held when it was last looked at
         self.texted = 0  # the wheel's turn of the last text frame
         self.holds = 0  # reasons not to read

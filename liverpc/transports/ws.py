@@ -118,11 +118,27 @@ class LiveProtocol(Reading, asyncio.Protocol):
             self.wheel.set(self, self.limits.pong_seconds)
 
     def resume_writing(self) -> None:
+        if self.stalled:
+            return
         self._resumed()  # may pause again
         if not self.write_paused:
             self._release(HOLD_WRITE)
             if self.phase is OPEN:
                 self._keep_alive()
+
+    def stall(self) -> None:
+        """See :meth:`liverpc.hub.link.Link.stall`."""
+        if self.phase is OPEN:
+            self.stalled = True
+            if not self.write_paused:
+                self.pause_writing()
+
+    def unstall(self) -> None:
+        """See :meth:`liverpc.hub.link.Link.unstall`."""
+        if self.stalled:
+            self.stalled = False
+            if self.phase is not DEAD:
+                self.resume_writing()
 
     def shutdown(self) -> None:
         """What another owner calls on each of its connections when it ends: begins the drain of them all."""

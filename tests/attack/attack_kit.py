@@ -77,6 +77,12 @@ class Peer:
     def close(self, code: int, reason: str = "") -> None:
         self.closed_with = self.closed_with or code
 
+    def stall(self) -> None:
+        pass
+
+    def unstall(self) -> None:
+        pass
+
     def hold(self) -> None:
         self._held = True
 

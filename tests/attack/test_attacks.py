@@ -10,6 +10,7 @@ import pytest
 
 from liverpc import Context, Inspect, LiveError, LiveServer, Token, guard, live, public
 from liverpc.inspector.protocol import ATTACH_PATH, SUBPROTOCOL
+from liverpc.policies.faults import Fault
 from liverpc.testing import TestEnv
 
 
@@ -230,7 +231,7 @@ async def test_scoped_observer_cannot_renew_other_faults_nor_hear_of_them() -> N
     async with TestEnv(server) as env:
         scoped = await attach(env, "token-for-scoped-xx", "chaos")
         await asyncio.sleep(0.1)
-        rule = server.faults.arm(rate=1, topic="blue-secret", seed="s", ttl=10, owner=None, by="somebody")
+        rule = server.faults.arm(Fault(topic="blue-secret", seed="s"), ttl=10, by="somebody")
         await scoped.send(json.dumps({"t": "chaos.renew", "id": 1, "rule": rule.number, "ttl": 800}))
         heard = []
         try:

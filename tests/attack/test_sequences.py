@@ -414,16 +414,15 @@ class Topic:
         return self.live or bool(self.loading)
 
     def load_ended(self, call: str, *, live: bool) -> None:
-        if call in self.loading:  # else the client has unsubscribed meanwhile
+        if call in self.loading:
             self.loading.remove(call)
             self.live = self.live or live
             if not self.attached:
                 self.ends()
 
     def left(self) -> None:
-        if len(self.loading) > 1 or (self.loading and self.live):  # what loads goes on
-            self.live = False
-        else:
+        self.live = False
+        if not self.loading:  # what loads goes on
             self.ends()
 
     def ends(self) -> None:

@@ -371,7 +371,7 @@ async def test_a_client_that_leaves_at_any_step_leaves_nothing(step: str, kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS)
-async def test_an_unsubscribe_at_any_step_ends_the_stream_for_good(step: str, kind: str) -> None:
+async def test_an_unsubscribe_at_any_step_leaves_nothing_held(step: str, kind: str) -> None:
     trap = Trap(step)
     async with TestEnv(trap.server) as env:
         stays, goes = await Raw.open(env), await Raw.open(env)

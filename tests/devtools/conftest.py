@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from liverpc.inspector.protocol import ClientFrame, ServerFrame
 from liverpc_devtools.app import DevtoolsApp
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.screens.server import Served
 from liverpc_devtools.widgets.table import Table
 from tests.devtools.attach_frames import Hand, welcome
 
@@ -74,11 +75,14 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> OpenBench:
 
     @asynccontextmanager
     async def open_bench(
-        size: tuple[int, int] = (120, 36), granted: str = "observe", **options: Any
+        size: tuple[int, int] = (120, 36), granted: str = "observe", replayed: Served | None = None, **options: Any
     ) -> AsyncIterator[Bench]:
         hand, sent = Hand(), list[ClientFrame]()
         model = Model(monotonic=hand)
         model.attached(welcome(granted=granted), sent.append)
+        if replayed is not None:
+            model = replayed.model
+            options |= {"link": replayed.feed, "readonly": True}
         app = DevtoolsApp(model, url="ws://localhost:1", **options)
         async with app.run_test(size=size, notifications=True) as pilot:
             await pilot.pause()

@@ -27,6 +27,7 @@ from liverpc.inspector.protocol import (
     ATTACH_PATH,
     SUBPROTOCOL,
     Awaited,
+    Blast,
     BreakerInfo,
     CallEvent,
     ChaosArm,
@@ -484,6 +485,8 @@ class FakeServer:
             await self._send(socket, Pong(at=frame.at, server_at=time.monotonic()))
         elif isinstance(frame, ChaosArm) and frame.rule.topic.startswith("forbidden"):
             await self._send(socket, Err(id=frame.id, text="that topic is outside your scope"))
+        elif isinstance(frame, ChaosArm) and frame.dry:
+            await self._send(socket, Ok(id=frame.id, blast=Blast(31, 156, 4, 40, 1, 9, 2, 8)))
         elif isinstance(frame, ChaosArm):
             rule = msgspec.structs.replace(frame.rule, id=1, by=client, seed=frame.rule.seed or "made-seed")
             world.chaos, world.chaos_ends, world.detached = [rule], time.monotonic() + frame.ttl, frame.detach

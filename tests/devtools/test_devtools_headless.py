@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from liverpc.inspector.protocol import ChaosArm, ChaosClear, Kick, Watch
-from liverpc_devtools.headless import next_due
+from liverpc_devtools.headless.top import next_due
 from tests.devtools.fake_attach import TOKEN, FakeServer, fake_server
 
 pytestmark = pytest.mark.realtime
@@ -212,7 +212,7 @@ async def armed(server: FakeServer, *argv: str) -> asyncio.subprocess.Process:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 async def test_a_fault_ends_with_the_command_that_set_it(server: FakeServer, how: signal.Signals) -> None:
     process = await armed(server, "--seed", "rep-1", "--limit", "50", "--for", "30s")
-    (arm,) = server.sent(ChaosArm)
+    (arm,) = (each for each in server.sent(ChaosArm) if not each.dry)
     assert (arm.rule.seed, arm.rule.limit, arm.ttl, arm.detach) == ("rep-1", 50, 30.0, False)
     process.send_signal(how)
     result = await asyncio.wait_for(finished(process), 10)

@@ -23,6 +23,7 @@ from liverpc.inspector.protocol import (
     UploadTotals,
 )
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.widgets.palette import UNICODE
 from tests.devtools.attach_frames import Hand, call, full, welcome
 from tests.devtools.conftest import Bench, OpenBench, column, fed
 
@@ -100,7 +101,7 @@ async def test_a_wide_table_of_paths_is_sorted_filtered_frozen_and_harmless(benc
         text = await paths_of(it)
         assert "\x1b" not in text
         assert "evil:\\x1b[31m" in text
-        row = " ".join(await refreshed(it))
+        row = " ".join(word for word in await refreshed(it) if not set(word) <= set(UNICODE.bars))
         assert row == "orders/pay 10.0 1.20ms 34.5ms 812ms 41 41 7 1,214 1.50s RATE_LIMITED 41"
         await it.press("s", "s", "s", "s")  # by errors
         assert column(await it.text(), "errors ▼", 1) == ["orders/pay"]
@@ -159,7 +160,7 @@ async def test_locks_and_breakers_have_a_line_and_a_table_of_their_own(bench: Op
 async def test_keys_about_calls_do_nothing_while_another_table_is_shown(bench: OpenBench) -> None:
     async with bench(screen="rpc") as it:
         text = await fed(it, full(**PATHS), Events(items=[call(), call(number=2, ok=False)]))
-        about_calls = ("f failed only", "v raw", "c clear")
+        about_calls = ("o failed only", "v raw", "c clear")
         assert all(each in text for each in about_calls)
         for _ in ("paths", "locks"):
             text = await it.press("t", "f", "v", "c")

@@ -27,14 +27,16 @@ ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"
 class Terminal:
     """The other end of a pty: collects what is drawn and types keys."""
 
-    def __init__(self, *argv: str, size: tuple[int, int] = (100, 30), token: str = TOKEN) -> None:
+    def __init__(self, *argv: str, size: tuple[int, int] = (100, 30), token: str = TOKEN, **environ: str) -> None:
         self.drawn = ""
         self._changed = asyncio.Event()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             own = {"LIVERPC_ATTACH_TOKEN": token, "TERM": "xterm-256color", "XDG_RUNTIME_DIR": "/nonexistent"}
             # Not execv: readline has put LINES and COLUMNS where Python does not see them.
-            os.execve(sys.executable, [sys.executable, "-m", "liverpc_devtools.cli", *argv], {**os.environ, **own})
+            os.execve(
+                sys.executable, [sys.executable, "-m", "liverpc_devtools.cli", *argv], {**os.environ, **own, **environ}
+            )
         self.resize(*size)
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 
@@ -86,7 +88,7 @@ class Terminal:
 @asynccontextmanager
 async def attached(*argv: str) -> AsyncIterator[tuple[FakeServer, Terminal]]:
     async with fake_server() as server:
-        terminal = Terminal("attach", server.url, *argv)
+        terminal = Terminal("attach", server.url, "--screen", "streams", *argv)
         try:
             await terminal.until(lambda text: "cursors:b12" in text)
             yield server, terminal
@@ -158,7 +160,7 @@ async def test_a_signal_leaves_the_terminal_as_it_was(how: signal.Signals) -> No
 
 async def test_it_ends_with_its_terminal() -> None:
     async with fake_server() as server:
-        terminal = Terminal("attach", server.url)
+        terminal = Terminal("attach", server.url, "--screen", "streams")
         await terminal.until(lambda text: "cursors:b12" in text)
         terminal.close()
         assert await terminal.ended() == 130

@@ -81,7 +81,7 @@ async def test_v_shows_the_payload_raw_and_pretty(bench: OpenBench) -> None:
         await fed(it, full(topics=TOPICS), Events(items=[pub("board:1", seq=5)]))
         text = await it.press("v")
         assert ('{"n": 5}' in text, "Raw" in text) == (True, True)
-        assert "Pretty" in await it.press("v")
+        assert "Pretty" in await it.press("v", "v", "v")
 
 
 async def test_p_pauses_the_capture_and_the_last_column_goes_on(bench: OpenBench) -> None:
@@ -107,7 +107,7 @@ async def test_c_clears_this_topic_and_shift_c_all(bench: OpenBench) -> None:
 async def test_enter_goes_to_the_events_then_the_payload_and_escape_back(bench: OpenBench) -> None:
     async with bench() as it:
         await fed(it, full(topics=TOPICS), Events(items=[pub("board:1")]))
-        for key, name in (("enter", "events"), ("enter", "payload"), ("escape", "topics")):
+        for key, name in (("enter", "ring-events"), ("enter", "payload"), ("escape", "topics")):
             await it.pilot.press(key)
             assert it.app.focused is it.app.query_one(f"#{name}")
 
@@ -136,7 +136,7 @@ async def test_payloads_that_are_not_granted_are_not_blank(bench: OpenBench) -> 
 
 
 async def test_running_calls_stand_on_top_and_their_time_grows(bench: OpenBench) -> None:
-    async with bench(screen="rpc") as it:
+    async with bench(screen="rpc", size=(160, 36)) as it:
         pending = [PendingCall("c2", "k9", "report/build", "u_31", 1098.0)]
         state = full(pending=pending, pending_total=1)
         await fed(it, state, Events(items=[call(number=n, at=1100.0 + n) for n in (1, 2)]))
@@ -181,12 +181,12 @@ async def test_the_tab_counts_the_calls_of_the_server(bench: OpenBench) -> None:
         assert "history 1, 0 failed" in text
 
 
-async def test_f_shows_failed_calls_only(bench: OpenBench) -> None:
+async def test_o_shows_failed_calls_only(bench: OpenBench) -> None:
     async with bench(screen="rpc") as it:
         await fed(it, Events(items=[call(number=1), call(at=1101.0, ok=False, number=2)]))
-        text = await it.press("f")
+        text = await it.press("o")
         assert (" OK " in text, " ERR " in text, "failed only" in text) == (False, True, True)
-        assert " OK " in await it.press("f")
+        assert " OK " in await it.press("o")
 
 
 async def test_c_clears_the_history(bench: OpenBench) -> None:
@@ -228,5 +228,5 @@ async def test_connections_show_their_figures_and_who_came_and_went(bench: OpenB
         closed = ConnectionEvent(at=1100.0, connection="gone1234", what="close", code=1013, reason="too slow")
         text = await fed(it, Events(items=[closed]))
         assert all(part in text for part in ("gone1234", "close", "1013", "too slow", "anonymous"))
-        await it.pilot.press("enter")
+        await it.pilot.press("t", "enter")
         assert it.app.focused is it.app.query_one("#connection-log")

@@ -7,7 +7,7 @@ import pytest
 
 from liverpc.errors import ConfigError
 from liverpc.inspector.protocol import RuntimeEntry, write_runtime_entry
-from liverpc_devtools.core.faults import FaultError, fault_limit, fault_rate, fault_seconds, fault_topic, seconds
+from liverpc_devtools.core.faults import FaultError, fault_limit, fault_rate, fault_seconds, make_rule, seconds
 from liverpc_devtools.core.target import Target, find_target
 
 PATH = "/__liverpc/attach"
@@ -97,9 +97,13 @@ def test_a_fault_lives_only_so_long(text: str, detached: bool, fine: bool) -> No
 
 
 def test_limits_and_topics() -> None:
-    assert (fault_limit(""), fault_limit("5000"), fault_topic(" board:* ")) == (0, 5000, "board:*")
+    assert (fault_limit("0"), fault_limit("5000"), make_rule("drop", {"topic": " board:* "}).topic) == (
+        0,
+        5000,
+        "board:*",
+    )
     for wrong in ("-1", "1.5", "many"):
         with pytest.raises(FaultError):
             fault_limit(wrong)
     with pytest.raises(FaultError):
-        fault_topic("  ")
+        make_rule("drop", {"topic": "  "})

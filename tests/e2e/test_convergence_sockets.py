@@ -16,6 +16,7 @@ import pytest
 
 from liverpc import Limits, LiveServer
 from liverpc.client import Client, connect
+from liverpc.policies.faults import Fault
 from tests.streams.convergence_kit import CONFIG, Board, Visitor, check, make_boards, make_server, publish, settle
 
 SECONDS = float(os.environ.get("LIVERPC_SOAK_SECONDS", "60"))
@@ -90,7 +91,7 @@ async def noisy_round(
         for number, client in enumerate(clients, 1)
         for board in rng.sample(boards, 6)
     ]
-    server.faults.arm(rate=0.1, topic="*", seed=str(rng.random()))
+    server.faults.arm(Fault(rate=0.1, seed=str(rng.random())))
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for visitor in visitors:

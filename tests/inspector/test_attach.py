@@ -265,7 +265,7 @@ async def test_good_calls_never_hide_failed_ones() -> None:
 async def test_without_credit_events_are_counted_as_lost() -> None:
     async with TestEnv(make_server(max_events=5000)) as env:
         socket = await knock(env)
-        await socket.send('{"t":"hello","v":1,"client":"greedy"}')
+        await socket.send('{"t":"hello","v":1,"client":"greedy","budget":{"events":5000,"bytes":1000000}}')
         await socket.send('{"t":"watch","id":1}')
         await env.settle()
         for number in range(1200):

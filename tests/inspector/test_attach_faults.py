@@ -67,7 +67,7 @@ async def test_a_fault_ends_with_the_connection_of_its_owner(live_env: TestEnv) 
     await observer.ask(ChaosArm(id=6, rule=ChaosRule(rate=1, topic="detached"), ttl=200, detach=True))
     observer.socket.cut()
     await live_env.settle()
-    assert [rule.topic for rule in live_env.server.faults.rules] == ["detached"]
+    assert [rule.fault.topic for rule in live_env.server.faults.rules] == ["detached"]
 
 
 async def test_a_fault_ends_when_its_owner_falls_silent(live_env: TestEnv) -> None:

@@ -16,6 +16,7 @@ from liverpc.inspector.protocol import (
     Err,
     Events,
     Get,
+    Got,
     State,
     Watch,
     Welcome,
@@ -163,3 +164,106 @@ async def test_a_scoped_observer_is_not_told_of_other_topics_a_call_published_to
             await env.server.publish("room:blue", "created", 1)
         await asyncio.sleep(1)
         assert observer.lost == 0, "how much happens elsewhere is not its business"
+
+
+# -- every level and scope, every exit ---------------------------------------------------------------------
+
+
+async def everything(env: TestEnv, level: str) -> tuple[Observer, dict[str, Any]]:
+    """All that an observer gets of what ann and bob do, by what it asked for."""
+    ann, bob = env.connect(user={"id": "ann"}), env.connect(user={"id": "bob"})
+    await ann.subscribe(remote("demo/room"), "red")
+    await bob.subscribe(remote("demo/room"), "blue")
+    observer = await Observer.attach(env, level)
+    frames: list[Any] = []
+    await observer.send(Watch(id=1))
+    await observer.wait(State)
+    await ann.call(remote("demo/say"), "red", "red-text")
+    await bob.call(remote("demo/say"), "blue", "blue-text")
+    end = asyncio.get_running_loop().time() + 1.5
+    while asyncio.get_running_loop().time() < end:
+        frames.append(await observer.next())
+    connections = {each.user_id: each.id for each in env.server.connections}
+    asked = {
+        "calls": ["calls"],
+        "stream": ["stream", "room:red"],
+        "stream elsewhere": ["stream", "room:blue"],
+        "chain": ["chain", str(next((event.id for event in observer.events), 1))],
+        "subscribers": ["subscribers", "room:red"],
+        "subscribers elsewhere": ["subscribers", "room:blue"],
+        "subscriptions": ["subscriptions", connections["ann"]],
+        "subscriptions elsewhere": ["subscriptions", connections["bob"]],
+        "declared": ["declared"],
+    }
+    answers = {what: await observer.ask(Get(id=n, ref=ref)) for n, (what, ref) in enumerate(asked.items(), 100)}
+    return observer, {"frames": frames, **answers}
+
+
+_NOBODY = {"subscribers", "subscriptions", "subscribers elsewhere", "subscriptions elsewhere", "declared"}
+_ELSEWHERE = {"subscribers elsewhere", "subscriptions elsewhere", "declared"}
+
+
+@pytest.mark.parametrize(
+    ("level", "refused"),
+    [("metrics", _NOBODY), ("observe", set()), ("chaos", set()), ("admin", set()), ("scoped", _ELSEWHERE)],
+)
+async def test_every_exit_keeps_to_level_and_scope(live_env: TestEnv, level: str, refused: set[str]) -> None:
+    observer, got = await everything(live_env, level)
+    assert {what for what, answer in got.items() if isinstance(answer, Err)} == refused
+    seen = repr([each for each in got.values() if not isinstance(each, Err)]) + repr(observer.events)
+    told = {word for word in ("ann", "bob", "red-text", "blue-text", "room:blue") if word in seen}
+    if level == "metrics":
+        assert told == {"room:blue"}
+    elif level == "scoped":
+        assert told == {"ann", "red-text"}
+    else:
+        assert told == {"ann", "bob", "red-text", "blue-text", "room:blue"}
+    states = [frame for frame in got["frames"] if isinstance(frame, State)]
+    assert all(bool(state.memory) == (level != "scoped") for state in states)
+    assert any(state.latencies for state in states) == (level != "scoped")
+    assert any(state.deliveries for state in states) == (level != "scoped")
+    calls = [event for event in observer.events if isinstance(event, CallEvent)]
+    assert all(event.steps for event in calls)
+    assert len(calls) == (1 if level == "scoped" else 2)
+    causes = {event.cause for event in observer.events} - {0}
+    assert causes == {event.id for event in calls}
+    if level == "scoped":
+        assert max(event.id for event in observer.events) == len(observer.events)
+
+
+async def test_who_listens_is_told_row_by_row(live_env: TestEnv) -> None:
+    client = live_env.connect(user={"id": "ann"})
+    await client.subscribe(remote("demo/room"), "red")
+    await client.subscribe(remote("demo/room"), "blue")
+    observer = await Observer.attach(live_env)
+    [connection] = live_env.server.connections
+    by_topic = await observer.ask(Get(id=1, ref=["subscribers", "room:red"]))
+    by_connection = await observer.ask(Get(id=2, ref=["subscriptions", connection.id]))
+    assert isinstance(by_topic, Got)
+    assert isinstance(by_connection, Got)
+    [row] = by_topic.subscriptions
+    assert (row.topic, row.connection, row.user, row.buffered, row.held, row.live) == (
+        "room:red",
+        connection.id,
+        "ann",
+        0,
+        0,
+        True,
+    )
+    assert [each.topic for each in by_connection.subscriptions] == ["room:red", "room:blue"]
+    for n, ref in enumerate((["subscribers", "room:none"], ["subscriptions", "none"], ["nothing"], []), 10):
+        answer = await observer.ask(Get(id=n, ref=ref))
+        assert isinstance(answer, Err)
+        assert answer.text
+
+
+async def test_of_many_subscriptions_500_are_told_and_the_others_counted(live_env: TestEnv) -> None:
+    client = live_env.connect()
+    await client.open()
+    [connection] = live_env.server.connections
+    for number in range(501):
+        live_env.server._hub.attach_bare(connection, f"topic:{number}")
+    observer = await Observer.attach(live_env)
+    answer = await observer.ask(Get(id=1, ref=["subscriptions", connection.id]))
+    assert isinstance(answer, Got)
+    assert (len(answer.subscriptions), answer.left_out) == (500, 1)

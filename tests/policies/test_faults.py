@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liverpc import ConfigError
-from liverpc.policies.faults import FaultRules, draws, glob
+from liverpc.inspector.protocol.events import FAULTS
+from liverpc.policies.faults import Fault, FaultRules, draws, glob
+from liverpc.policies.faults_wish import ACTIONS
 
 # The first numbers of svelte-realtime's generator for the seed its documentation uses.
 GOLDEN = [0.5393911201972514, 0.8019300322048366, 0.6604930076282471, 0.3708111068699509]
@@ -37,11 +39,11 @@ def test_numbers_depend_on_the_seed_alone_and_lie_in_the_unit_interval(seed: str
 
 def test_one_draw_is_made_per_matching_publish_and_none_for_others() -> None:
     rules = Rules()
-    rules.arm(rate=0.6, topic="board:*", seed="rep-1234")
+    rules.arm(Fault(rate=0.6, topic="board:*", seed="rep-1234"))
     decisions = []
     for _ in GOLDEN:
-        assert rules.drops("chat") is False
-        decisions.append(rules.drops("board:1"))
+        assert not rules.drops("chat", "e")
+        decisions.append(rules.drops("board:1", "e") == "drop#1")
     assert decisions == [number < 0.6 for number in GOLDEN]
     [rule] = rules.rules
     assert (rule.seen, rule.hits) == (4, sum(decisions))
@@ -49,67 +51,67 @@ def test_one_draw_is_made_per_matching_publish_and_none_for_others() -> None:
 
 def test_a_second_rule_does_not_shift_the_first_ones_sequence() -> None:
     rules = Rules()
-    rules.arm(rate=0.6, topic="a", seed="rep-1234")
-    rules.arm(rate=1, topic="*", seed="x")
+    rules.arm(Fault(rate=0.6, topic="a", seed="rep-1234"))
+    rules.arm(Fault(rate=1, topic="*", seed="x"))
     decisions = []
     for _ in GOLDEN:
-        assert rules.drops("b") is True
-        decisions.append(rules.drops("a"))
+        assert rules.drops("b", "e") == "drop#2"
+        decisions.append(rules.drops("a", "e") == "drop#1")
     assert decisions == [number < 0.6 for number in GOLDEN]
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan, math.inf])
 def test_a_rate_outside_the_unit_interval_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="0 to 1"):
-        Rules().arm(rate=rate, topic="*", seed="s")
+        Rules().arm(Fault(rate=rate))
 
 
 @pytest.mark.parametrize("rate", [0, 1])
 def test_the_ends_of_the_interval_mean_never_and_always(rate: float) -> None:
     rules = Rules()
-    rules.arm(rate=rate, topic="*", seed="s")
-    assert {rules.drops("t") for _ in range(100)} == {bool(rate)}
+    rules.arm(Fault(rate=rate, topic="*", seed="s"))
+    assert {rules.drops("t", "e") != "" for _ in range(100)} == {bool(rate)}
 
 
 def test_a_rule_ends_at_its_limit_exactly() -> None:
     rules = Rules()
-    rules.arm(rate=1, topic="*", seed="s", limit=3)
-    assert [rules.drops("t") for _ in range(5)] == [True, True, True, False, False]
+    rules.arm(Fault(seed="s", limit=3))
+    assert [rules.drops("t", "e") != "" for _ in range(5)] == [True, True, True, False, False]
     assert rules.rules == []
 
 
 def test_an_expired_rule_never_acts_again() -> None:
     rules = Rules()
-    rules.arm(rate=1, topic="*", seed="s", ttl=10)
+    rules.arm(Fault(rate=1, topic="*", seed="s"), ttl=10)
     rules.now = 9.99
-    assert rules.drops("t") is True
+    assert rules.drops("t", "e")
     rules.now = 10.0
-    assert rules.drops("t") is False
+    assert not rules.drops("t", "e")
     assert rules.rules == []
 
 
 def test_renewing_counts_from_now() -> None:
     rules = Rules()
-    rule = rules.arm(rate=1, topic="*", seed="s", ttl=10)
+    rule = rules.arm(Fault(rate=1, topic="*", seed="s"), ttl=10)
     rules.now = 9
     assert rules.renew(rule.number, 10)
     rules.now = 18
-    assert rules.drops("t") is True
+    assert rules.drops("t", "e")
     assert not rules.renew(99, 10)
 
 
 def test_the_rules_of_a_lost_owner_go_and_no_others() -> None:
     rules = Rules()
     owner = object()
-    rules.arm(rate=1, topic="a", seed="s", owner=owner)
-    kept = rules.arm(rate=1, topic="b", seed="s")
+    rules.arm(Fault(rate=1, topic="a", seed="s"), owner=owner)
+    kept = rules.arm(Fault(rate=1, topic="b", seed="s"))
     rules.orphaned(owner)
     assert rules.rules == [kept]
 
 
 def test_every_change_is_told() -> None:
     rules = Rules()
-    rules.arm(rate=1, topic="*", seed="s", by="ann")
+    rules.arm(Fault(rate=1, topic="*", seed="s"), by="ann")
     rules.clear(by="bob")
     assert rules.clear() == 0
     assert len(rules.told) == 2
@@ -154,6 +156,40 @@ def test_a_hostile_glob_takes_no_time() -> None:
 def test_there_are_at_most_32_rules() -> None:
     rules = Rules()
     for number in range(32):
-        rules.arm(rate=0, topic=f"t{number}", seed="s")
+        rules.arm(Fault(rate=0, topic=f"t{number}"))
     with pytest.raises(ConfigError, match="32"):
-        rules.arm(rate=0, topic="one more", seed="s")
+        rules.arm(Fault(rate=0, topic="one more", seed="s"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["drop", "partition"]), st.floats(0, 1), st.integers(0, 5), st.floats(0.1, 20), st.text()
+        ),
+        max_size=4,
+    ),
+    st.lists(st.floats(0, 5), max_size=40),
+)
+def test_no_fault_strikes_beyond_its_time_or_its_limit(
+    wishes: list[tuple[str, float, int, float, str]], pauses: list[float]
+) -> None:
+    rules = Rules()
+    armed = [
+        (rules.arm(Fault(action=action, rate=rate, limit=limit, seed=seed), ttl=ttl), ttl)
+        for action, rate, limit, ttl, seed in wishes
+    ]
+    for pause in pauses:
+        rules.now += pause
+        before = {rule: rule.hits for rule, _ in armed}
+        name = rules.drops("topic", "event")
+        struck = [(rule, ttl) for rule, ttl in armed if rule.hits != before[rule]]
+        assert [rule.name for rule, _ in struck] == ([name] if name else [])
+        assert all(rules.now < ttl for _, ttl in struck)
+        assert all(rule.hits <= (rule.fault.limit or rule.hits) for rule, _ in armed)
+    rules.now += 20
+    rules.expire()
+    assert rules.rules == []
+
+
+def test_the_protocol_names_every_action() -> None:
+    assert ACTIONS == FAULTS

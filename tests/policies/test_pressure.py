@@ -51,7 +51,7 @@ async def test_the_publish_rate_is_measured_over_a_second(count: int, reason: st
 
 
 async def test_memory_comes_before_the_publish_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pressure_module, "_resident_bytes", lambda: 50)
+    monkeypatch.setattr(pressure_module, "resident_bytes", lambda: 50)
     monkeypatch.setattr(pressure_module, "_memory_limit", lambda: 100)
     for memory, reason in ((0.51, "PUBLISH_RATE"), (0.5, "MEMORY"), (0.49, "MEMORY")):
         kit = Kit(publish_rate=1.0, memory=memory)

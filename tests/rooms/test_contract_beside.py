@@ -247,7 +247,7 @@ async def test_events_of_contracts_are_none_for_those_who_watch_topics_whichever
         page = await Page.open(env, "/rooms/a")
         await page.call("chat/__open", {"room_id": "a"})
         hub, watched = env.server._hub, []
-        hub.watch = lambda topic, event: watched.append((topic, event))
+        hub.watch = lambda topic, event, _: watched.append((topic, event))
         (name,) = hub.topics
         await page.call("chat/__event/send", {"text": "hi"})
         hub.deliver([Frame(name, "message", b"1", None, False), Frame("rows", "created", b"1", None, False)])

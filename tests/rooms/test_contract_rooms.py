@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from liverpc import Limits, LiveError
 from liverpc.backends.ports import Frame
 from liverpc.declare.keys import room_key
+from liverpc.policies.faults import Fault
 from liverpc.rooms.groups import group_of
 from liverpc.telemetry import CallFinished, Published
 from tests.rooms.contract_kit import NOT_FOUND, REJECTED, App, Message, Page, serve
@@ -105,11 +106,43 @@ async def test_faults_are_asked_with_the_name_that_clients_know() -> None:
     async with serve(app.Chat) as env:
         page = await Page.open(env, "/rooms/a")
         await env.settle()
-        env.server.faults.arm(rate=1.0, topic="chat/ch*", seed="s")
+        env.server.faults.arm(Fault(topic="chat/ch*", seed="s"))
         await page.call("chat/__event/send", {"text": "lost"})
         await page.call("chat/__event/whisper")
         assert {topic for topic, _, _ in await page.heard()} == {"chat/__client"}
         assert env.counters.fault_drops == 1
+
+
+async def test_faults_strike_the_events_of_a_room_on_their_way_to_one_connection() -> None:
+    app = App()
+    async with serve(app.Chat) as env:
+        ann, bob = await Page.open(env, "/rooms/a"), await Page.open(env, "/rooms/a")
+        await env.settle()
+        connection = env.server.connections[0].id
+        env.server.faults.arm(Fault(topic="chat/*", event="message", connection=connection, limit=3))
+        await bob.call("chat/__event/others", {"text": "lost"})
+        await ann.call("chat/__event/send", {"text": "lost, too"})
+        await ann.call("chat/__event/others", {"text": "for bob"})
+        await ann.call("chat/__event/whisper")
+        assert await ann.heard() == [
+            ("chat/__client", "message", {"text": "psst"}), ("chat/__client", "cleared", None),
+        ]  # fmt: skip
+        assert [heard[2]["text"] for heard in await bob.heard()] == ["lost, too", "for bob"]
+        assert env.counters.fault_losses == 2
+
+
+async def test_faults_fail_actions_and_never_the_opening_of_a_contract() -> None:
+    app = App()
+    async with serve(app.Chat) as env:
+        told: list[CallFinished] = []
+        env.server.telemetry.call_finished.append(told.append)
+        env.server.faults.arm(Fault(action="error", path="chat/*", code="BROKEN"))
+        page = await Page.open(env, "/rooms/a")
+        await env.settle()
+        assert (await page.call("chat/__event/send", {"text": "x"}))["code"] == "BROKEN"
+        assert [(each.path, each.code, each.fault) for each in told] == [
+            ("chat/__open", None, ""), ("chat/__event/send", "BROKEN", "error#1"),
+        ]  # fmt: skip
 
 
 # -- actions

@@ -257,7 +257,7 @@ async def test_a_client_that_leaves_during_a_load_leaves_nothing(live_env: TestE
     assert app.log == []
 
 
-async def test_leaving_and_coming_back_during_a_load_keeps_the_second_subscription(live_env: TestEnv, app: App) -> None:
+async def test_leaving_and_coming_back_during_a_load_keeps_both_subscriptions(live_env: TestEnv, app: App) -> None:
     raw = await Raw.open(live_env)
     await raw.send(rpc="demo/slow", id="first", args=[], stream=True)
     await live_env.settle()
@@ -270,7 +270,7 @@ async def test_leaving_and_coming_back_during_a_load_keeps_the_second_subscripti
     assert frames[-1]["topic"] == "slow", "the event follows the answer of the load it was held for"
     assert live_env.server.subscribers("slow") == 1
     await live_env.settle()
-    assert app.log == [("sub", "slow")]
+    assert app.log == [("sub", "slow")] * 2
 
 
 async def test_leaving_a_topic_for_a_live_stream_leaves_one_that_loads(live_env: TestEnv, app: App) -> None:
@@ -304,13 +304,25 @@ async def test_leaving_a_topic_on_which_several_streams_load_ends_none_of_them(l
     assert (await raw.recv())["data"] == {"id": 5}
 
 
-async def test_leaving_a_topic_ends_the_only_stream_that_loads_there(live_env: TestEnv, app: App) -> None:
+async def test_leaving_a_topic_leaves_the_only_stream_that_loads_there(live_env: TestEnv, app: App) -> None:
+    # A browser client that came back leaves its topics one by one, in the middle of asking for its streams again.
     raw = await Raw.open(live_env)
-    await raw.send(rpc="demo/slow", id="w", args=[], stream=True)
+    await raw.send(rpc="demo/slow", id="s", args=[], stream=True)
+    await raw.send(type="unsubscribe", topic="slow")
+    await raw.subscribe("demo/slow_too")
+    await live_env.server.publish("slow", "created", {"id": 4})
+    await raw.send(type="unsubscribe", topic="slow")
     await live_env.settle()
+    await live_env.server.publish("slow", "created", {"id": 5})
+    app.gate.set()
+    assert (await raw.recv())["event"] == "s"
+    assert [(await raw.recv())["data"]["id"] for _ in range(2)] == [4, 5]
+    await live_env.server.publish("slow", "created", {"id": 6})
+    assert (await raw.recv())["data"] == {"id": 6}
     await raw.send(type="unsubscribe", topic="slow")
     await live_env.settle()
     assert live_env.server.subscribers("slow") == 0
+    assert app.log == [("sub", "slow"), ("unsub", "slow", 0)]
 
 
 async def test_54_leaving_fires_the_hook_once_and_closing_not_again(live_env: TestEnv, app: App) -> None:

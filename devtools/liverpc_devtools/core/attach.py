@@ -170,6 +170,11 @@ class Link:
         self._model = model
         self._attachment: Attachment | None = None
 
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._target.url
+
     async def connect(self) -> None:
         """Open the first session, so that a failure can be told before a screen is drawn.
 

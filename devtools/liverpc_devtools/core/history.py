@@ -96,6 +96,10 @@ class TopicRing:
         self.watch = 0
         self._after = after
 
+    def resize(self, size: int) -> None:
+        """Keep so many events from now on."""
+        self.events = deque(self.events, maxlen=max(size, 1))
+
     def add(self, event: PublishEvent) -> None:
         """Keep ``event`` when it is of this topic and wanted now."""
         if event.topic == self.topic and not self.paused and event.at > self._after:
@@ -104,12 +108,13 @@ class TopicRing:
             self.events.append(event)
 
     def merge(self, events: Iterable[PublishEvent], left_out: int = 0) -> None:
-        """Put what the server kept before what arrived meanwhile."""
+        """Put what the server kept between what was here before it and what arrived meanwhile."""
         kept = list(events)
         last = kept[-1].at if kept else 0.0
+        older = [each for each in self.events if kept and each.at < kept[0].at]
         newer = [each for each in self.events if each.at > last]
         self.events.clear()
-        for each in (*kept, *newer):
+        for each in (*older, *kept, *newer):
             self.add(each)
         self.left_out = left_out
 

@@ -6,115 +6,101 @@ server's monotonic seconds; :meth:`Model.now` and :meth:`Model.wall` relate them
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Literal
 
 from liverpc.inspector.protocol import (
     BreakerInfo,
     CallEvent,
-    ChaosArm,
     ChaosChanged,
-    ChaosClear,
     ChaosRule,
     ClientFrame,
     ConnectionEvent,
     Err,
     Event,
     Events,
-    Get,
     Got,
-    Kick,
     LockInfo,
-    Look,
     Match,
+    Note,
     Ok,
     PendingCall,
     PublishEvent,
     Rooms,
     ServerFrame,
     State,
-    Unwatch,
-    Watch,
     Welcome,
 )
-from liverpc_devtools.core.history import Calls, TopicRing
-from liverpc_devtools.core.room_rows import RoomRows
-from liverpc_devtools.core.rows import Rows
+from liverpc_devtools.core.chain import Chain, chain
+from liverpc_devtools.core.effect import Effect
+from liverpc_devtools.core.events import EventLog
+from liverpc_devtools.core.focus import Focus
+from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.text import clean, clock
+from liverpc_devtools.core.trends import Trends
 from liverpc_devtools.core.upload_rows import Uploads
-from liverpc_devtools.core.where import Where
 
-__all__ = ["Model", "Phase"]
+if TYPE_CHECKING:
+    from liverpc_devtools.core.tape import Tape
 
-Phase = Literal["connecting", "live", "stale", "reconnecting", "gone"]
+__all__ = ["Model"]
 
-_STALE_SECONDS = 3.0
-_CONNECTION_EVENTS, _NOTES = 200, 20
-_RING = 20
+_CONNECTION_EVENTS = 200
 # A state is sent four times a second; a call younger than this was most likely answered since.
 _PENDING_AFTER = 0.1
 
 
-class Model:
+class Model(Focus):
     """One server as seen by one observer.
 
     Attributes:
-        rows: Streams, connections and paths.
         uploads: Those that run, and for a while those that ended.
-        rooms: Known while they are looked at.
         pending: Calls that run, oldest first; at most 200 of ``pending_total``.
-        where: Where the call waits that :meth:`look_into` was about.
         locks: Those that are held, most waited for first; at most 100 of ``locks_total``.
         breakers: All of them.
+        state: The last one told, whole or what had changed.
         calls: Answered calls, oldest first; failures are kept longer than the rest.
         connection_events: Openings and closings, oldest first.
-        notes: Sentences for people, oldest first; whoever shows them takes them out.
+        events: The timeline: all that was told of, and what is missing. It outlives sessions and servers.
+        taps: Are given each frame when it was folded in.
+        tape: Records it, or plays it; made when somebody asks for it.
+        trends: Figures over the last minutes.
+        lag: Seconds the server's event loop came too late lately, at worst.
+        memory: Bytes of the server's process; 0: not known.
         chaos: The faults in force.
-        send: Hands a frame to the server. Does nothing while there is no session.
+        effect: What came of them.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.welcome: Welcome | None = None
-        self.send: Callable[[ClientFrame], None] = _nowhere
-        self.notes: deque[str] = deque(maxlen=_NOTES)
-        self.reason = ""  # why there is no session
-        self._monotonic = monotonic
-        self._phase: Phase = "connecting"
-        self._offset = 0.0
-        self._heard = 0.0
-        self._retry_at = 0.0
-        self._ids = itertools.count(1)
-        self._watches: dict[int, Watch] = {}
-        self._asked: dict[int, list[str]] = {}
-        self._look: Look | None = None
-        self._reset()
+        super().__init__(monotonic)
+        self.events = EventLog()
+        self.taps: list[Callable[[ServerFrame], None]] = []
+        self.tape: Tape | None = None
+        self._publishes: int | None = None  # the id of the watch
 
     def _reset(self) -> None:
-        self.rows = Rows(self.now())
+        super()._reset()
         self.uploads = Uploads(self.now())
-        self.rooms = RoomRows()
         self.pending: list[PendingCall] = []
         self.pending_total = 0
-        self.where = Where()
         self.locks: list[LockInfo] = []
         self.locks_total = 0
+        self.state: State | None = None
         self.breakers: list[BreakerInfo] = []
         self.calls = Calls()
         self.connection_events: deque[ConnectionEvent] = deque(maxlen=_CONNECTION_EVENTS)
         self.counters: dict[str, int] = {}
         self.chaos: list[ChaosRule] = []
-        self.busy = 0.0
+        self.effect = Effect()
+        self.trends = Trends()
+        self.busy = self.lag = 0.0
+        self.memory = 0
         self.lost = 0
         self.sample = 1.0
         self._chaos_at = 0.0
-        self._ring: TopicRing | None = None
-        self._cleared: dict[str, float] = {}
-        self._all_cleared = 0.0
+        self._unwatched_at: float | None = None
 
     # -- the session --------------------------------------------------------------------------------------
 
@@ -123,186 +109,12 @@ class Model:
         self.send = send
         self.apply(welcome)
 
-    def heard(self, offset: float) -> None:
-        """Something arrived; ``offset`` turns our monotonic time into the server's."""
-        self._heard = self._monotonic()
-        self._offset = offset
-
-    def detached(self, reason: str, retry_in: float) -> None:
-        """The session is over; another attempt follows."""
-        self._phase, self.reason, self.send = "reconnecting", reason, _nowhere
-        self._retry_at = self._monotonic() + retry_in
-
-    def gone(self, reason: str) -> None:
-        """The session is over for good."""
-        self._phase, self.reason, self.send = "gone", reason, _nowhere
-
-    @property
-    def phase(self) -> Phase:
-        """The state of the session; ``stale`` when nothing arrived for three seconds."""
-        if self._phase == "live" and self.silence > _STALE_SECONDS:
-            return "stale"
-        return self._phase
-
-    @property
-    def silence(self) -> float:
-        """Seconds since something arrived."""
-        return self._monotonic() - self._heard
-
-    @property
-    def retry_in(self) -> float:
-        """Seconds until the next attempt."""
-        return max(self._retry_at - self._monotonic(), 0.0)
-
-    def now(self) -> float:
-        """The server's monotonic time."""
-        return self._monotonic() + self._offset
-
-    def tick(self) -> float:
-        """The server's monotonic time, moving on four times a second: what changes faster cannot be read."""
-        return math.floor(self.now() * 4) / 4
-
-    def wall(self, at: float) -> float:
-        """Seconds since the epoch, by the server's calendar, at its monotonic time ``at``."""
-        return at if self.welcome is None else self.welcome.wall + at - self.welcome.at
-
-    @property
-    def may_arm(self) -> bool:
-        """Whether this observer may inject faults now."""
-        welcome = self.welcome
-        return welcome is not None and welcome.chaos and welcome.granted in ("chaos", "admin")
-
-    @property
-    def may_kick(self) -> bool:
-        """Whether this observer may close connections."""
-        return self.welcome is not None and self.welcome.granted == "admin"
-
-    @property
-    def looking(self) -> bool:
-        """Whether the server tells of rooms now."""
-        return self._look is not None
-
-    # -- requests -----------------------------------------------------------------------------------------
-
-    def watch(self, match: Match) -> int:
-        """Ask for events, now and after every reconnection; returns the id for :meth:`unwatch`."""
-        frame = Watch(id=next(self._ids), match=match)
-        self._watches[frame.id] = frame
-        self.send(frame)
-        return frame.id
-
-    def unwatch(self, watch: int) -> None:
-        """Undo :meth:`watch`."""
-        if self._watches.pop(watch, None) is not None:
-            self.send(Unwatch(id=watch))
-
-    def get(self, *ref: str) -> int:
-        """Ask for what the server keeps; the answer is folded in. Returns the id of the request."""
-        return self._request(list(ref), lambda number: Get(id=number, ref=list(ref)))
-
-    def look_into(self, *call: str) -> None:
-        """Ask where a call waits, not more than once a second; to be repeated while somebody looks.
-
-        Args:
-            *call: Its connection, its id and, when it has no such id, its start, as in :class:`Get`.
-        """
-        if self.where.due(["call", *call], self._monotonic()):
-            self.get("call", *call)
-
-    def arm(self, rule: ChaosRule, ttl: float) -> int:
-        """Ask for a fault. A refusal becomes a note."""
-        return self._request(["arm"], lambda number: ChaosArm(id=number, rule=rule, ttl=ttl))
-
-    def disarm(self) -> int:
-        """Remove every fault. Anybody attached may."""
-        return self._request(["clear"], lambda number: ChaosClear(id=number))
-
-    def kick(self, wish: Kick) -> int:
-        """Close connections. What came of it becomes a note."""
-        return self._request(["kick"], lambda number: msgspec.structs.replace(wish, id=number))
-
-    def look(self, wish: Look | None) -> None:
-        """Be told of rooms, and of the members of one, now and after every reconnection; None: no more."""
-        if wish != self._look:
-            self._look = wish
-            self.rooms.look(wish or Look(rooms=False))
-            self.send(wish or Look(rooms=False))
-
-    def _request(self, ref: list[str], make: Callable[[int], ClientFrame]) -> int:
-        number = next(self._ids)
-        self._asked[number] = ref
-        self.send(make(number))
-        return number
-
-    # -- the topic that is looked at ----------------------------------------------------------------------
-
-    @property
-    def topic(self) -> str | None:
-        """The topic whose events are kept; None for none."""
-        return None if self._ring is None else self._ring.topic
-
-    @property
-    def ring(self) -> list[PublishEvent]:
-        """The last events of :attr:`topic`, oldest first."""
-        return [] if self._ring is None else list(self._ring.events)
-
-    @property
-    def left_out(self) -> int:
-        """How many older events of :attr:`topic` the server kept and did not send."""
-        return 0 if self._ring is None else self._ring.left_out
-
-    @property
-    def paused(self) -> bool:
-        """Whether the events of :attr:`topic` are left out for now."""
-        return self._ring is not None and self._ring.paused
-
-    @property
-    def missed(self) -> int:
-        """Publishes on :attr:`topic` since the pause began."""
-        ring = self._ring
-        return self._published(ring.topic) - ring.paused_from if ring is not None and ring.paused else 0
-
-    def look_at(self, topic: str | None) -> None:
-        """Keep the events of ``topic`` from now on, beginning with what the server has kept."""
-        if topic == self.topic:
-            return
-        if self._ring is not None and not self._ring.paused:
-            self.unwatch(self._ring.watch)
-        self._ring = None
-        if topic is not None:
-            size = _RING if self.welcome is None else self.welcome.ring
-            self._ring = TopicRing(topic, size, after=max(self._cleared.get(topic, 0.0), self._all_cleared))
-            self._follow(self._ring)
-
-    def pause(self) -> None:
-        """Stop keeping events of :attr:`topic`, or go on with them."""
-        ring = self._ring
-        if ring is None:
-            return
-        ring.paused = not ring.paused
-        if ring.paused:
-            ring.paused_from = self._published(ring.topic)
-            self.unwatch(ring.watch)
-        else:
-            self._follow(ring)
-
-    def clear(self, *, everything: bool = False) -> None:
-        """Forget the events of :attr:`topic`, or of all topics, up to now."""
-        now = self.now()
-        if everything:
-            self._all_cleared = now
-            self._cleared.clear()
-        elif self._ring is not None:
-            self._cleared[self._ring.topic] = now
-        if self._ring is not None:
-            self._ring.clear(now)
-
-    def _follow(self, ring: TopicRing) -> None:
-        ring.watch = self.watch(Match(kind=["pub"], topic=[ring.topic]))
-        self.get("stream", ring.topic)
-
-    def _published(self, topic: str) -> int:
-        return next((each.published.total for each in self.rows.streams.values() if each.info.topic == topic), 0)
+    def forget(self) -> None:
+        """Begin anew, as if nothing had been told: what follows is of another time. What is watched stays."""
+        self.look_at(None)
+        self.welcome = None
+        self._reset()
+        self.events.clear(float("-inf"))
 
     # -- folding ------------------------------------------------------------------------------------------
 
@@ -310,10 +122,7 @@ class Model:
         """Fold one frame in."""
         self._heard = self._monotonic()
         if isinstance(frame, Events):
-            self.lost += frame.lost
-            self.sample = frame.sample
-            for event in frame.items:
-                self._event(event)
+            self._events(frame)
         elif isinstance(frame, State):
             self._state(frame)
         elif isinstance(frame, Rooms):
@@ -321,46 +130,59 @@ class Model:
         elif isinstance(frame, Got):
             self._got(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, ChaosChanged):
-            self._chaos(frame.active)
-            if not frame.active:  # what is armed stands in the banner
-                self.notes.append(frame.text)
+            self._faults(frame)
+        elif isinstance(frame, Note):
+            self.notes.append(frame.text)
+            self._remark("note", frame.text)
         elif isinstance(frame, Err):
-            self._refused(self._asked.pop(frame.id, []), frame.text)
+            self._refused(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, Ok):
-            if self._asked.pop(frame.id, None) == ["kick"]:
-                self.notes.append(f"closed {frame.closed} connection{'s' if frame.closed != 1 else ''}")
+            self._done(self._asked.pop(frame.id, []), frame)
         elif isinstance(frame, Welcome):
             self._welcome(frame)
+        for tap in self.taps:
+            tap(frame)
 
     def _welcome(self, welcome: Welcome) -> None:
         before, topic = self.welcome, self.topic
+        lost_at, self._lost_at = self._lost_at, None
         self.welcome, self._phase, self.reason = welcome, "live", ""
         self._offset = welcome.at - self._monotonic()
-        self._asked.clear()
         self.rows.restart()
         server = welcome.server
         if before is not None and (before.server.pid, before.server.started) != (server.pid, server.started):
-            if self._ring is not None:
-                self._watches.pop(self._ring.watch, None)
+            self._drop_rings()
             self._reset()  # its clock and its ids begin anew
             self.notes.append("the server was restarted")
-        for watch in self._watches.values():
-            self.send(watch)
-        if self._look is not None:
-            self.rooms.look(self._look)
-            self.send(self._look)
+            self.events.restart()
+            self._remark("gap", "the server was restarted: what it did before it was attached to is not known")
+        elif lost_at is not None:
+            gone, back = (clock(self.wall(at), millis=False) for at in (lost_at, welcome.at))
+            self._remark("gap", f"no events from {gone} to {back}: the connection was lost, and is back")
+        self._ask_again()
         if self._ring is None:
             self.look_at(topic)
-        elif not self._ring.paused:
-            self.get("stream", self._ring.topic)
+        self._fill_rings()
         self.get("calls")
         if before is None or before.denied != welcome.denied:  # told once, not after every reconnection
             self.notes.extend(f"not granted: {each}" for each in welcome.denied)
 
+    def _remark(self, kind: Literal["gap", "chaos", "note"], text: str) -> None:
+        self.events.remark(kind, text, self.now(), self.wall(self.now()))
+
+    def _events(self, frame: Events) -> None:
+        self.lost += frame.lost
+        self.sample = frame.sample
+        for event in frame.items:
+            self._event(event)
+        if frame.lost:
+            at = frame.items[-1].at if frame.items else self.now()
+            self.events.lost(frame.lost, at, self.wall(at))
+
     def _event(self, event: Event) -> None:
+        self.events.add(event, self.wall(event.at))
         if isinstance(event, PublishEvent):
-            if self._ring is not None:
-                self._ring.add(event)
+            self._keep(event)
         elif isinstance(event, CallEvent):
             self.calls.add(event)
             self.uploads.ended(event, self.now())
@@ -371,11 +193,33 @@ class Model:
         else:
             self.connection_events.append(event)
 
-    def _refused(self, ref: list[str], text: str) -> None:
+    def _done(self, ref: list[str], done: Ok) -> None:
+        if ref == ["kick"]:
+            self.notes.append(f"closed {done.closed} connection{'s' if done.closed != 1 else ''}")
+        elif ref[:1] == ["redact"]:
+            self.notes.append(f"no longer recorded: {', '.join(ref[1:])}")
+        elif ref == ["arm"]:
+            self.mine.add(done.rule)
+        elif ref == ["try"] and done.call is not None:
+            self.explored.answered(done.id, done.call)
+        elif ref == ["preview"] and done.blast is not None:
+            self._previewed(done.id, done.blast)
+
+    def _refused(self, ref: list[str], refusal: Err) -> None:
         if ref[:1] == ["call"]:
-            self.where.answered(ref, None, text)
+            self.where.answered(ref, None, refusal.text)
+        elif ref[:1] == ["chain"]:
+            self.told.answered(ref, [], refusal.text)
+        elif ref[:1] in (["subscribers"], ["subscriptions"]):
+            self.listeners.answered(ref, None, refusal.text)
+        elif ref == ["preview"]:
+            self._previewed(refusal.id, refusal.text)
+        elif ref == ["try"]:
+            self.explored.answered(refusal.id, refusal.text)
+        elif ref == ["declared"]:
+            self.explored.problem = refusal.text
         else:
-            self.notes.append(f"refused: {text}")
+            self.notes.append(f"refused: {refusal.text}")
 
     def _got(self, ref: list[str], got: Got) -> None:
         if ref == ["calls"]:
@@ -383,10 +227,24 @@ class Model:
             self.calls.merge(calls, got.left_out)
             for each in calls:
                 self.uploads.ended(each, self.now())
+                self.events.add(each, self.wall(each.at))
         elif ref[:1] == ["call"]:
             self.where.answered(ref, got.awaited)
-        elif self._ring is not None and ref == ["stream", self._ring.topic]:
-            self._ring.merge((each for each in got.items if isinstance(each, PublishEvent)), got.left_out)
+        elif ref[:1] == ["chain"]:
+            self.told.answered(ref, got.items)
+        elif ref[:1] in (["subscribers"], ["subscriptions"]):
+            self.listeners.answered(ref, got.subscriptions)
+        elif ref == ["declared"]:
+            self.explored.declared, self.explored.problem = got.declared, ""
+        elif ref[:1] == ["stream"]:
+            self._kept(ref[1], [each for each in got.items if isinstance(each, PublishEvent)], got.left_out)
+
+    def _faults(self, changed: ChaosChanged) -> None:
+        self._chaos(changed.active)
+        if changed.text:
+            self._remark("chaos", changed.text)
+        if not changed.active:  # what is armed stands in the banner
+            self.notes.append(changed.text)
 
     def _chaos(self, rules: list[ChaosRule]) -> None:
         self.chaos = rules
@@ -396,19 +254,48 @@ class Model:
         """Seconds until ``rule`` of :attr:`chaos` ends by itself."""
         return max(rule.left - (self._monotonic() - self._chaos_at), 0.0)
 
+    # -- the timeline -------------------------------------------------------------------------------------
+
+    def watch_publishes(self, wanted: bool) -> None:
+        """Be told of the publishes of all topics from now on, or no more; the timeline says from when to when."""
+        if wanted == (self._publishes is not None):
+            return
+        if self._publishes is not None:
+            self.unwatch(self._publishes)
+            self._publishes, self._unwatched_at = None, self.now()
+            return
+        self._publishes = self.watch(Match(kind=["pub"]))
+        until = clock(self.wall(self.now()), millis=False)
+        if self._unwatched_at is None:
+            self._remark("note", f"publishes of all topics from {until} on")
+        else:
+            since = clock(self.wall(self._unwatched_at), millis=False)
+            self._remark("gap", f"publishes were not watched from {since} to {until}")
+
+    def unfold(self, event: Event) -> Chain:
+        """The chain of ``event``, out of what is kept here and, once it answered, what the server has."""
+        if event.id and self.told.ask(event.id):
+            self.get("chain", str(event.id))
+        found = chain(event, [*self.told.events, *self.events.events()])
+        if event.id and self.told.problem:
+            found.missing.append(f"the server does not tell more: {clean(self.told.problem)}")
+        elif event.id and not self.told.known:
+            found.missing.append("the server is asked for more")
+        return found
+
     def running(self) -> list[PendingCall]:
         """The pending calls that run long enough to be worth a line, oldest first."""
         border = self.now() - _PENDING_AFTER
         return [each for each in self.pending if each.started_at <= border]
 
     def _state(self, state: State) -> None:
+        self.state = state
         self.rows.apply(state)
+        self.trends.apply(state, self.rows)
         self.uploads.apply(state)
         self.pending, self.pending_total = state.pending, state.pending_total
         self.locks, self.locks_total, self.breakers = state.locks, state.locks_total, state.breakers
         self.counters, self.busy = state.counters, state.busy
+        self.lag, self.memory = state.lag, state.memory
         self._chaos(state.chaos)
-
-
-def _nowhere(frame: ClientFrame) -> None:
-    """There is no session."""
+        self.effect.add(state.at, state.counters, state.chaos)

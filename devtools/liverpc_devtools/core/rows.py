@@ -13,7 +13,7 @@ from liverpc.inspector.protocol import (
     StreamInfo,
     StreamStats,
 )
-from liverpc_devtools.core.meter import Meter
+from liverpc_devtools.core.meter import Meter, Trend
 
 __all__ = ["Connection", "Path", "Rows", "Stream", "Totals"]
 
@@ -44,6 +44,7 @@ class Path:
     info: PathInfo
     stats: PathStats
     calls: Meter
+    trend: Trend  #: calls a second
 
 
 @dataclass(slots=True)
@@ -157,7 +158,7 @@ class Rows:
         at = state.at
         for info in state.paths:
             if info.id not in self.paths:
-                self.paths[info.id] = Path(info, PathStats(info.id, 0, 0, 0.0, 0.0), Meter(at, 0))
+                self.paths[info.id] = Path(info, PathStats(info.id, 0, 0, 0.0, 0.0), Meter(at, 0), Trend())
         for stats in state.path_stats:
             row = self.paths.get(stats.id)
             if row is None:
@@ -168,6 +169,7 @@ class Rows:
                 _grow(self.totals.calls, at, stats.calls - row.stats.calls)
                 _grow(self.totals.errors, at, stats.errors - row.stats.errors)
                 row.calls.add(at, stats.calls)
+            row.trend.add(at, row.calls.rate(at))
             row.stats = stats
 
 

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any, ClassVar
 
-import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc.inspector.protocol import CallEvent, PendingCall
+from liverpc_devtools.core.fields import CALL_FIELDS, Fields
 from liverpc_devtools.core.history import Calls
 from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.text import clean, clock, count, ms, size
 from liverpc_devtools.screens import locks, paths
+from liverpc_devtools.screens.details import call_lines, causes, headline
+from liverpc_devtools.screens.unfold import Unfold
 from liverpc_devtools.screens.view import View, short
 from liverpc_devtools.widgets.bars import Bar
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
-from liverpc_devtools.widgets.payload import Payload, pretty, raw
+from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
 
-__all__ = ["CallsView", "details", "waiting"]
+__all__ = ["CallsView", "waiting"]
 
 Row = CallEvent | PendingCall
+
+
+def _of(name: str) -> Callable[[Row], object]:
+    def value(row: Row) -> object:
+        if isinstance(row, CallEvent):
+            return CALL_FIELDS[name](row)
+        getter = _PENDING_FIELDS.get(name)
+        return None if getter is None else getter(row)
+
+    return value
+
+
+_PENDING_FIELDS: Fields[PendingCall] = {
+    "kind": lambda row: ("rpc", row.carries) if row.carries else "rpc",
+    "path": lambda row: row.path,
+    "user": lambda row: row.user,
+    "conn": lambda row: row.connection,
+    "is": lambda row: ("pending",),
+}
+_FIELDS: Fields[Row] = {name: _of(name) for name in CALL_FIELDS}
 
 
 class CallsView(View):
@@ -34,11 +56,17 @@ class CallsView(View):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "table", "calls; paths; locks and breakers", key_display="t paths, locks"),
-        Binding("f", "failed", "failed calls only, or all", key_display="f failed only"),
-        Binding("enter", "open", "details; of a running call where it waits", key_display="enter details"),
-        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw"),
-        Binding("c", "clear", "clear the history", key_display="c clear"),
+        Binding("t", "table", "calls; paths; locks and breakers", key_display="t paths, locks", id="rpc.table"),
+        Binding("o", "failed", "failed calls only, or all", key_display="o failed only", id="rpc.failed"),
+        Binding(
+            "enter",
+            "open",
+            "details, then what led to the call and what it led to; of a running call where it waits",
+            key_display="enter details",
+            id="rpc.open",
+        ),
+        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw", id="rpc.form"),
+        Binding("c", "clear", "clear the history", key_display="c clear", id="rpc.clear"),
     ]
     DIGIT = "3"
     TITLE = "RPC"
@@ -49,6 +77,7 @@ class CallsView(View):
             _columns(model, glyphs),
             self._rows,
             _key,
+            fields=_FIELDS,
             glyphs=glyphs,
             sort=0,
             follow=True,
@@ -65,6 +94,8 @@ class CallsView(View):
         self._policies = Bar("head", id="policies")
         self._raw = False
         self._shown: Hashable = None
+        self._told_at: Hashable = None
+        self._told: list[Line] = []
 
     def compose(self) -> ComposeResult:
         self._show_table()
@@ -118,8 +149,16 @@ class CallsView(View):
                 self.model.look_into(row.connection, row.call, repr(row.started_at))
             lines = waiting(self.model)
         else:
-            lines = details(row, raw_form=self._raw)
+            lines = self._told_of(row)
         self._show(_headline(self.model, row), right, lines, _key(row))
+
+    def _told_of(self, call: CallEvent) -> list[Line]:
+        """What is told of a call, looked for in the timeline four times a second at most."""
+        now = (_key(call), self._raw, self.model.tick())
+        if now != self._told_at:
+            found = causes(call, self.model.events, self.glyphs)
+            self._told_at, self._told = now, [*call_lines(call, raw_form=self._raw), *found]
+        return self._told
 
     def _show(self, left: list[Line], right: Line, lines: list[Line], of: Hashable) -> None:
         self._title.show(left, right)
@@ -155,6 +194,10 @@ class CallsView(View):
         self._calls.frozen = frozen  # what is frozen are the rows of the other choice now
 
     def action_open(self) -> None:
+        row = self._calls.selected
+        if self.table is self._calls and isinstance(row, CallEvent) and self.focused(self._payload):
+            self.app.push_screen(Unfold(self.model, self.glyphs, row))
+            return
         self.enter_details()
         self.screen.set_focus(self._payload)
 
@@ -179,6 +222,7 @@ def _columns(model: Model, glyphs: Glyphs) -> list[Column[Row]]:
         Column("kind", 6, _kind, lambda row: _kind(row)[0], optional=3, falling=True),
         Column("path", 22, lambda row: (clean(row.path), "strong"), lambda row: row.path, most=44, end=True),
         Column("took", 7, partial(_took, model), partial(_millis, model), right=True, falling=True),
+        Column("wait/run/rest", 13, _steps, right=True, optional=7),
         Column("user", 9, _user, lambda row: row.user, most=20, optional=1),
         Column(
             "conn",
@@ -232,6 +276,16 @@ def _took(model: Model, row: Row) -> Piece:
     return ms(value), "accent" if isinstance(row, PendingCall) else "warn" if value >= 100 else "text"
 
 
+def _steps(row: Row) -> Piece:
+    """How long it waited until its handler began, how long that took, and how long the rest."""
+    if isinstance(row, CallEvent):
+        for name, start, length in row.steps:
+            if name == "handler":
+                parts = (start, length, max(row.ms - start - length, 0.0))
+                return "/".join(f"{each:.1f}" if each < 99.95 else f"{each:.0f}" for each in parts), "dim"
+    return "", "dim"
+
+
 def _code(row: Row) -> Piece:
     return (clean(row.code), "error") if isinstance(row, CallEvent) else ("", "")
 
@@ -245,23 +299,15 @@ def _published(row: Row) -> Piece:
 
 
 def _headline(model: Model, row: Row) -> list[Line]:
-    took = ms(_millis(model, row))
     if isinstance(row, CallEvent):
-        state: Piece = (" OK ", "ok") if row.ok else (f" ERR {clean(row.code)} ", "error")
-    else:
-        state = (" running ", "accent")
+        return headline(row)
+    carried: Line = [(f" {clean(row.carries)} ", "accent")] if row.carries else []
     return [
-        [(f" {clean(row.path)} ", "strong"), state, (f" {took} ", "text"), *_carried(row)],
+        [(f" {clean(row.path)} ", "strong"), (" running ", "accent"), (f" {_took(model, row)[0]} ", "text"), *carried],
         [(f" user {clean(row.user) or 'anonymous'} ", "dim")],
         [(f" conn {clean(row.connection)} ", "dim")],
         [(f" call {clean(row.call)} ", "dim")] if row.call else [],
     ]
-
-
-def _carried(row: Row) -> Line:
-    if not row.carries:
-        return []
-    return [(f" {clean(row.carries)} ", "accent"), (f"{_data(row)[0]} ", "text")]
 
 
 def waiting(model: Model) -> list[Line]:
@@ -275,33 +321,3 @@ def waiting(model: Model) -> list[Line]:
     return lines + [
         [(f"  {clean(step.function)}  ", "text"), (f"{clean(step.file)}:{step.line}", "key")] for step in told.steps
     ]
-
-
-def details(row: CallEvent, *, raw_form: bool) -> list[Line]:
-    """What a call was about: arguments, result or error, and where it published."""
-    lines: list[Line] = []
-    lines.append([("args", "head")])
-    lines += _value(row.args, raw_form=raw_form)
-    if row.ok:
-        lines.append([("result", "head")])
-        lines += _value(row.result, raw_form=raw_form)
-    else:
-        lines.append([("error", "error")])
-        lines += _error(row.result, raw_form=raw_form)
-    if row.published:
-        lines.append([("published", "head")])
-        lines += [[("  ", ""), (clean(topic), "text")] for topic in row.published]
-    return lines
-
-
-def _error(value: Any, *, raw_form: bool) -> list[Line]:
-    if raw_form or not isinstance(value, dict) or not isinstance(value.get("issues"), list):
-        return _value(value, raw_form=raw_form)
-    issues = [[("    - ", "dim"), (clean(str(each)), "text")] for each in value["issues"]]
-    return [[("  ", ""), (clean(str(value.get("message", ""))), "text")], *issues]
-
-
-def _value(value: Any, *, raw_form: bool) -> list[Line]:
-    if value is msgspec.UNSET:
-        return [[("  not recorded", "dim")]]
-    return [[("  ", ""), *line] for line in (raw(value) if raw_form else pretty(value))]

@@ -11,21 +11,24 @@ from liverpc_devtools.core.rows import Path
 from liverpc_devtools.core.text import clean, count, ms
 from liverpc_devtools.screens.view import number, per_second
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, fit, gauge
+from liverpc_devtools.widgets.sparkline import spark
 from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["details", "headline", "table"]
 
 _GAUGE = 16  # cells
+_TREND = 10  # cells, each a second
 _WIDEST = 9  # of a count
 
 
 def table(model: Model, glyphs: Glyphs) -> Table[Path]:
     """The paths that were called, the busiest first."""
     return Table(
-        _columns(model),
+        _columns(model, glyphs),
         lambda: model.rows.paths.values(),
         lambda row: row.info.id,
         facts=lambda row: (row.info.path, row.stats.codes),
+        fields={"path": lambda row: row.info.path, "code": lambda row: [code for code, _ in row.stats.codes]},
         glyphs=glyphs,
         sort=1,
         empty="nothing was called yet, or your token is limited to topics",
@@ -67,22 +70,29 @@ def _named(figures: dict[str, str]) -> Line:
     return [piece for name, figure in figures.items() for piece in ((f"{name} ", "key"), (f"{figure}  ", "text"))]
 
 
-def _columns(model: Model) -> list[Column[Path]]:
+def _columns(model: Model, glyphs: Glyphs) -> list[Column[Path]]:
     def calls(row: Path) -> float:
         return row.calls.rate(model.tick())
+
+    def trend(row: Path) -> Piece:
+        at, known = model.trends.at, model.trends.levels["calls"]
+        # Of a path nothing is told while it is not called.
+        values = zip(row.trend.series(at, _TREND), known.series(at, _TREND), strict=True)
+        return spark([None if told is None else value or 0.0 for value, told in values], glyphs), "accent"
 
     return [
         Column("path", 20, lambda row: (clean(row.info.path), "strong"), lambda row: row.info.path, most=44, end=True),
         Column("calls/s", 7, lambda row: per_second(calls(row)), calls, right=True, falling=True),
+        Column("last 10 s", _TREND, trend, optional=9),
         _duration("p50", lambda row: row.stats.p50),
-        _duration("p95", lambda row: row.stats.p95, optional=2),
+        _duration("p95", lambda row: row.stats.p95, optional=3),
         _duration("p99", lambda row: row.stats.p99),
         _figure("errors", 7, lambda row: row.stats.errors, "error"),
-        _figure("limited", 7, lambda row: row.stats.limited, "warn", optional=1),
-        _figure("shed", 6, lambda row: row.stats.shed, "warn", optional=3),
-        _figure("calls", 9, lambda row: row.stats.calls, "text", optional=4),
-        _duration("max", lambda row: row.stats.max, optional=5),
-        Column("errors by code", 14, _codes, most=60, optional=6),
+        _figure("limited", 7, lambda row: row.stats.limited, "warn", optional=2),
+        _figure("shed", 6, lambda row: row.stats.shed, "warn", optional=4),
+        _figure("calls", 9, lambda row: row.stats.calls, "text", optional=5),
+        _duration("max", lambda row: row.stats.max, optional=6),
+        Column("errors by code", 14, _codes, most=60, optional=7),
     ]
 
 

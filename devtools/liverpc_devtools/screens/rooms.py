@@ -14,11 +14,13 @@ from textual.containers import Horizontal
 
 from liverpc.inspector.protocol import Look, RefusedJoin, RoomInfo, RoomMember
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.row_fields import REFUSED_FIELDS, ROOM_FIELDS
 from liverpc_devtools.core.text import age, clean, clock, count
 from liverpc_devtools.screens.view import View, number, short
 from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.forms import FORMS, Form, following, written
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
-from liverpc_devtools.widgets.payload import Payload, pretty, raw
+from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
 
 __all__ = ["RoomsView"]
@@ -31,9 +33,13 @@ class RoomsView(View):
     """Rooms above; below, the members of the selected one and what they show, or those who were not let in."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "the members, then the connections of one", key_display="enter members"),
-        Binding("f", "refused", "those who were not let in, or the members", key_display="f refused"),
-        Binding("v", "form", "presence and cursor pretty or raw", key_display="v raw"),
+        Binding(
+            "enter", "open", "the members, then the connections of one", key_display="enter members", id="rooms.open"
+        ),
+        Binding(
+            "o", "refused", "those who were not let in, or the members", key_display="o refused", id="rooms.refused"
+        ),
+        Binding("v", "form", "presence and cursor pretty, raw or as bytes", key_display="v form", id="rooms.form"),
     ]
     DIGIT = "6"
     TITLE = "Rooms"
@@ -44,6 +50,7 @@ class RoomsView(View):
             lambda: model.rooms.rows.values(),
             lambda row: (row.kind, row.number),
             facts=lambda row: (row.name, row.key),
+            fields=ROOM_FIELDS,
             glyphs=glyphs,
             sort=1,
             id="occupied",
@@ -62,6 +69,7 @@ class RoomsView(View):
             _refused_columns(model),
             lambda: reversed(model.rooms.refused),
             lambda refused: refused,
+            fields=REFUSED_FIELDS,
             glyphs=glyphs,
             follow=True,
             empty="nobody was turned away",
@@ -69,7 +77,7 @@ class RoomsView(View):
         )
         self._title = Bar("bar", id="room-title")
         self._payload = Payload(id="member")
-        self._raw = False
+        self._form: Form = FORMS[0]
         self._shown: str | None = None
 
     def compose(self) -> ComposeResult:
@@ -140,18 +148,17 @@ class RoomsView(View):
             [(f" {count(room.away)} in grace ", "warn")] if room.away else [],
             [(f" {clean(room.declared)} ", "dim")],
         ]
-        self._title.show(left, [(refused, "dim"), ("Raw" if self._raw else "Pretty", "accent"), (" ", "")])
+        self._title.show(left, [(refused, "dim"), (self._form, "accent"), (" ", "")])
 
     def _show_member(self) -> None:
         member = self._members.selected
         lines: list[Line] = []
         if member is not None:
-            write = raw if self._raw else pretty
             lines.append([(f"{clean(member.key)} ", "strong"), (f" {_HOW.get(member.how, clean(member.how))}", "dim")])
             lines += [[("connection ", "key"), (clean(each), "text")] for each in member.connections]
             for title, value in (("presence", member.shown), ("cursor", member.cursor)):
                 if value is not None:
-                    lines += [[(title, "head")], *([("  ", ""), *line] for line in write(value))]
+                    lines += [[(title, "head")], *([("  ", ""), *line] for line in written(value, self._form))]
         self._payload.show(lines, top=member is None or member.key != self._shown)
         self._shown = None if member is None else member.key
 
@@ -174,7 +181,7 @@ class RoomsView(View):
             self.screen.set_focus(self._refused if self.has_class("-refused") else self._members)
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form, compares=False)
 
 
 _HOW = {

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from operator import attrgetter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.widget import Widget
 
-from liverpc.inspector.protocol import PublishEvent
+from liverpc.inspector.protocol import PublishEvent, SubscriptionInfo
+from liverpc_devtools.core.diff import previous
+from liverpc_devtools.core.fields import PUBLISH_FIELDS
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.row_fields import SUBSCRIPTION_FIELDS, stream_fields
 from liverpc_devtools.core.rows import Stream
-from liverpc_devtools.core.text import age, clean, clock, count, ordinal, size
-from liverpc_devtools.screens.view import View, number, per_second
+from liverpc_devtools.core.terms import Term, show
+from liverpc_devtools.core.text import clean, count, ordinal
+from liverpc_devtools.screens.stream_columns import declared_lines, event_columns, stream_columns, subscriber_columns
+from liverpc_devtools.screens.unfold import Unfold
+from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets.bars import Bar
-from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
-from liverpc_devtools.widgets.payload import Payload, pretty, raw
-from liverpc_devtools.widgets.table import Column, Table
+from liverpc_devtools.widgets.forms import FORMS, Form, following, written
+from liverpc_devtools.widgets.palette import Glyphs, Line
+from liverpc_devtools.widgets.payload import Payload
+from liverpc_devtools.widgets.table import Table
 
 __all__ = ["StreamsView"]
 
+_WIDE = 100  # cells from which on the panes are named
+
+
+_PANES = ("events", "subscribers", "schema")
+
 
 class StreamsView(View):
-    """Topics above; below, figures and last events of the selected topic, and the payload of the selected event."""
+    """Topics above; below, the last events of the selected topic, or who listens to it, or how it was declared."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "go to the events of the topic", key_display="enter events"),
-        Binding("p", "pause", "pause the capture of the topic's events", key_display="p pause"),
-        Binding("v", "form", "payload pretty or raw", key_display="v raw"),
-        Binding("c", "clear", "clear the events of the topic", key_display="c clear"),
-        Binding("C", "clear_all", "clear the events of all topics", show=False),
+        Binding("enter", "open", "go to what is below; from there on", key_display="enter events", id="streams.open"),
+        Binding("t", "pane", "events; subscribers; schema", key_display="t subscribers", id="streams.pane"),
+        Binding("p", "pause", "pause the capture of this topic", key_display="p pause", id="streams.pause"),
+        Binding("v", "form", "payload pretty, raw, as difference, as bytes", key_display="v form", id="streams.form"),
+        Binding("c", "clear", "clear the events of the topic", key_display="c clear", id="streams.clear"),
+        Binding("C", "clear_all", "clear the events of all topics", show=False, id="streams.clear_all"),
     ]
     DIGIT = "2"
     TITLE = "Streams"
 
     def __init__(self, model: Model, glyphs: Glyphs) -> None:
         table: Table[Stream] = Table(
-            _columns(model),
+            stream_columns(model),
             lambda: model.rows.streams.values(),
             lambda row: row.info.id,
             facts=lambda row: (row.info, row.stats.event, row.stats.error),
+            fields=stream_fields(model),
             glyphs=glyphs,
             sort=0,
             empty="nobody is subscribed to anything yet",
@@ -52,18 +64,31 @@ class StreamsView(View):
         super().__init__(model, glyphs, table, id="streams")
         self._topics = table
         self._events: Table[PublishEvent] = Table(
-            _event_columns(model, glyphs),
+            event_columns(model, glyphs),
             lambda: reversed(model.ring),
             lambda event: (event.at, event.seq),
+            fields=PUBLISH_FIELDS,
             glyphs=glyphs,
             follow=True,
             period=0.1,
-            id="events",
+            id="ring-events",
+        )
+        self._subscribers: Table[SubscriptionInfo] = Table(
+            subscriber_columns(),
+            lambda: model.listeners.told or (),
+            lambda row: row.connection,
+            facts=lambda row: row,
+            fields=SUBSCRIPTION_FIELDS,
+            glyphs=glyphs,
+            sort=0,
+            id="subscribers",
         )
         self._payload = Payload(id="payload")
+        self._schema = Payload(id="schema")
         self._title = Bar("bar", id="ring")
         self._figures = Bar("head", id="figures")
-        self._raw = False
+        self._pane = _PANES[0]
+        self._form: Form = FORMS[0]
         self._shown: PublishEvent | None = None
 
     def compose(self) -> ComposeResult:
@@ -73,6 +98,11 @@ class StreamsView(View):
         with Horizontal(id="detail"):
             yield self._events
             yield self._payload
+            yield self._subscribers
+            yield self._schema
+
+    def on_mount(self) -> None:
+        self._show_pane()
 
     def figure(self) -> str:
         return count(len(self.model.rows.streams))
@@ -84,11 +114,17 @@ class StreamsView(View):
         super().flush()
         self.fit_table(len(self.model.rows.streams))
         selected = self._topics.selected
+        self.model.pin([row.info.topic for row in self._topics.pinned.values()])
         if selected is not None:
             self.model.look_at(selected.info.topic)
-        self._events.empty = "paused" if self.model.paused else "no events kept yet"
-        self._events.flush()
-        self._show_payload()
+        if self._pane == "events":
+            self._events.empty = "paused" if self.model.paused else "no events kept yet"
+            self._events.flush()
+            self._show_payload()
+        elif self._pane == "subscribers":
+            self._show_subscribers(selected)
+        else:
+            self._show_schema(selected)
         self._show_title()
         self._show_figures(selected)
 
@@ -100,9 +136,27 @@ class StreamsView(View):
         if event is not None and event.data is msgspec.UNSET:
             lines.append([("payloads are not shown at this level", "dim")])
         elif event is not None:
-            lines += raw(event.data) if self._raw else pretty(event.data)
+            lines += written(event.data, self._form, self._before(event) if self._form == "Diff" else None)
         self._payload.show(lines, top=event is not self._shown)
         self._shown = event
+
+    def _before(self, event: PublishEvent) -> tuple[str, Any] | None:
+        """What the payload is compared with: the last one of its item, else of its event."""
+        older = [each for each in self.model.ring if (each.at, each.seq or 0) < (event.at, event.seq or 0)]
+        known = ((each.event, each.data) for each in reversed(older) if each.data is not msgspec.UNSET)
+        return previous(event.event, event.data, known)
+
+    def _show_subscribers(self, stream: Stream | None) -> None:
+        listeners = self.model.listeners
+        if stream is not None:
+            self.model.listen("subscribers", stream.info.topic)
+        asked = clean(listeners.problem) or "the server is asked who listens"
+        self._subscribers.empty = asked if listeners.told is None else "nobody listens"
+        self._subscribers.flush()
+
+    def _show_schema(self, stream: Stream | None) -> None:
+        self.model.explore()
+        self._schema.show([] if stream is None else declared_lines(self.model, stream.info), top=False)
 
     def _show_title(self) -> None:
         model, topic = self.model, self.model.topic
@@ -111,12 +165,17 @@ class StreamsView(View):
             return
         kept = len(model.ring)
         events = "event" if kept == 1 else "events"
-        left: list[Line] = [[(f" {clean(topic)} ", "strong")], [(f" last {kept} {events} ", "dim")]]
+        left: list[Line] = [[(f" {clean(topic)} ", "strong")], [(f" last {count(kept)} {events} ", "dim")]]
         if model.left_out:
             left.append([(f" {count(model.left_out)} older left out ", "warn")])
         if model.paused:
             left.append([(f" paused (+{count(model.missed)})", "warn")])
-        self._title.show(left, [("Raw" if self._raw else "Pretty", "accent"), (" ", "")])
+        if self._topics.pinned:
+            left.append(self._events.notes())
+        panes: Line = [(f"[{each}] " if each == self._pane else f"{each} ", "dim") for each in _PANES]
+        if self._pane == "events":
+            panes += [(self._form, "accent"), (" ", "")]
+        self._title.show(left, panes if self.size.width >= _WIDE else panes[len(_PANES) :])
 
     def _show_figures(self, stream: Stream | None) -> None:
         """Those for which a narrow table has no room."""
@@ -135,15 +194,45 @@ class StreamsView(View):
         left.insert(0, [(" seq ", "dim"), (f"{ordinal(stats.seq)} ", "text")])
         self._figures.show([*left, [(f" {clean(stats.error)}", "error")]], [])
 
+    # -- keys ---------------------------------------------------------------------------------------------
+
     def action_open(self) -> None:
+        event = self._events.selected
+        if self._pane == "events" and self.focused(self._payload) and event is not None:
+            self.app.push_screen(Unfold(self.model, self.glyphs, event))
+            return
         self.enter_details()
-        self.screen.set_focus(self._payload if self.focused(self._events) else self._events)
+        panes: dict[str, Widget] = {"events": self._events, "subscribers": self._subscribers, "schema": self._schema}
+        inner = panes[self._pane]
+        if not self.focused(inner):
+            self.screen.set_focus(inner)
+        elif inner is self._events:
+            self.screen.set_focus(self._payload)
+        elif inner is self._subscribers and (row := self._subscribers.selected) is not None:
+            self.post_message(self.Goto("connections", show(Term("conn", ":", row.connection))))
+
+    def action_pane(self) -> None:
+        inside = not (self.focused(self._topics) or self.has_class("-detail"))
+        self._pane = _PANES[(_PANES.index(self._pane) + 1) % len(_PANES)]
+        self._show_pane()
+        self.flush()
+        if inside:
+            self.action_open()
+
+    def _show_pane(self) -> None:
+        for pane, widgets in {
+            "events": (self._events, self._payload),
+            "subscribers": (self._subscribers,),
+            "schema": (self._schema,),
+        }.items():
+            for each in widgets:
+                each.set_class(pane != self._pane, "-other")
 
     def action_pause(self) -> None:
         self.model.pause()
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form)
 
     def action_clear(self) -> None:
         self.model.clear()
@@ -152,98 +241,3 @@ class StreamsView(View):
     def action_clear_all(self) -> None:
         self.model.clear(everything=True)
         self._events.reload()
-
-
-def _columns(model: Model) -> list[Column[Stream]]:
-    return [
-        Column("topic", 16, lambda row: (clean(row.info.topic), "strong"), lambda row: row.info.topic, most=44),
-        Column("merge", 8, lambda row: (clean(row.info.merge), "dim"), lambda row: row.info.merge, optional=3),
-        Column(
-            "subs",
-            5,
-            lambda row: number(row.stats.subscribers),
-            attrgetter("stats.subscribers"),
-            right=True,
-            falling=True,
-        ),
-        Column("last", 9, lambda row: (clean(row.stats.event), "text"), lambda row: row.stats.event, most=18),
-        Column("age", 5, partial(_age, model), lambda row: -row.stats.at, right=True),
-        Column("ev/s", 5, partial(_published, model), partial(_per_second, model), right=True, falling=True),
-        Column("out/s", 6, partial(_delivered, model), partial(_out, model), right=True, falling=True),
-        Column("drop", 5, _dropped, lambda row: row.stats.dropped, right=True, falling=True),
-        _figure("coal", 6, "coalesced", optional=6),
-        _figure("miss", 6, "volatile_drops", optional=7),
-        _figure("held", 5, "held", optional=5),
-        Column(
-            "seq",
-            8,
-            lambda row: (ordinal(row.stats.seq), "text"),
-            attrgetter("stats.seq"),
-            right=True,
-            optional=2,
-            falling=True,
-        ),
-        _figure("replay", 6, "replay_depth", optional=8),
-        _figure("reload", 6, "reloads", optional=9),
-        Column("error", 11, _error, lambda row: row.stats.error, most=24, falling=True),
-        Column(
-            "opened by", 12, lambda row: (clean(row.info.path), "dim"), attrgetter("info.path"), most=32, optional=4
-        ),
-    ]
-
-
-def _figure(title: str, width: int, name: str, *, optional: int) -> Column[Stream]:
-    value: Callable[[Stream], int] = attrgetter(f"stats.{name}")
-    return Column(title, width, lambda row: number(value(row)), value, right=True, optional=optional, falling=True)
-
-
-def _event_columns(model: Model, glyphs: Glyphs) -> list[Column[PublishEvent]]:
-    return [
-        Column("time", 12, lambda event: (clock(model.wall(event.at)), "dim")),
-        Column("event", 9, partial(_event, glyphs), most=20),
-        Column(
-            "seq",
-            8,
-            lambda event: ("" if event.seq is None else ordinal(event.seq), "text"),
-            right=True,
-            optional=1,
-        ),
-        Column("size", 7, lambda event: (size(event.size), "text"), right=True, optional=2),
-        Column("to", 5, lambda event: number(event.receivers), right=True),
-    ]
-
-
-def _event(glyphs: Glyphs, event: PublishEvent) -> Piece:
-    name = clean(event.event)
-    return (f"{glyphs.cut} {name}", "warn") if event.dropped else (name, "text")
-
-
-def _age(model: Model, row: Stream) -> Piece:
-    if not row.stats.at:
-        return "", "dim"
-    seconds = model.tick() - row.stats.at
-    return age(seconds), "text" if seconds < 2 else "dim"
-
-
-def _published(model: Model, row: Stream) -> Piece:
-    return per_second(row.published.rate(model.tick()))
-
-
-def _delivered(model: Model, row: Stream) -> Piece:
-    return per_second(row.delivered.rate(model.tick()))
-
-
-def _per_second(model: Model, row: Stream) -> float:
-    return row.published.rate(model.tick())
-
-
-def _out(model: Model, row: Stream) -> float:
-    return row.delivered.rate(model.tick())
-
-
-def _dropped(row: Stream) -> Piece:
-    return count(row.stats.dropped), "warn" if row.stats.dropped else "dim"
-
-
-def _error(row: Stream) -> Piece:
-    return clean(row.stats.error), "error"

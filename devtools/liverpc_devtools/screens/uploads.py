@@ -9,9 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from liverpc_devtools.core.model import Model
+from liverpc_devtools.core.row_fields import upload_fields
 from liverpc_devtools.core.text import age, clean, clock, count, size
 from liverpc_devtools.core.upload_rows import Upload, UploadKey
-from liverpc_devtools.screens.calls import details, waiting
+from liverpc_devtools.screens.calls import waiting
+from liverpc_devtools.screens.details import call_lines
 from liverpc_devtools.screens.view import View, short
 from liverpc_devtools.widgets.bars import Bar
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, gauge
@@ -36,9 +38,9 @@ class UploadsView(View):
     """Uploads above, the running ones first; below, what the selected one is about."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "go to the details of the upload", key_display="enter details"),
-        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw"),
-        Binding("c", "clear", "forget the uploads that ended", key_display="c clear"),
+        Binding("enter", "open", "go to the details of the upload", key_display="enter details", id="uploads.open"),
+        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw", id="uploads.form"),
+        Binding("c", "clear", "forget the uploads that ended", key_display="c clear", id="uploads.clear"),
     ]
     DIGIT = "7"
     TITLE = "Uploads"
@@ -50,6 +52,7 @@ class UploadsView(View):
             lambda row: row.key,
             group=lambda row: row.ended_at is not None,
             facts=lambda row: (row.info.user, row.info.address, row.state),
+            fields=upload_fields(model),
             glyphs=glyphs,
             sort=0,
             period=0.25,
@@ -129,7 +132,7 @@ class UploadsView(View):
                 model.look_into(info.connection, info.id)
         lines += [[(f"{title:<9}", "key"), (text, "text")] for title, text in figures]
         if row.answer is not None:
-            return [*lines, *details(row.answer, raw_form=self._raw)]
+            return [*lines, *call_lines(row.answer, raw_form=self._raw)]
         return lines if row.ended_at is not None else [*lines, *waiting(model)]
 
     def action_open(self) -> None:

@@ -11,8 +11,9 @@ from textual.message import Message
 from textual.widget import Widget
 
 from liverpc_devtools.core.model import Model
-from liverpc_devtools.core.text import count, rate
+from liverpc_devtools.core.text import clean, count, rate
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
+from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Table
 
 __all__ = ["View", "number", "per_second", "short"]
@@ -27,9 +28,11 @@ class View(Vertical):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "sort", "sort by the next column", key_display="s sort"),
-        Binding("S", "reverse", "turn the order around", show=False),
-        Binding("space", "freeze", "freeze the view; capture goes on", key_display="space freeze"),
+        Binding("s", "sort", "sort by the next column", key_display="s sort", id="view.sort"),
+        Binding("S", "reverse", "turn the order around", show=False, id="view.reverse"),
+        Binding("space", "freeze", "freeze the view; capture goes on", key_display="space freeze", id="view.freeze"),
+        Binding("w", "wrap", "wrap long lines of payloads, or cut them", show=False, id="view.wrap"),
+        Binding("z", "zoom", "give the whole screen to this pane, or to all", show=False, id="view.zoom"),
     ]
     DIGIT: ClassVar[str]
     TITLE: ClassVar[str]
@@ -41,6 +44,7 @@ class View(Vertical):
         self.model = model
         self.glyphs = glyphs
         self.table = table
+        self.url = "URL"  # how commands name the server
         self._frozen_from = 0
 
     class Goto(Message):
@@ -50,6 +54,20 @@ class View(Vertical):
             super().__init__()
             self.view = view
             self.needle = needle
+
+    class Say(Message):
+        """Something to tell people for some seconds. Whatever it contains is shown as it is."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Did(Message):
+        """Something was done that belongs into the log of commands; ``cli`` is what to type for the same."""
+
+        def __init__(self, cli: str) -> None:
+            super().__init__()
+            self.cli = cli
 
     # -- for the app --------------------------------------------------------------------------------------
 
@@ -78,8 +96,10 @@ class View(Vertical):
         if self.table.frozen:
             line.append((f"frozen (+{count(max(self.happened() - self._frozen_from, 0))})  ", "warn"))
         if self.table.needle:
-            line.append((f'filter "{self.table.needle}" {count(self.table.shown)} shown  ', "warn"))
-        return line
+            line.append((f'filter "{clean(self.table.needle)}" {count(self.table.shown)} shown  ', "warn"))
+        if self.model.captured:
+            line.append((f'captured only "{clean(self.model.captured)}"  ', "warn"))
+        return line + self.table.notes()
 
     def focused(self, widget: Widget) -> bool:
         """Whether keys go to it. Its own ``has_focus`` says so some turns later, when further keys may be there."""
@@ -87,6 +107,9 @@ class View(Vertical):
 
     def back(self) -> bool:
         """Leave what was entered last; False when there is nothing to leave."""
+        if self.zoomed:
+            self.action_zoom()
+            return True
         if self.has_class("-detail"):
             self.remove_class("-detail")
         elif self.focused(self.table):
@@ -97,13 +120,18 @@ class View(Vertical):
     def fit_table(self, rows: int) -> None:
         """Few rows leave their room to the details."""
         lines = max(min(rows + 1, self.size.height // 2), 5)
-        if not self.has_class("-small") and self.table.size.height != lines:
+        if not self.has_class("-small") and not self.zoomed and self.table.size.height != lines:
             self.table.styles.height = lines
 
     def enter_details(self) -> None:
         """Make room for the details when they are hidden."""
         if self.has_class("-small"):
             self.add_class("-detail")
+
+    @property
+    def zoomed(self) -> bool:
+        """Whether one pane has the whole screen."""
+        return self.has_class("-zoomed")
 
     # -- keys ---------------------------------------------------------------------------------------------
 
@@ -118,6 +146,29 @@ class View(Vertical):
         frozen = not self.table.frozen
         for each in self.query(Table):
             each.frozen = frozen
+
+    def action_wrap(self) -> None:
+        for each in self.query(Payload):
+            each.wrapping = not each.wrapping
+
+    def action_zoom(self) -> None:
+        """Hide everything beside the focused pane, or bring it back."""
+        pane = self.screen.focused
+        if self.zoomed:
+            self.remove_class("-zoomed")
+            for each in self.query(".-beside, .-zoom"):
+                each.remove_class("-beside", "-zoom")
+            return
+        if pane is None or self not in pane.ancestors:
+            return
+        self.add_class("-zoomed")
+        self.table.styles.height = None  # what fit_table gave it
+        for ancestor in pane.ancestors_with_self:
+            if ancestor is self or not isinstance(ancestor, Widget):
+                break
+            ancestor.add_class("-zoom")
+            for beside in ancestor.siblings:
+                beside.add_class("-beside")
 
     def on_resize(self, event: Resize) -> None:
         columns, lines = self.ROOM

@@ -7,11 +7,12 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
+from liverpc_devtools.core import fault_words
 from liverpc_devtools.core.model import Model
-from liverpc_devtools.core.text import age, clean, clock, count, duration, rate
-from liverpc_devtools.widgets.palette import Glyphs, Line, style, width
+from liverpc_devtools.core.text import age, clean, clock, count, duration, rate, size
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, style, width
 
-__all__ = ["Bar", "chaos", "health", "status"]
+__all__ = ["Bar", "chaos", "health", "state", "status"]
 
 
 class Bar(Widget):
@@ -51,23 +52,33 @@ class Bar(Widget):
         return Segment(text, shown)
 
 
-def status(model: Model, url: str, glyphs: Glyphs) -> tuple[list[Line], Line]:
-    """Which server, and how the session is."""
-    word = {
+def state(model: Model, glyphs: Glyphs) -> Piece:
+    """How the session is, in a glyph and a word."""
+    if model.tape is not None and model.tape.player is not None:
+        player = model.tape.player
+        return f"{glyphs.cursor} recording {duration(int(player.time()))}", "ok" if player.moving else "warn"
+    return {
         "connecting": (f"{glyphs.ring} connecting", "warn"),
         "live": (f"{glyphs.dot} live", "ok"),
         "stale": (f"{glyphs.half} stale {age(model.silence)}", "warn"),
         "reconnecting": (f"{glyphs.half} reconnecting in {age(model.retry_in)}", "warn"),
         "gone": (f"{glyphs.ring} gone", "error"),
     }[model.phase]
+
+
+def status(model: Model, url: str, glyphs: Glyphs, *, readonly: bool = False) -> tuple[list[Line], Line]:
+    """Which server, and how the session is."""
+    word = state(model, glyphs)
     welcome = model.welcome
     name = clean(welcome.server.name) if welcome is not None else "liverpc"
-    left: list[Line] = [[(f" {name}  ", "strong"), word], [(f"  {clean(model.reason) or url}", "dim")]]
+    left: list[Line] = [[(f" {name}  ", "strong"), word], [(f"  {clean(model.reason or url)}", "dim")]]
+    if model.tape is not None and model.tape.recorder.on:
+        left.insert(1, [(f"  {glyphs.dot} REC {size(model.tape.recorder.size)}", "error")])
     if welcome is None:
         return left, []
     wall = model.wall(model.now())
     right: Line = [
-        (welcome.granted, "accent"),
+        (f"{welcome.granted}{' read only' if readonly else ''}", "accent"),
         (f"  {clock(wall, millis=False)}", "text"),
         (f"  up {age(wall - welcome.server.started)}  v{clean(welcome.server.version)} ", "dim"),
     ]
@@ -104,8 +115,8 @@ def chaos(model: Model) -> tuple[list[Line], Line]:
     limit = f"/{count(rule.limit)}" if rule.limit else ""
     known = "CHAOS ARMED" if model.phase in ("live", "stale") else "CHAOS WAS ARMED"
     texts = [
-        f" {known} by {clean(rule.by) or '?'}: {clean(rule.action)} {rule.rate:.0%} topic {clean(rule.topic)}",
-        f"  {duration(model.chaos_left(rule))} left",
+        f" {known} by {clean(rule.by) or '?'}: {fault_words.effect(rule)} {fault_words.target(rule)}",
+        f"  {duration(model.chaos_left(rule))} left" if rule.left else "",
         f"  hits {count(rule.hits)}{limit} of {count(rule.seen)}",
         f"  +{more} more" if more else "",
         f"  seed {clean(rule.seed)}",

@@ -1,4 +1,4 @@
-"""Colours, glyphs and lines of styled text. Every colour comes with a word or a glyph that says the same."""
+"""Glyphs and lines of styled text. Every colour comes with a word or a glyph that says the same."""
 
 from __future__ import annotations
 
@@ -9,35 +9,24 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 
-__all__ = ["ASCII", "UNICODE", "Glyphs", "Line", "Piece", "fit", "gauge", "segments", "style", "width", "wrap"]
+from liverpc_devtools.widgets.themes import theme
+
+__all__ = [
+    "ASCII",
+    "UNICODE",
+    "Glyphs",
+    "Line",
+    "Piece",
+    "fit",
+    "gauge",
+    "segments",
+    "style",
+    "width",
+    "wrap",
+]
 
 Piece = tuple[str, str]  # text and the name of a style
 Line = list[Piece]
-
-_COLOURS = {
-    "text": "#c5cdd6",
-    "strong": "bold #f0f4f8",
-    "dim": "#74808c",
-    "head": "#93a4b5",
-    "accent": "#7cc7ff",
-    "key": "#9fb8d0",
-    "string": "#a5cf8d",
-    "number": "#e5b567",
-    "ok": "#8fce7e",
-    "warn": "#e6b450",
-    "error": "bold #ff7b72",
-    "alarm": "bold #ffffff",
-}
-# Greys with little colour: they stay apart on terminals of 256 colours, too.
-_GROUNDS = {
-    "base": "#0f1113",
-    "zebra": "#15181a",
-    "bar": "#23282d",
-    "head": "#1a1e22",
-    "cursor": "#2b4a6b",
-    "cursor-idle": "#2c3238",
-    "chaos": "#a3161f",
-}
 
 
 @dataclass(frozen=True)
@@ -54,16 +43,28 @@ class Glyphs:
     cut: str
     spinner: str
     blocks: str  #: of a gauge: an empty cell, then fuller and fuller ones
+    bars: str  #: of a graph: from the lowest to the highest
+    marks: str  #: of a publish, a call, a connection, a gap, a fault, a note
+    to: str
+    branch: str  #: of what something led to
 
 
-UNICODE = Glyphs("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·▏▎▍▌▋▊▉█")
-ASCII = Glyphs("~", ">", "^", "v", "*", "~", "o", "x", "|/-\\", "-#")
+UNICODE = Glyphs(
+    *("…", "▸", "▲", "▼", "●", "◐", "○", "✂", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "·▏▎▍▌▋▊▉█"),
+    *("▁▂▃▄▅▆▇█", "▸◂⇅…✂•", "→", "└ "),
+)
+ASCII = Glyphs(*("~", ">", "^", "v", "*", "~", "o", "x", "|/-\\", "-#"), *("_.:-=+*#", "><=~x-", ">", "` "))
 
 
-@lru_cache(maxsize=256)
 def style(name: str, ground: str = "base") -> Style:
     """The terminal style of a named colour on a named background."""
-    return Style.parse(f"{_COLOURS[name or 'text']} on {_GROUNDS[ground]}")
+    worn = theme()
+    return _parsed(worn.colours[name or "text"], worn.grounds[ground])
+
+
+@lru_cache(maxsize=512)
+def _parsed(colour: str, ground: str) -> Style:
+    return Style.parse(f"{colour} on {ground}" if ground.startswith("#") else f"{colour} {ground}")
 
 
 def width(line: Line) -> int:

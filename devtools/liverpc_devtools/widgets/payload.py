@@ -95,6 +95,17 @@ class Payload(ScrollView, can_focus=True):
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._wrapped: list[Line] = []
+        self._wrapping = True
+
+    @property
+    def wrapping(self) -> bool:
+        """Whether lines longer than the width go on below, or are cut."""
+        return self._wrapping
+
+    @wrapping.setter
+    def wrapping(self, wrapping: bool) -> None:
+        self._wrapping = wrapping
+        self._wrap()
 
     def show(self, lines: list[Line], *, top: bool) -> None:
         """Show ``lines``, from the first when ``top``, else where the reader is."""
@@ -107,7 +118,7 @@ class Payload(ScrollView, can_focus=True):
 
     def _wrap(self) -> None:
         cells = max(self.scrollable_content_region.width - 2, 8)
-        self._wrapped = [each for line in self._lines for each in wrap(line, cells)]
+        self._wrapped = [each for line in self._lines for each in (wrap(line, cells) if self._wrapping else [line])]
         self.virtual_size = Size(self.scrollable_content_region.width, len(self._wrapped))
         self.refresh()
 

@@ -1,389 +1,214 @@
-"""A table of keyed rows that change many times a second.
-
-It draws through Textual's line API: only lines whose text changed are drawn again, so that the cost depends
-on what is visible, not on how many rows there are or how often they change.
-"""
+"""The table of the screens: rows that can be searched, pinned, marked, copied and exported."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable
 from typing import Any, ClassVar, Generic, TypeVar
 
-from rich.segment import Segment
 from textual.binding import Binding, BindingType
-from textual.events import Click, Resize
-from textual.geometry import Region, Size
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
-from liverpc_devtools.widgets.palette import Glyphs, Piece, fit, style
+from liverpc_devtools.core import copying, exporting
+from liverpc_devtools.core.filter import Filter, FilterError, parse
+from liverpc_devtools.core.text import clean, count
+from liverpc_devtools.widgets.columns import Column
+from liverpc_devtools.widgets.grid import Grid
+from liverpc_devtools.widgets.menus import Ask, Menu
+from liverpc_devtools.widgets.palette import Line
 
 __all__ = ["Column", "Table"]
 
 R = TypeVar("R")
 
-_GAP = 2
-_MARGIN = 2  # the cursor's mark
 
-
-@dataclass(frozen=True)
-class Column(Generic[R]):
-    """A column.
-
-    Args:
-        title: Its heading.
-        width: Cells it needs at least.
-        cell: A row's text, cleaned, and the name of its style.
-        sort: What rows are ordered by; None: this column does not sort.
-        right: Aligned right, for numbers.
-        most: Cells it takes at most when there is room; 0: never more than ``width``.
-        optional: Left out when there is no room; the highest first, 0 never.
-        falling: Sorts the largest first.
-        end: Of a text that is too long the end is shown.
-    """
-
-    title: str
-    width: int
-    cell: Callable[[R], Piece]
-    sort: Callable[[R], Any] | None = None
-    right: bool = False
-    most: int = 0
-    optional: int = 0
-    falling: bool = False
-    end: bool = False
-
-
-class Table(ScrollView, Generic[R], can_focus=True):
-    """Rows with a cursor, sorting, a filter and a header.
-
-    Call :meth:`flush` often: it draws what changed, and looks for new, gone and reordered rows every
-    ``period`` seconds.
-
-    Args:
-        columns: From left to right.
-        rows: The rows there are now, in their natural order.
-        key: What identifies a row; the cursor stays on it while rows come and go.
-        group: Rows of the lower group stand above the others, however they are sorted.
-        facts: What the texts that the filter looks at are made of. A row is looked at again only when its
-            facts changed. Default: the row itself, for rows that never change.
-        sort: Index of the column sorted by at first; None: the natural order.
-        follow: While the cursor is on the first row it stays on the first row, whichever that is, and rows
-            inserted above the cursor do not move what is visible.
-        empty: Shown when there are no rows.
-        period: Seconds.
-    """
+class Table(Grid[R], Generic[R]):
+    """Rows with a cursor, sorting, a filter and a header, and keys for what can be done with them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "next row", show=False),
-        Binding("k,up", "move(-1)", "previous row", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False),
-        Binding("g,home", "first", "first row", show=False),
-        Binding("G,end", "last", "last row", show=False),
+        Binding("j,down", "move(1)", "next row", show=False, id="table.down"),
+        Binding("k,up", "move(-1)", "previous row", show=False, id="table.up"),
+        Binding("pagedown,ctrl+d", "page(1)", "page down", show=False, id="table.page_down"),
+        Binding("pageup,ctrl+u", "page(-1)", "page up", show=False, id="table.page_up"),
+        Binding("g,home", "first", "first row", show=False, id="table.first"),
+        Binding("G,end", "last", "last row", show=False, id="table.last"),
+        Binding("less_than_sign", "pick(-1)", "sort by the column to the left", show=False, id="table.sort_left"),
+        Binding("greater_than_sign", "pick(1)", "sort by the column to the right", show=False, id="table.sort_right"),
+        Binding("f", "follow", "follow the newest row, or stay", show=False, id="table.follow"),
+        Binding("F", "pin", "pin the row on top, or let it go", show=False, id="table.pin"),
+        Binding("m", "mark", "mark the row, or unmark it", show=False, id="table.mark"),
+        Binding("semicolon", "comment", "mark the row with a comment", show=False, id="table.comment"),
+        Binding("ctrl+s", "search", "search for rows; n and N go through them", show=False, id="table.search"),
+        Binding("n", "hit(1)", "next row found", show=False, id="table.next_hit"),
+        Binding("N", "hit(-1)", "previous row found", show=False, id="table.previous_hit"),
+        Binding("right_square_bracket", "error(1)", "next error", show=False, id="table.next_error"),
+        Binding("left_square_bracket", "error(-1)", "previous error", show=False, id="table.previous_error"),
+        Binding("y", "copy", "copy something of the row", show=False, id="table.copy"),
+        Binding("e", "export", "write the shown rows to a file", show=False, id="table.export"),
     ]
 
-    def __init__(
-        self,
-        columns: Sequence[Column[R]],
-        rows: Callable[[], Iterable[R]],
-        key: Callable[[R], Hashable],
-        *,
-        group: Callable[[R], int] | None = None,
-        facts: Callable[[R], object] = lambda row: row,
-        glyphs: Glyphs,
-        sort: int | None = None,
-        follow: bool = False,
-        empty: str = "",
-        period: float = 0.5,
-        id: str | None = None,  # noqa: A002  Textual's name for it
-    ) -> None:
-        super().__init__(id=id)
-        self.columns = columns
-        self._empty = empty
-        self.sort_column = sort
-        self.reverse = sort is not None and columns[sort].falling
-        self._source = rows
-        self._key = key
-        self._group = group
-        self._facts = facts
-        self._glyphs = glyphs
-        self._follow = follow
-        self._period = period
-        self._needle = ""
-        self._passes: dict[Hashable, tuple[object, bool]] = {}  # what the filter said, and of which facts
-        self._kept: list[R] | None = None  # the rows of a frozen table
-        self._rows: dict[Hashable, R] = {}
-        self._order: list[Hashable] = []
-        self._place: dict[Hashable, int] = {}
-        self._cells: dict[Hashable, list[Piece]] = {}
-        self._shown: list[tuple[Column[R], int]] = []
-        self._cursor: Hashable | None = None
-        self._reloaded = float("-inf")
+    _search: Filter | None = None
+    _search_text = ""
 
     # -- what others ask ----------------------------------------------------------------------------------
 
-    @property
-    def selected(self) -> R | None:
-        """The row under the cursor."""
-        return None if self._cursor is None else self._rows.get(self._cursor)
+    def notes(self) -> Line:
+        """What was done to the rows: pins, marks, a search."""
+        line: Line = []
+        if self.newest_first and not self.following:
+            line.append(("not following  ", "warn"))
+        for word, number in (("pinned", len(self.pinned)), ("marked", len(self.sieve.marks))):
+            if number:
+                line.append((f"{count(number)} {word}  ", "accent"))
+        if self._search is not None:
+            line.append((f'search "{clean(self._search_text)}"  ', "accent"))
+        return line
 
-    @property
-    def shown(self) -> int:
-        """How many rows pass the filter."""
-        return len(self._order)
+    def values(self, field: str) -> list[object]:
+        """What a field is in the rows there are, shown or not."""
+        getter = self.sieve.fields.get(field)
+        return [] if getter is None else [getter(row) for row in self._all()]
 
-    @property
-    def empty(self) -> str:
-        """What stands there when there are no rows."""
-        return self._empty
+    def search(self, text: str, by: int = 1) -> bool:
+        """Go to the next row that passes a filter, and let ``n`` and ``N`` go on; whether there is one.
 
-    @empty.setter
-    def empty(self, text: str) -> None:
-        if text != self._empty:
-            self._empty = text
-            self.refresh()
+        Raises:
+            FilterError: The text is none.
+        """
+        self._search, self._search_text = (parse(text, self.sieve.fields), text) if text.strip() else (None, "")
+        return self._search is not None and self._go(self._search, by)
 
-    @property
-    def needle(self) -> str:
-        """Rows whose visible text contains this, whatever the case, are shown; figures do not count."""
-        return self._needle
+    def _go(self, wanted: Filter, by: int) -> bool:
+        """Select the next row in this direction that passes, from the other end on when there is none."""
+        number = len(self._order)
+        here = self._place.get(self._cursor, -1)
+        for step in range(1, number + 1):
+            place = (here + by * step) % number
+            key = self._order[place]
+            row = self._rows[key]
+            if wanted.matches(self.sieve.subject(row, lambda key=key, row=row: self._text(key, row))):  # type: ignore[misc]
+                self._select(place)
+                return True
+        return False
 
-    @needle.setter
-    def needle(self, text: str) -> None:
-        self._needle = text.casefold()
-        self._passes = {}
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "follow":
+            return self.newest_first
+        if action == "error":
+            return self.sieve.tells_words
+        return True
+
+    def content(self, row: R) -> Any:
+        """What is copied and exported of a row."""
+        return row
+
+    # -- keys ---------------------------------------------------------------------------------------------
+
+    def action_pick(self, by: int) -> None:
+        self.sort_pick(by)
+
+    def action_follow(self) -> None:
+        self.follow(not self.following)
+
+    def action_pin(self) -> None:
+        if (row := self.selected) is not None and self._cursor is not None:
+            if self.pinned.pop(self._cursor, None) is None:
+                self.pinned[self._cursor] = row
+            self._noted()
+
+    def action_mark(self) -> None:
+        if (key := self._cursor) is not None:
+            if self.sieve.marks.pop(key, None) is None:
+                self.sieve.marks[key] = ""
+            self._noted()
+
+    def action_comment(self) -> None:
+        if (key := self._cursor) is not None:
+            before = self.sieve.marks.get(key, "")
+            self.app.push_screen(
+                Ask("Comment on this row; words with # are its tags", before), lambda text: self._comment(key, text)
+            )
+
+    def _comment(self, key: Hashable, text: str | None) -> None:
+        if text is not None:
+            self.sieve.marks[key] = text
+            self._noted()
+
+    def _noted(self) -> None:
         self.reload()
+        self.refresh()
 
-    @property
-    def frozen(self) -> bool:
-        """While true no row comes, goes or changes; they can still be sorted and filtered."""
-        return self._kept is not None
+    def action_search(self) -> None:
+        self.app.push_screen(Ask("Search for rows: texts and fields as in a filter", self._search_text), self._searched)
 
-    @frozen.setter
-    def frozen(self, frozen: bool) -> None:
-        self._kept = list(self._source()) if frozen else None
-        self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
-        self._passes = {}
-        self.reload()
-
-    # -- drawing ------------------------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Draw what changed."""
-        if self._kept is not None or not self.size:
+    def _searched(self, text: str | None) -> None:
+        if text is None:
             return
-        if time.monotonic() - self._reloaded >= self._period or (not self._order and not self._needle):
-            self.reload()
-        top, cells, regions = self.scroll_offset.y, {}, []
-        for line, key in enumerate(self._order[top : top + max(self.size.height - 1, 0)], 1):
-            text = cells[key] = self._format(self._rows[key])
-            if self._cells.get(key) != text:
-                regions.append(Region(0, line, self._width, 1))
-        self._cells = cells
-        if regions:
-            self.refresh(*regions)
+        try:
+            if not self.search(text) and text.strip():
+                self._say("no row matches")
+        except FilterError as error:
+            self._say(str(error))
 
-    def reload(self) -> None:
-        """Look for new, gone and reordered rows."""
-        if not self._shown:
+    def action_hit(self, by: int) -> None:
+        if self._search is None:
+            self.action_search()
+        elif not self._go(self._search, by):
+            self._say("no row matches")
+
+    def action_error(self, by: int) -> None:
+        if not self._go(parse("is:error"), by):
+            self._say("no errors")
+
+    def action_copy(self) -> None:
+        if (row := self.selected) is not None:
+            offers = copying.offers(
+                self.content(row), self.cells(row), url=self._of_view("url") or "URL", model=self._of_view("model")
+            )
+            self.app.push_screen(Menu("Copy", [each.title for each in offers]), lambda at: self._copy(offers, at))
+
+    def _copy(self, offers: list[copying.Offer], at: int | None) -> None:
+        if at is None:
             return
-        self._reloaded = time.monotonic()
-        rows = {self._key(each): each for each in (self._source() if self._kept is None else self._kept)}
-        if self._needle:
-            rows = self._filtered(rows)
-        order = list(rows)
-        column = None if self.sort_column is None else self.columns[self.sort_column]
-        if column is not None and (value := column.sort) is not None:
-            order.sort(key=lambda key: value(rows[key]), reverse=self.reverse)
-        if (group := self._group) is not None:
-            order.sort(key=lambda key: group(rows[key]))
-        before, place = self._order, self._place.get(self._cursor) if self._cursor is not None else None
-        self._rows = rows
-        if order != before:
-            self._order = order
-            self._place = {key: index for index, key in enumerate(order)}
-            self.virtual_size = Size(self._width, len(order) + 1)
-            self.refresh()
-        self._keep_cursor(place)
-        self._scroll(self.scroll_offset.y)
+        text = offers[at].text()
+        self.app.copy_to_clipboard(text)
+        self._written(lambda: exporting.write("copied.txt", text), f"copied {offers[at].title}; also in")
 
-    def _keep_cursor(self, before: int | None) -> None:
-        if not self._order:
-            self._cursor = None
-        elif before is None or (self._follow and before == 0 and self.scroll_offset.y == 0):
-            self._select(0)
-        elif self._cursor not in self._place:
-            self._select(before)
-        elif self._follow and (moved := self._place[self._cursor] - before):
-            self.scroll_to(y=self.scroll_offset.y + moved, animate=False, immediate=True)
+    def action_export(self) -> None:
+        rows = self.shown_rows()
+        forms = exporting.forms([self.content(row) for row in rows])
+        title = f"Write {count(len(rows))} shown row{'' if len(rows) == 1 else 's'}"
+        self.app.push_screen(Menu(title, [*forms, "SVG screenshot"]), lambda at: self._export(rows, forms, at))
 
-    def _filtered(self, rows: dict[Hashable, R]) -> dict[Hashable, R]:
-        known, passes = self._passes, {}
-        for key, row in rows.items():
-            facts, before = self._facts(row), known.get(key)
-            if before is not None and (facts is before[0] or facts == before[0]):
-                passes[key] = before
-            else:
-                passes[key] = facts, self._needle in self._text(key, row)
-        self._passes = passes
-        return {key: row for key, row in rows.items() if passes[key][1]}
+    def _export(self, rows: list[R], forms: list[str], at: int | None) -> None:
+        if at is None:
+            return
+        if at == len(forms):
+            picture = self.app.export_screenshot()
+            self._written(lambda: exporting.write(exporting.name(self.id or "rows", "svg"), picture), "wrote")
+            return
+        sheet = exporting.Sheet(
+            rows=[self.content(row) for row in rows],
+            cells=[self.cells(row) for row in rows],
+            comments=[self.sieve.marks.get(self._key(row)) for row in rows],
+            wall=self._wall,
+        )
+        self._written(lambda: exporting.save(self.id or "rows", forms[at], sheet), "wrote")
 
-    def _text(self, key: Hashable, row: R) -> str:
-        """What the filter looks at: no figures, which change too often."""
-        left = [index for index, (column, _) in enumerate(self._shown) if not column.right]
-        if self._kept is None:
-            pieces = [self._shown[index][0].cell(row) for index in left]
+    def _wall(self, at: float) -> float:
+        model = self._of_view("model")
+        return at if model is None else float(model.wall(at))
+
+    def _of_view(self, name: str) -> Any:
+        """What the view knows around the table; None when there is none."""
+        found = (getattr(each, name, None) for each in self.ancestors)
+        return next((each for each in found if each is not None), None)
+
+    def _written(self, write: copying.Write, done: str) -> None:
+        try:
+            path = write()
+        except OSError as error:
+            self._say(f"not written: {error}")
         else:
-            pieces = [self._cells[key][index] for index in left]
-        return " ".join([text for text, _ in pieces]).casefold()
+            self._say(f"{done} {path}")
 
-    def _format(self, row: R) -> list[Piece]:
-        return [column.cell(row) for column, _ in self._shown]
-
-    @property
-    def _width(self) -> int:
-        return self.scrollable_content_region.width  # `size` counts the scrollbar
-
-    def _layout(self) -> None:
-        room = self._width - _MARGIN
-        shown = list(self.columns)
-        while sum(each.width + _GAP for each in shown) - _GAP > room:
-            least = max(shown, key=lambda each: each.optional)
-            if not least.optional:
-                break
-            shown.remove(least)
-        spare = max(room - sum(each.width + _GAP for each in shown) + _GAP, 0)
-        self._shown = []
-        growing = [each for each in shown if each.most]
-        for column in shown:
-            extra = min(spare // len(growing), column.most - column.width) if column in growing else 0
-            if column in growing:
-                growing.remove(column)
-            spare -= extra
-            self._shown.append((column, column.width + extra))
-
-    def render_line(self, y: int) -> Strip:
-        cells = self._width
-        if y == 0:
-            return self._header().adjust_cell_length(cells, style("head", "head"))
-        index = y - 1 + self.scroll_offset.y
-        if index >= len(self._order):
-            text = ""
-            if y == 1 and not self._order:
-                text = f'nothing contains "{self._needle}"; esc clears the filter' if self._needle else self._empty
-            return Strip([Segment(fit("  " + text, cells, self._glyphs.ellipsis), style("dim"))])
-        key = self._order[index]
-        pieces = self._cells.get(key)
-        if pieces is None or len(pieces) != len(self._shown):
-            pieces = self._format(self._rows[key])
-        current = key == self._cursor
-        ground = "zebra" if index & 1 else "base"
-        if current:
-            ground = "cursor" if self.has_focus else "cursor-idle"
-        line = [Segment(f"{self._glyphs.cursor} " if current else "  ", style("accent", ground))]
-        for (text, name), (column, size) in zip(pieces, self._shown, strict=True):
-            text = fit(text, size, self._glyphs.ellipsis, right=column.right, end=column.end)
-            line.append(Segment(text + " " * _GAP, style(name, ground)))
-        return Strip(line).adjust_cell_length(cells, style("text", ground))
-
-    def _header(self) -> Strip:
-        line = [Segment(" " * (_MARGIN - 1), style("head", "head"))]
-        for column, size in self._shown:
-            sorted_by = self.sort_column is not None and self.columns[self.sort_column] is column
-            mark = f" {self._glyphs.down if self.reverse else self._glyphs.up}" if sorted_by else ""
-            # One cell of the gap on either side, so that the mark fits beside the longest title.
-            text = f"{column.title}{mark or ' '}" if column.right else f" {column.title}{mark}"
-            text = fit(text, size + _GAP, self._glyphs.ellipsis, right=column.right)
-            line.append(Segment(text, style("accent" if sorted_by else "head", "head")))
-        return Strip(line)
-
-    # -- moving and sorting -------------------------------------------------------------------------------
-
-    def sort_next(self) -> None:
-        """Sort by the next column that is shown and sorts."""
-        sortable = self._sortable()
-        if sortable:
-            here = -1 if self.sort_column is None else self.sort_column
-            self.sort_by(next((index for index in sortable if index > here), sortable[0]))
-
-    def _sortable(self) -> list[int]:
-        return [self.columns.index(each) for each, _ in self._shown if each.sort is not None]
-
-    def sort_by(self, column: int) -> None:
-        """Sort by a column, or reverse the order when it is sorted by already."""
-        self.reverse = not self.reverse if column == self.sort_column else self.columns[column].falling
-        self.sort_column = column
-        self._resort()
-
-    def sort_reverse(self) -> None:
-        """Turn the order around."""
-        if self.sort_column is not None:
-            self.reverse = not self.reverse
-            self._resort()
-
-    def _resort(self) -> None:
-        self.reload()
-        self._show_cursor()
-        self.refresh()
-
-    def action_move(self, by: int) -> None:
-        self._select(self._place.get(self._cursor, 0) + by)
-
-    def action_page(self, by: int) -> None:
-        self.action_move(by * max(self.size.height - 2, 1))
-
-    def action_first(self) -> None:
-        self._select(0)
-
-    def action_last(self) -> None:
-        self._select(len(self._order) - 1)
-
-    def _select(self, index: int) -> None:
-        if self._order:
-            key = self._order[min(max(index, 0), len(self._order) - 1)]
-            if key != self._cursor:
-                self._cursor = key
-                self.refresh()
-            self._show_cursor()
-
-    def _show_cursor(self) -> None:
-        if self._cursor not in self._place:
-            return
-        place, top, lines = self._place[self._cursor], self.scroll_offset.y, max(self.size.height - 1, 1)
-        self._scroll(min(max(top, place - lines + 1), place))
-
-    def _scroll(self, top: int) -> None:
-        """Begin with this row, or above it when there would be empty lines below the last."""
-        top = min(top, max(len(self._order) - max(self.size.height - 1, 1), 0))
-        if top != self.scroll_offset.y:
-            self.scroll_to(y=top, animate=False, immediate=True)
-
-    def on_click(self, event: Click) -> None:
-        if event.y > 0:
-            index = event.y - 1 + self.scroll_offset.y
-            if index < len(self._order):
-                self._select(index)
-            return
-        x = _MARGIN
-        for column, size in self._shown:
-            if x <= event.x < x + size + _GAP and column.sort is not None:
-                self.sort_by(self.columns.index(column))
-            x += size + _GAP
-
-    def on_resize(self, event: Resize) -> None:
-        self._layout()
-        self.virtual_size = Size(self._width, len(self._order) + 1)
-        self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
-        self._passes = {}
-        if self.sort_column is not None and self.sort_column not in self._sortable():
-            self.sort_next()  # nobody sees by what the rows are ordered
-        self.reload()
-        self._show_cursor()
-
-    def on_focus(self) -> None:
-        self.refresh()
-
-    def on_blur(self) -> None:
-        self.refresh()
+    def _say(self, text: str) -> None:
+        self.app.notify(clean(text), markup=False)

@@ -275,7 +275,7 @@ class Events(_Frame, tag="ev", frozen=True):
 
     items: list[Event]
     lost: int = 0  #: since the last frame: publishes and calls not captured, whoever watches them, and matching
-    #: events not sent for want of credit; with a scoped token only the latter
+    #: events not sent for want of credit or budget; with a scoped token only the latter
     sample: float = 1.0  #: share of all events captured lately
 
 
@@ -293,11 +293,11 @@ class Rooms(_Frame, tag="rooms", frozen=True):
 
 
 class Got(_Frame, tag="got", frozen=True):
-    """The answer to ``Get``: events, oldest first; at most 512 KiB of the newest."""
+    """The answer to ``Get``: events, oldest first; at most 512 KiB of the newest, 200 of a chain, 500 subscriptions."""
 
     id: int
     items: list[Event]
-    left_out: int = 0  #: older ones that did not fit
+    left_out: int = 0  #: older ones that did not fit; of a chain those furthest from the event, of subscriptions any
     awaited: Awaited | None = None  #: what was asked of a call
     subscriptions: list[SubscriptionInfo] = []  #: what was asked of a topic or a connection
     declared: Declarations | None = None  #: what was asked for
@@ -341,7 +341,7 @@ class Pong(_Frame, tag="pong", frozen=True):
 
 
 class Bye(_Frame, tag="bye", frozen=True):
-    """The server ends the session: ``SLOW``, ``SHUTDOWN`` or ``VERSION``."""
+    """The server ends the session: ``SLOW``, ``SHUTDOWN``, ``REVOKED`` (the token has expired) or ``VERSION``."""
 
     code: str
     text: str = ""

@@ -259,4 +259,5 @@ class Declarations(msgspec.Struct, omit_defaults=True, frozen=True):
 
     paths: list[Declared]
     definitions: dict[str, Any] = {}  #: of the schemas: what ``#/$defs/NAME`` refers to
-    users: list[str] = []  #: of tests; empty when calls cannot be tried by this observer
+    users: list[str] = []  #: of tests, ``""`` is nobody; empty when calls cannot be tried by this observer
+    left_out: list[str] = []  #: what there was no room for, such as ``descriptions``

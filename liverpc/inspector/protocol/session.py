@@ -17,8 +17,9 @@ from liverpc.inspector.protocol import frames as f
 
 _KINDS = frozenset(
     str(kind.__struct_config__.tag)
-    for kind in (f.Welcome, f.State, f.Events, f.Rooms, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Pong, f.Bye)
+    for kind in (f.Welcome, f.State, f.Events, f.Rooms, f.Got, f.Ok, f.Err, f.ChaosChanged, f.Note, f.Pong, f.Bye)
 )
+_REASONS = {"VERSION": "version", "REVOKED": "refused"}  # why a session ended; otherwise it may be tried again
 _decode = msgspec.json.Decoder(f.ServerFrame).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -39,7 +40,9 @@ class AttachSession:
         offset: Add it to our monotonic time to get the server's.
     """
 
-    def __init__(self, *, client: str, want: Level, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, *, client: str, want: Level, monotonic: Callable[[], float], budget: f.Budget | None = None
+    ) -> None:
         self.welcome: f.Welcome | None = None
         self.rtt: float | None = None
         self.offset = 0.0
@@ -50,7 +53,7 @@ class AttachSession:
         self._spent = 0  # events received since credit was last granted
         self._pinged = 0.0
         self._out: list[bytes] = []
-        self.send(f.Hello(v=f.VERSION, client=client, want=want))
+        self.send(f.Hello(v=f.VERSION, client=client, want=want, budget=budget or f.Budget()))
 
     def outgoing(self) -> list[bytes]:
         """Text frames to send now, in order."""
@@ -112,7 +115,8 @@ class AttachSession:
                 self.send(f.Credit(n=self._spent))
                 self._spent = 0
         elif isinstance(frame, f.Bye):
-            raise AttachError("version" if frame.code == "VERSION" else "unreachable", frame.text or frame.code)
+            reason = _REASONS.get(frame.code, "unreachable")
+            raise AttachError(reason, frame.text or frame.code)
         return frame
 
     def _follows(self, state: f.State) -> bool:

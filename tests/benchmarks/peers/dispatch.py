@@ -65,6 +65,10 @@ class Sink:
 
     def release(self) -> None: ...
 
+    def stall(self) -> None: ...
+
+    def unstall(self) -> None: ...
+
 
 class Request(msgspec.Struct):
     rpc: str

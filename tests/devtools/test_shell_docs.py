@@ -1,0 +1,53 @@
+"""The manual lists the keys and the commands there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from liverpc_devtools.core.commands import COMMANDS, SCREENS
+from liverpc_devtools.core.keymap import shown
+from liverpc_devtools.known_keys import known_keys
+from liverpc_devtools.screens.server import ServerPane
+from liverpc_devtools.widgets.themes import THEMES
+
+MANUAL = Path(__file__).parents[2] / "docs" / "devtools.md"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def keys_table() -> list[str]:
+    rows = [f"| `{cell(shown(each.keys))}` | `{each.id}` | {cell(each.description)} |" for each in known_keys()]
+    return ["| key | id | what it does |", "|---|---|---|", *rows]
+
+
+def commands_table() -> list[str]:
+    rows = [f"| `{f'{each.name} {each.arguments}'.strip()}` | {cell(each.description)} |" for each in COMMANDS]
+    return ["| command | what it does |", "|---|---|", *rows]
+
+
+def told(heading: str) -> list[str]:
+    """The first table after a heading."""
+    lines = MANUAL.read_text(encoding="utf-8").splitlines()
+    start = next(n for n in range(lines.index(heading), len(lines)) if lines[n].startswith("|"))
+    end = next(n for n in range(start, len(lines) + 1) if n == len(lines) or not lines[n].startswith("|"))
+    return lines[start:end]
+
+
+def test_the_manual_lists_every_key() -> None:
+    assert told("## Keys") == keys_table()
+
+
+def test_the_manual_lists_every_command() -> None:
+    assert told("### Commands") == commands_table()
+
+
+def test_every_screen_has_a_name_to_go_to() -> None:
+    assert set(ServerPane.VIEWS) == set(SCREENS)
+
+
+def test_the_command_line_offers_every_theme() -> None:
+    from liverpc_devtools.cli import screen
+
+    assert tuple(THEMES) == screen._THEMES
