@@ -17,7 +17,7 @@ demo: .venv/installed
 	@$(BIN)/liverpc demo --port 0 --tui
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff check .

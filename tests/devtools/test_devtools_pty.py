@@ -58,7 +58,7 @@ class Terminal:
 
     async def until(self, condition: Callable[[str], bool]) -> str:
         """Wait until what was drawn so far, without escape sequences, fulfils ``condition``."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while not condition(text := re.sub(r"\x1b\[[0-9;?>$]*[a-zA-Z]", "", self.drawn)):
                 self._changed.clear()
                 await self._changed.wait()
@@ -71,7 +71,7 @@ class Terminal:
 
     async def ended(self) -> int:
         """The exit code."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while (done := os.waitpid(self.pid, os.WNOHANG)) == (0, 0):
                 await asyncio.sleep(0.01)
         return os.waitstatus_to_exitcode(done[1])
