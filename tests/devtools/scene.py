@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 
 from liverpc.inspector.protocol import (
     BUCKETS,
+    Awaited,
     BreakerInfo,
     CallEvent,
     ChaosRule,
+    ClientFrame,
     ConnectionEvent,
     ConnectionInfo,
     ConnectionStats,
@@ -17,7 +20,10 @@ from liverpc.inspector.protocol import (
     Declared,
     Event,
     Events,
+    Get,
+    Got,
     LockInfo,
+    Look,
     PathInfo,
     PathStats,
     PendingCall,
@@ -29,13 +35,15 @@ from liverpc.inspector.protocol import (
     RoomTotals,
     ServerFrame,
     State,
+    Step,
     StreamInfo,
     StreamStats,
+    SubscriptionInfo,
     UploadInfo,
     UploadTotals,
 )
 
-__all__ = ["AT", "DECLARED", "FAULT", "frames", "later"]
+__all__ = ["AT", "DECLARED", "FAULT", "SECONDS", "answer", "frames", "later"]
 
 AT = 1100.0  #: the server's time when it begins
 SECONDS = 20  #: that it lasts
@@ -142,6 +150,26 @@ def later(*, chaos: bool) -> State:
     return _state(SECONDS + 0.25, chaos=[FAULT] if chaos else [])
 
 
+def answer(asked: ClientFrame) -> ServerFrame | None:
+    """What the server says to a frame; None: nothing."""
+    if isinstance(asked, Look) and asked.number:
+        return _rooms(asked.kind, asked.number)
+    if not isinstance(asked, Get):
+        return None
+    kind, name = asked.ref[0], asked.ref[-1]
+    if kind == "stream":
+        events = [each for frame in frames() if isinstance(frame, Events) for each in frame.items]
+        return Got(asked.id, [each for each in events if isinstance(each, PublishEvent) and each.topic == name][-20:])
+    if kind == "call":
+        steps = [Step("build", "shop/report.py", 14), Step("totals", "shop/report.py", 31)]
+        return Got(asked.id, [], awaited=Awaited("a worker thread", steps))
+    if kind in ("subscribers", "subscriptions"):
+        topics = [name] if kind == "subscribers" else ["board:12", "orders"]
+        rows = [SubscriptionInfo(t, f"c{n:02}f0beef-7a21", _USERS[n], 0, 0, True) for t in topics for n in range(3)]
+        return Got(asked.id, [], subscriptions=rows)
+    return Got(asked.id, [], declared=DECLARED) if kind == "declared" else Got(asked.id, [])
+
+
 def _state(seconds: float, *, full: bool = False, chaos: list[ChaosRule] | None = None) -> State:
     at = AT + seconds
     connections = [
@@ -165,13 +193,13 @@ def _state(seconds: float, *, full: bool = False, chaos: list[ChaosRule] | None 
         uploads=_uploads(connections, at) if seconds else [],
         upload_totals=UploadTotals(2, 100, 812_000, 64 << 20),
         counters={
-            "calls": 3000 + int(seconds * 170),
+            "calls": 3000 + _grown(170, seconds),
             "call_errors": 41 + int(seconds),
-            "published": 9000 + int(seconds * 280),
-            "deliveries": 90_000 + int(seconds * 9000),
-            "delivered_bytes": 7_000_000 + int(seconds * 940_000),
-            "volatile_drops": 12 * int(seconds),
-            "latest_replaced": 31 * int(seconds),
+            "published": 9000 + _grown(280, seconds),
+            "deliveries": 90_000 + _grown(9000, seconds),
+            "delivered_bytes": 7_000_000 + _grown(940_000, seconds),
+            "volatile_drops": _grown(12, seconds),
+            "latest_replaced": _grown(31, seconds),
             "outbox_overflows": 1,
             "rate_limited": 41,
             "resumes": 118,
@@ -181,10 +209,10 @@ def _state(seconds: float, *, full: bool = False, chaos: list[ChaosRule] | None 
         },
         chaos=chaos or [],
         busy=0.004,
-        lag=0.003,
-        memory=84 << 20,
-        latencies=_buckets(3000 + int(seconds * 170), 0.0012, 0.014),
-        deliveries=_buckets(500 + int(seconds * 60), 0.0008, 0.009),
+        lag=0.004 + 0.003 * math.sin(seconds / 3),
+        memory=(84 << 20) + int(seconds) * 100_000,
+        latencies=_buckets(170, seconds, 0.0012, 0.014),
+        deliveries=_buckets(60, seconds, 0.0008, 0.009),
         locks=[
             LockInfo(
                 "account:7", "orders/create", connections[2].id, "k17", "cid", AT + seconds - 1.5, 4, AT + seconds - 1
@@ -197,7 +225,7 @@ def _state(seconds: float, *, full: bool = False, chaos: list[ChaosRule] | None 
 
 def _stream_stats(number: int, at: float, seconds: float) -> StreamStats:
     topic, _, _, rate, subscribers = _TOPICS[number - 1]
-    published = int(rate * seconds) + (7 if rate == 0 else 0)
+    published = _grown(rate, seconds) + (7 if rate == 0 else 0)
     return StreamStats(
         number,
         subscribers,
@@ -214,7 +242,7 @@ def _stream_stats(number: int, at: float, seconds: float) -> StreamStats:
 
 
 def _path_stats(number: int, seconds: float) -> PathStats:
-    calls = 100 * number + int(seconds * (60 if number < 3 else 2))
+    calls = 100 * number + _grown(60 if number < 3 else 2, seconds)
     p99 = 0.812 if number == 3 else 0.014 / number
     codes = [("RATE_LIMITED", 41), ("INTERNAL_ERROR", 2)] if number == 1 else []
     errors = sum(count for _, count in codes)
@@ -222,13 +250,22 @@ def _path_stats(number: int, seconds: float) -> PathStats:
     return PathStats(number, calls, errors, calls * 0.002, p99 * 1.4, 0.0012, p99 / 2, p99, codes, limited)
 
 
-def _buckets(total: int, middle: float, tail: float) -> list[tuple[int, int]]:
-    """A hundredth took longer than ``tail``."""
+def _grown(rate: float, seconds: float) -> int:
+    """A total that grows by ``rate`` a second, now more and now less."""
+    return int(rate * (seconds + 0.6 * math.sin(0.9 * seconds)))
+
+
+def _buckets(rate: float, seconds: float, middle: float, tail: float) -> list[tuple[int, int]]:
+    """How long things took: most of them about ``middle``, one in fifty about ``tail``, which comes and goes."""
     near = next(n for n, bound in enumerate(BUCKETS) if bound >= middle)
     far = next(n for n, bound in enumerate(BUCKETS) if bound >= tail)
-    slow = total // 50
-    rest = total - slow
-    return [(near - 4, rest // 4), (near, rest // 2), (near + 5, rest - rest // 4 - rest // 2), (far, slow)]
+    counts: dict[int, int] = {}
+    for second in range(int(seconds) + 1):
+        count = _grown(rate, second + 1) - _grown(rate, second)
+        swing = round(4 * math.sin(second / 2))
+        for bucket, share in ((near - 4 + swing // 2, 4), (near + swing // 2, 2), (near + 5, 4), (far + swing, 50)):
+            counts[bucket] = counts.get(bucket, 0) + count // share
+    return sorted(counts.items())
 
 
 def _events(second: int, chance: random.Random) -> Iterator[Event]:
@@ -297,7 +334,7 @@ def _uploads(connections: list[ConnectionInfo], at: float) -> list[UploadInfo]:
     ]
 
 
-def _rooms() -> Rooms:
+def _rooms(kind: str = "room", number: int = 1) -> Rooms:
     rows = [
         RoomInfo("room", 1, "board:12", "", "board/cards", 6, 1, 6, 2, AT - 4),
         RoomInfo("contract", 1, "chat/chat", '["general"]', "/rooms/{room_id}", 3, 0, 3, 0, AT - 31),
@@ -305,5 +342,5 @@ def _rooms() -> Rooms:
     members = [RoomMember("ann", ["c01"], "stream", AT - 90, {"name": "Ann"}, {"x": 10, "y": 20})]
     refused = [RefusedJoin(AT - 12, "chat/project", "c02", "bob", "may not: no key was given")]
     return Rooms(
-        at=AT, totals=RoomTotals(2, 9, 1), full=True, rows=rows, of=("room", 1), members=members, refused=refused
+        at=AT, totals=RoomTotals(2, 9, 1), full=True, rows=rows, of=(kind, number), members=members, refused=refused
     )

@@ -9,16 +9,17 @@ from textual.widget import Widget
 
 from liverpc_devtools.core.keymap import shown
 from liverpc_devtools.core.text import clean
-from liverpc_devtools.screens.server import ServerPane
+from liverpc_devtools.screens.server import ServerPane, titles
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets import bars
 from liverpc_devtools.widgets.bars import Bar
-from liverpc_devtools.widgets.palette import Glyphs, Line, width
+from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, width
 
 __all__ = ["Frame", "key_of"]
 
 _AT_END = ("app.chaos", "app.help", "app.quit_or_back")  # shown however narrow it is
 _NAME = 18  # cells of a server's name on its tab
+_WORDS = (6, 5, 4, 3, 0)  # letters of the titles of screens when there is no room for all
 
 
 def key_of(binding: Binding, keymap: dict[str, str]) -> str:
@@ -55,8 +56,8 @@ class Frame:
         bar.display = len(panes) > 1
         left: list[Line] = []
         actions = {}
-        for number, pane in enumerate(panes, 1):
-            name = clean(pane.title)[:_NAME]
+        for number, (pane, name) in enumerate(zip(panes, titles(panes), strict=True), 1):
+            name = clean(name)[:_NAME]
             text = f"[{number} {name}]" if pane is here else f" {number} {name} "
             actions[text] = f"app.server({number - 1})"
             left.append([(text, "accent" if pane is here else "head"), bars.state(pane.model, self._glyphs), (" ", "")])
@@ -100,19 +101,31 @@ class Frame:
             left.append([(text, "accent" if here else "head"), (f" {view.figure()}  ", "text" if here else "dim")])
         names = [line[:1] for line in left]
         own = [line if line[0][1] == "accent" else line[:1] for line in left]
-        digits = [line if line[0][1] == "accent" else [(line[0][0][:3], "head")] for line in own]
-        bare = [line[:1] for line in digits]
+        # One word after the other becomes shorter, in the end a digit: " 2 Streams ", " 2 Stre", " 2 Str", " 2 ".
+        cut = [[line if line[0][1] == "accent" else [_shortened(line[0], n)] for line in own] for n in _WORDS]
+        bare = [line[:1] for line in cut[-1]]
         room = cells - width(marks)
-        shown = next((each for each in (left, own, names, digits) if sum(map(width, each)) <= room), bare)
-        if shown is digits or shown is bare:
-            actions |= {text[:3]: action for text, action in actions.items()}
+        shown = next((each for each in (left, own, names, *cut) if sum(map(width, each)) <= room), bare)
+        for line, action in zip(shown, list(actions.values()), strict=True):
+            actions[line[0][0]] = action
         self._bars["tabs"].show(shown, marks, actions)
 
     def keys(self, bindings: Iterable[Binding], keymap: dict[str, str]) -> None:
         """The keys that do something now."""
         lines: dict[bool, list[Line]] = {True: [], False: []}
+        taken: set[str] = set()
         for each in bindings:
             key, _, word = (each.key_display or "").partition(" ")
             key = key_of(each, keymap) if each.id in keymap else key
+            if key in taken:  # the screen's own use of it comes first
+                continue
+            taken.add(key)
             lines[each.id in _AT_END].append([(f" {key}", "accent"), (f" {word} ", "dim")])
         self._bars["keys"].show(lines[False], [piece for line in lines[True] for piece in line])
+
+
+def _shortened(tab: Piece, letters: int) -> Piece:
+    """The tab of a screen with so many letters of its title."""
+    text, name = tab
+    digit, _, title = text.strip().partition(" ")
+    return f" {digit} {title[:letters]}".rstrip() + " ", name
