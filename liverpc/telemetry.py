@@ -270,15 +270,15 @@ class Tracing:
 
     Attributes:
         active: Somebody wants to know.
-        plain: Of the calls of plain functions, too, which are so short that it shows.
+        calls: Of what calls do, too, and how they go; most are so short that it shows.
         last: The id of the newest event.
     """
 
-    __slots__ = ("active", "last", "plain")
+    __slots__ = ("active", "calls", "last")
 
     def __init__(self) -> None:
         self.active = False
-        self.plain = False
+        self.calls = False
         self.last = 0
 
     def number(self) -> int:

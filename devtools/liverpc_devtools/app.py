@@ -28,7 +28,7 @@ from liverpc_devtools.screens.server import Feed, Served
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.shell import AppShell
 from liverpc_devtools.stage import Stage
-from liverpc_devtools.taping import Tapes
+from liverpc_devtools.taping import Tapes, played
 from liverpc_devtools.widgets.chaosform import ask_for_fault
 from liverpc_devtools.widgets.commandlog import LogScreen
 from liverpc_devtools.widgets.dialogs import KickForm
@@ -37,13 +37,11 @@ from liverpc_devtools.widgets.finder import Choice, Finder
 from liverpc_devtools.widgets.jump import Jump, panes
 from liverpc_devtools.widgets.palette import ASCII, UNICODE
 from liverpc_devtools.widgets.prompt import CommandLine
+from liverpc_devtools.widgets.table import Table
 
 __all__ = ["DevtoolsApp"]
 
 _FLUSH_HZ = 20
-_NOTE_SECONDS = 8
-_BARS_EVERY = 5  # flushes; figures that change faster cannot be read
-_ALL = "all"
 
 
 def _go(key: str, name: str, what: str) -> Binding:
@@ -223,6 +221,9 @@ class DevtoolsApp(Stage):
     def on_view_say(self, event: View.Say) -> None:
         self.say(event.text)
 
+    def on_table_done(self, event: Table.Done) -> None:
+        self._note_done(f"# {event.text}")
+
     def on_view_did(self, event: View.Did) -> None:
         self._note_done(event.cli)
 
@@ -253,8 +254,7 @@ class DevtoolsApp(Stage):
 
     def replay(self, path: str) -> None:
         """Show a recording as if it were a server."""
-        self.follow(self.add(self.tapes.replay(path), "record"))
-        self.show_server(len(self.panes) - 1)
+        self.open(path, lambda word: played(Path(word).expanduser()), "record")
 
     def when(self, text: str) -> None:
         """Wait for what a filter lets through; with ``-`` before it no more."""
@@ -294,6 +294,9 @@ class DevtoolsApp(Stage):
             self._did(f"filter {event.text}")
         elif self.here is not None:
             self.here.model.capture(event.capture)
+            url = shlex.quote(self.pane.name or self.pane.url)
+            tail = f"liverpc-tui tail {url} --filter {shlex.quote(event.text)}"
+            self._note_done(tail if event.text else "# everything is captured again")
         self.close_lines()
 
     def close_lines(self) -> None:

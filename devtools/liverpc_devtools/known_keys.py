@@ -9,19 +9,33 @@ from liverpc_devtools.app import DevtoolsApp
 from liverpc_devtools.core.keymap import Key
 from liverpc_devtools.screens.server import ServerPane
 from liverpc_devtools.screens.servers import ServersView
+from liverpc_devtools.screens.unfold import Unfold
 from liverpc_devtools.screens.view import View
+from liverpc_devtools.widgets.chaosform import ChaosForm, Choice, PresetMenu
 from liverpc_devtools.widgets.commandlog import LogScreen
+from liverpc_devtools.widgets.composer import Composer
+from liverpc_devtools.widgets.dialogs import KickForm
+from liverpc_devtools.widgets.filterline import FilterLine
+from liverpc_devtools.widgets.finder import Finder
+from liverpc_devtools.widgets.help import Help
+from liverpc_devtools.widgets.jump import Jump
+from liverpc_devtools.widgets.menus import Ask, Choices, Menu
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.prompt import CommandLine
 from liverpc_devtools.widgets.table import Table
 
 __all__ = ["known_keys"]
 
+_OVER: tuple[type[DOMNode], ...] = (  # what opens over a screen
+    *(Unfold, LogScreen, FilterLine, CommandLine.LINE, Finder, Menu, Choices, Ask),
+    *(ChaosForm, Choice, PresetMenu, KickForm, Composer, Jump, Help),
+)
+
 
 def known_keys() -> list[Key]:
-    """All bindings with an id, those that work everywhere first."""
+    """All bindings, those that work everywhere first."""
     views = ServerPane.VIEWS.values()
-    classes: list[type[DOMNode]] = [DevtoolsApp, View, Table, Payload, *views, ServersView, LogScreen, CommandLine.LINE]
+    classes: list[type[DOMNode]] = [DevtoolsApp, View, Table, Payload, *views, ServersView, *_OVER]
     keys: dict[str, tuple[list[str], str]] = {}
     for each in classes:
         for binding in each.BINDINGS:

@@ -26,7 +26,7 @@ def choices(app: Stage, do: Callable[[Command], None]) -> list[Choice]:
     keys_of: dict[str, list[str]] = {}
     presses: dict[str, tuple[str, Callable[[], object]]] = {}
     for key, (node, binding, enabled, _) in app.screen.active_bindings.items():
-        name = binding.id or binding.description
+        name = binding.id  # what has none belongs to the toolkit
         if enabled and name and name not in covered:
             keys_of.setdefault(name, []).append(key)
             presses[name] = binding.description, partial(app.call_later, app.run_action, binding.action, node)

@@ -18,7 +18,7 @@ from liverpc_devtools.core.fuzzy import ranked
 from liverpc_devtools.core.saved import SavedView, SavedViews
 from liverpc_devtools.core.store import replace_file, state_dir
 from liverpc_devtools.core.text import clean
-from liverpc_devtools.screens.server import ServerPane
+from liverpc_devtools.screens.server import ServerPane, titles
 from liverpc_devtools.widgets.table import Table
 from liverpc_devtools.widgets.themes import THEMES
 
@@ -51,7 +51,7 @@ class AppShell:
         if what == "columns":
             return [each.title for each in self._table.columns]
         if what == "servers":
-            return [*(clean(each.title) for each in app.panes), "All"]
+            return [*map(clean, titles(app.panes)), "All"]
         if what == "contexts":
             return [f"@{each}" for each in app.settings.contexts]
         if what == "themes":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -123,7 +124,8 @@ class Stage(App[None]):
         else:
             frame.server(here)
             frame.tabs(here.views, here.current, self.size.width)
-        frame.keys([each for each in self._usable() if each.show], self.keymap)
+        covered = len(self.screen_stack) > 1  # what covers the view tells its own keys
+        frame.keys([] if covered else [each for each in self._usable() if each.show], self.keymap)
 
     def _usable(self) -> list[Binding]:
         """The bindings of the view, the focused pane and the program, as far as they do something now."""
@@ -132,7 +134,7 @@ class Stage(App[None]):
     def own_bindings(self) -> list[Binding]:
         """Those of the view."""
         own = bindings_of(type(self.view).BINDINGS)
-        return [each for each in own if self.view.check_action(each.action, ())]
+        return [each for each in own if self.view.check_action(*_parsed(each.action))]
 
     def pane_bindings(self) -> list[Binding]:
         """Those of the focused pane."""
@@ -225,9 +227,13 @@ class Stage(App[None]):
         """Watch another server, and show it as soon as it is found."""
         if self._opener is None:
             raise CommandError("this program shows what it was given; start liverpc-tui attach for more")
-        self.run_worker(self._find_and_show(self._opener, word), name="attach")
+        self.open(word, self._opener, self.pane.current)
 
-    async def _find_and_show(self, opener: Callable[[str], Served], word: str) -> None:
+    def open(self, word: str, opener: Callable[[str], Served], screen: str) -> None:
+        """Show what ``opener`` makes of a word, in a thread of its own: files and commands may take long."""
+        self.run_worker(self._open_and_show(word, opener, screen), name=f"open {word}")
+
+    async def _open_and_show(self, word: str, opener: Callable[[str], Served], screen: str) -> None:
         try:
             served = await asyncio.to_thread(opener, word)
         except ConfigError as error:
@@ -236,7 +242,7 @@ class Stage(App[None]):
         if any(each.url == served.url for each in self.panes):
             self.say(f"{word} is attached already")
             return
-        self.follow(self.add(served, self.pane.current))
+        self.follow(self.add(served, screen))
         self.show_server(len(self.panes) - 1)
 
 
@@ -251,7 +257,7 @@ def _parsed(action: str) -> tuple[str, tuple[Any, ...]]:
     argument = rest.rstrip(")")
     if not argument:
         return name, ()
-    return name, (argument.strip("'") if argument.startswith("'") else int(argument),)
+    return name, (argument.strip("'") if argument.startswith("'") else json.loads(argument),)
 
 
 def _for_toolkit(theme: Theme) -> ToolkitTheme:

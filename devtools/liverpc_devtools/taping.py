@@ -64,20 +64,9 @@ class Tapes:
         if tape.player is not None:
             raise CommandError("this is a recording already")
         if tape.recorder.on:
-            return f"recorded to {tape.recorder.stop()}"
+            return f"recorded to {tape.recorder.end()}"
         try:
             return f"recording to {tape.recorder.start(Path(path).expanduser() if path else None)}"
-        except ConfigError as error:
-            raise CommandError(str(error)) from None
-
-    def replay(self, path: str) -> Served:
-        """A recording, to be shown.
-
-        Raises:
-            CommandError: It is none.
-        """
-        try:
-            return played(Path(path).expanduser())
         except ConfigError as error:
             raise CommandError(str(error)) from None
 

@@ -132,5 +132,4 @@ class Outcomes:
         tracing, trace = self._telemetry.tracing, ctx.trace
         if trace is None:  # refused before it began, or nobody traced then
             return tracing.number() if tracing.active else 0, ()
-        ctx.trace = None  # the context of a stream lives as long as that
         return trace.id, trace.marks

@@ -4,34 +4,30 @@ middleware → guards → ``before_execute`` → class of service → rate limit
 breaker → handler → reply.
 
 A stream's path goes through the same steps up to the rate limit, and then the subscribe plan; that of an upload
-through all of them, in a task of its own (``dispatch.uploads``). How a path is
-answered is decided once, when the server starts: the shortest way that has all steps its declaration and the server
-ask for. A plain function in whose way nothing waits is answered without a task.
+through all of them, in a task of its own (``dispatch.uploads``). How a path is answered is decided once, when the
+server starts: the shortest way that has all steps its declaration and the server ask for. A plain function in whose
+way nothing waits is answered without a task; what others go through in theirs stands in ``dispatch.steps``.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from liverpc.declare.access import holds
 from liverpc.declare.bytes import too_large
 from liverpc.declare.context import Context, Services
-from liverpc.declare.guards import denied
 from liverpc.declare.hooks import Hooks
 from liverpc.declare.inroom import InRoom, RoomContext
-from liverpc.declare.middleware import Middleware, compose
+from liverpc.declare.middleware import Middleware
 from liverpc.declare.registry import Entry, Kind, Registry
 from liverpc.declare.replies import REPLY_ENVELOPE, BatchReplies, BatchSlot, Slot, answer, check_size
-from liverpc.declare.uploading import UploadContext, begin
 from liverpc.dispatch.outcome import Outcomes
-from liverpc.dispatch.policed import Policed, policed
+from liverpc.dispatch.policed import policed
+from liverpc.dispatch.steps import Steps
 from liverpc.dispatch.traced import TracedAtOnce
 from liverpc.dispatch.unanswered import DEEP, TOO_MANY, nothing_there, wrong_kind
 from liverpc.errors import ErrorCode, LiveError
@@ -48,25 +44,7 @@ __all__ = ["Admit", "Pipeline", "Runner"]
 
 Waiting = Coroutine[Any, Any, None] | None  # what is left of a guard
 Runner = Callable[[Connection, CallFrame, Slot | None], None]
-Steps = Callable[[Context[Any], msgspec.Raw], Awaitable[Any]]
 Admit = Callable[[Context[Any], CallFrame], None]
-
-
-async def _in_thread(handler: Any, *args: Any) -> Any:
-    """What a plain function gives that blocks. It cannot be cancelled, so whatever waits for its end does."""
-    running = asyncio.ensure_future(asyncio.to_thread(_without_stop, handler, *args))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        return await running
-
-
-def _without_stop(handler: Any, *args: Any) -> Any:
-    try:
-        return handler(*args)
-    except StopIteration as error:  # before Python 3.12 no future takes it, and the call would wait for ever
-        raise RuntimeError("the function raised StopIteration") from error
 
 
 class Pipeline:
@@ -83,19 +61,15 @@ class Pipeline:
         middlewares: Sequence[Middleware] = (),
     ) -> None:
         self._services = services
-        self._streams = streams
-        self._hooks = hooks
-        self._middlewares = middlewares
         self._now = services.hub.monotonic
         self._counters = telemetry.counters
         self._tracing = telemetry.tracing
         self.outcomes = Outcomes(telemetry, self._now)
         self._depth = services.hub.limits.depth
         self._largest = services.hub.limits.reply_bytes - REPLY_ENVELOPE
-        self._short = not middlewares and hooks.before_execute is None  # guards come first then
+        self.steps = Steps(streams, hooks, middlewares)
         self._entries = registry.paths
         self.called: dict[Any, Entry] = dict(registry.paths)  # what calls of a path are told and counted as
-        self._policed: dict[Entry, Policed] = {}  # those that have policies
         self.runners: dict[Any, Runner] = {path: self.runner(entry) for path, entry in registry.paths.items()}
 
     def call(self, connection: Connection, frame: CallFrame, slot: Slot | None = None) -> None:
@@ -224,9 +198,9 @@ class Pipeline:
         """How calls to an entry are answered; ``admit`` sees each before its guard, in the order of their coming."""
         policies = policed(entry, self._services.policies)
         if policies is not None:
-            self._policed[entry] = policies
+            self.steps.policed[entry] = policies
         may = policies is None or policies.at_once
-        if may and entry.direct and self._short and entry.declaration.access is None and admit is None:
+        if may and entry.direct and self.steps.short and entry.declaration.access is None and admit is None:
             return self._at_once(entry, None if policies is None else policies.before_now)
         return self._in_task(entry, admit or self._admission(entry))
 
@@ -239,7 +213,7 @@ class Pipeline:
         traced = TracedAtOnce(services, entry, self.outcomes, in_task, before, self.encoded)
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
-            if tracing.plain:
+            if tracing.calls:
                 traced(connection, frame, slot)
                 return
             connection.calls_total += 1
@@ -276,16 +250,16 @@ class Pipeline:
     def _in_task(self, entry: Entry, admit: Admit | None) -> Runner:
         services, path, now, failed = self._services, entry.path, self._now, self.outcomes.failed
         in_task = self._answering(entry)
-        guard = entry.guard if self._short else None  # otherwise it has its place in the task
+        guard = entry.guard if self.steps.short else None  # otherwise it has its place in the task
         kind: type[Context[Any]] = RoomContext if isinstance(entry.declaration, InRoom) else Context
-        policies, tracing = self._policed.get(entry), self._tracing
+        policies, tracing = self.steps.policed.get(entry), self._tracing
         reads_key = policies is not None and policies.reads_key
 
         def run(connection: Connection, frame: CallFrame, slot: Slot | None) -> None:
             connection.calls_total += 1
             call, args, waiting = frame.id, frame.args, None
             ctx = kind(services, connection, path, None if call is UNSET else call, slot, now())
-            if tracing.active:
+            if tracing.calls:
                 ctx.trace = Trace(tracing, now, "turn" if guard is None else "guard", ctx.started_at)
             if reads_key:
                 ctx.asked = frame
@@ -334,7 +308,7 @@ class Pipeline:
 
     def _answering(self, entry: Entry) -> Callable[[Context[Any], msgspec.Raw, Waiting], Coroutine[Any, Any, None]]:
         """What a call's task does: the rest of its guard, all further steps, the answer."""
-        (execute, traced), largest = self._steps(entry), self._largest
+        (execute, traced), largest = self.steps.of(entry), self._largest
         failed, finished = self.outcomes.failed, self.outcomes.finished
 
         async def run(ctx: Context[Any], args: msgspec.Raw, waiting: Waiting) -> None:
@@ -367,107 +341,7 @@ class Pipeline:
             else:
                 finished(entry, ctx, args, None, result)
             finally:
+                ctx.trace = None  # the context of a stream lives as long as that
                 ctx.connection.calls.finished(ctx)
 
         return run
-
-    def _steps(self, entry: Entry) -> tuple[Steps, Steps]:
-        """From the guard to the result; and the same for calls that are traced."""
-        declaration: Any = entry.declaration
-        execute: Steps = partial(self._execute, entry)
-        if not self._short:
-            execute = partial(self.execute, entry)
-        elif entry.is_stream and entry not in self._policed:
-            execute = partial(self._streams.open, entry)
-        in_room = isinstance(declaration, InRoom)
-        simple = entry.kind == "rpc" and declaration.is_async and declaration.access is None and not in_room
-        if not self._short or entry in self._policed or not simple:
-            return execute, execute
-        handler, signature = declaration.handler, declaration.signature
-        exact = signature.exact
-
-        def begin(ctx: Context[Any], args: msgspec.Raw) -> Awaitable[Any]:
-            try:
-                arguments = exact(args)
-            except Exception:
-                arguments = signature.decode(args)
-            awaitable: Awaitable[Any] = handler(ctx, *arguments)
-            return awaitable
-
-        def traced(ctx: Context[Any], args: msgspec.Raw) -> Awaitable[Any]:
-            ctx.enters("arguments")
-            arguments = signature.decode(args)
-            ctx.enters("handler")
-            awaitable: Awaitable[Any] = handler(ctx, *arguments)
-            return awaitable
-
-        return begin, traced
-
-    async def _execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
-        declaration: Any = entry.declaration
-        policies = self._policed.get(entry)
-        if policies is not None:
-            await policies.before(ctx)
-        if entry.is_stream:
-            return await self._streams.open(entry, ctx, args)
-        ctx.enters("arguments")
-        arguments = declaration.signature.decode(args)
-        if declaration.enters or declaration.access is not None:
-            ctx.enters("access")
-        if declaration.enters:
-            await declaration.enter(ctx, arguments)
-        if declaration.access is not None and not await holds(declaration.access, ctx, arguments):
-            raise denied(ctx)
-        if policies is None:
-            return await self._handle(entry, ctx, arguments)
-        return await policies.around(ctx, args, arguments, partial(self._handle, entry, ctx, arguments))
-
-    async def _handle(self, entry: Entry, ctx: Context[Any], arguments: Sequence[Any]) -> Any:
-        declaration: Any = entry.declaration
-        ctx.enters("handler")
-        if entry.kind == "binary":
-            return await declaration.handler(ctx, ctx.data, *arguments)
-        if isinstance(ctx, UploadContext):
-            begin(ctx.upload)
-        if declaration.is_async:
-            return await declaration.handler(ctx, *arguments)
-        if declaration.thread:
-            return await _in_thread(declaration.handler, ctx, *arguments)
-        return declaration.handler(ctx, *arguments)
-
-    async def execute(self, entry: Entry, ctx: Context[Any], args: msgspec.Raw) -> Any:
-        """All steps up to the result, with middleware and ``before_execute`` in their places."""
-        opening: Opening | None = None
-        over = False
-
-        async def core(ctx: Context[Any]) -> Any:
-            nonlocal opening
-            ctx.enters("guard")
-            await self._hooks.before(entry.guard, ctx, args)
-            result = await self._execute(entry, ctx, args)
-            if self._middlewares:
-                ctx.enters("middleware")
-            if not isinstance(result, Opening):
-                kept = entry in self._policed and isinstance(result, msgspec.Raw)
-                return msgspec.json.decode(result) if kept else result
-            if over:  # a middleware has not waited for what it began
-                late = RuntimeError("a middleware returned before its next() did")
-                result.abandon(late)
-                raise late
-            opening = result
-            return opening.value
-
-        if self._middlewares:
-            ctx.enters("middleware")
-        try:
-            result = await compose(self._middlewares, core)(ctx)
-        except BaseException as error:
-            if opening is not None:
-                opening.abandon(error)
-            raise
-        finally:
-            over = True
-        if opening is None:
-            return result
-        opening.value = result
-        return opening

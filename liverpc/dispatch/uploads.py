@@ -159,7 +159,7 @@ class UploadCalls:
         try:
             async with patience:
                 upload.until(patience)
-                result = await pipeline.execute(entry, ctx, args)
+                result = await pipeline.steps.execute(entry, ctx, args)
             members = ok_members(pipeline.encoded(result))
         except EXITS:
             raise

@@ -32,11 +32,20 @@ class FaultGate(Protocol):
         """How many there are."""
         ...
 
+    @property
+    def singly(self) -> bool:
+        """Whether events have to be handed out one by one, to find out what befell each."""
+        ...
+
     def drops(self, topic: str, event: str) -> str:
         """The name of what loses this publish; empty: nothing does.
 
         Called once per publish of an application topic, in order, before its fan-out.
         """
+        ...
+
+    def arrived(self) -> None:
+        """Called before an event of another node is handed out, where it was decided whether to drop it."""
         ...
 
     def struck(self, topic: str) -> str:
@@ -67,8 +76,17 @@ class FaultGate(Protocol):
 class DeliveryGate(Protocol):
     """What events pass on their way to one connection."""
 
+    @property
+    def held(self) -> int:
+        """Events that wait for their time."""
+        ...
+
     def through(self, topic: TopicState, send: Callable[..., object]) -> Callable[..., object]:
         """``send``, or what takes its place for the events of a topic."""
+        ...
+
+    def loading(self, topic: TopicState) -> None:
+        """A value of the topic is about to be loaded, with all that was published: nothing of it may come later."""
         ...
 
     def gone(self) -> str:

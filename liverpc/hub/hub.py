@@ -106,7 +106,7 @@ class Hub(Subscriptions):
             LiveError: As for :meth:`publish`, and TypeError likewise; then none of them was published.
         """
         prepared = [self._prepared(name, event, data, False) for name, event, data in messages]
-        together: list[Numbered] = []
+        together: list[Numbered] | None = None if self.faults is not None and self.faults.singly else []
         for each in prepared:
             if each is not None:
                 self._publish(each, together)
@@ -220,6 +220,8 @@ class Hub(Subscriptions):
             rules = self._rules(frame.topic, topic)
             if rules is not None and rules.replay and frame.pos is None:
                 self.log.forget(frame.topic)  # its node does not know that this topic has a log
+            if self.faults is not None:
+                self.faults.arrived()
             number = 0 if topic is None else self._deliver(topic, frame)
             if self.watch is not None and frame.event != REFRESHED and not is_reserved(frame.topic):
                 self.watch(frame.topic, frame.event, number)

@@ -174,6 +174,8 @@ class Subscription:
 
     def hold(self) -> None:
         """A loader begins: keep events from now on, also those of streams that are live."""
+        if self.connection.gate is not None:
+            self.connection.gate.loading(self.topic)
         self._holds += 1
         self._spilled = False
         self.topic.holding[self] = None

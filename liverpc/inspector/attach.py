@@ -58,6 +58,7 @@ log = logging.getLogger("liverpc.inspector")
 _MAX_KEY = 64  # characters of a key that is to be redacted
 _MAX_KEYS = 256  # that are redacted, those of the settings included
 _MAX_BACKLOG = 4 << 20
+_READING = 20e-6  # seconds: what a frame costs before it gets here
 _MAX_HOLD = protocol.Limits.LEASE / 2  # seconds; who is not read for longer seems to be gone
 SKIP_ABOVE = 256 * 1024  # unsent bytes of an observer above which it has to wait
 _MAX_NAMED = 10  # connections in a line of the log
@@ -134,7 +135,7 @@ class Observer:
         self._handle(payload)
         spent = time.thread_time() - began
         self.inspector.tap.spent += spent
-        self.allowance.spend(spent)
+        self.allowance.spend(spent + _READING)
         if (wait := self.allowance.wait) and self._held is None:
             self.link.hold()
             self._held = asyncio.get_running_loop().call_later(min(wait, _MAX_HOLD), self._release)

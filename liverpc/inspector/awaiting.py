@@ -29,8 +29,8 @@ _AWAITABLE = (CoroutineType, GeneratorType, AsyncGeneratorType, asyncio.Future)
 _WRAPPERS = ("FutureIter", "coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable")
 
 _IN = {
-    "liverpc.dispatch.pipeline": "",  # whatever policies it went through
-    "liverpc.dispatch.pipeline._in_thread": "a worker thread",
+    "liverpc.dispatch.steps": "",  # whatever policies it went through
+    "liverpc.dispatch.steps._in_thread": "a worker thread",
     "liverpc.dispatch.policed": "",
     "liverpc.policies.rates": "a rate limiter",
     "liverpc.policies.once": "an idempotency key in flight",

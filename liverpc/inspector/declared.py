@@ -30,6 +30,7 @@ __all__ = ["Declarer"]
 
 _MAX_BYTES = 512 * 1024  # of all that is told
 _MAX_DOC = 500  # characters
+_VALUES = ("default", "examples")  # of a schema, whatever is said about them
 _encode = msgspec.json.Encoder().encode
 
 Parameters = list[tuple[str, Any, bool, Any]]  # name, annotation, whether it must be given, else its default
@@ -82,18 +83,25 @@ class Declarer:
         return Declarations(paths, self._without_secrets(definitions))
 
     def _without_secrets(self, schema: Any) -> Any:
-        """A copy without the defaults and examples of members whose values are redacted."""
+        """A copy without the defaults and examples of members whose values are redacted, however deep these are."""
         if isinstance(schema, list):
             return [self._without_secrets(each) for each in schema]
         if not isinstance(schema, dict):
             return schema
-        copy = {name: self._without_secrets(each) for name, each in schema.items()}
-        members = copy.get("properties")
-        if isinstance(members, dict):
-            for name, member in members.items():
-                if isinstance(member, dict) and name.lower() in self._redactor.keys:
-                    members[name] = {key: each for key, each in member.items() if key not in ("default", "examples")}
+        copy: dict[str, Any] = {}
+        for key, value in schema.items():
+            if key == "properties" and isinstance(value, dict):
+                copy[key] = {name: self._member(name, member) for name, member in value.items()}
+            elif key in _VALUES:
+                copy[key] = self._redactor(value)
+            else:
+                copy[key] = self._without_secrets(value)
         return copy
+
+    def _member(self, name: str, schema: Any) -> Any:
+        if isinstance(schema, dict) and name.lower() in self._redactor.keys:
+            schema = {key: value for key, value in schema.items() if key not in _VALUES}
+        return self._without_secrets(schema)
 
     # -- functions
 

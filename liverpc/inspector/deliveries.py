@@ -30,11 +30,13 @@ class _Pending:
 class Deliveries:
     """Looks after captured publishes until their receivers' sockets have taken them.
 
-    Of each publish 64 receivers are looked at. A socket that has nothing unsent has taken the event; whether the client
-    has read it nobody knows. While a socket is full, the time is told to about an eighth of a second.
+    Of each publish 64 receivers are looked at. A socket that has nothing unsent, and for which no fault holds anything,
+    has taken the event; whether the client has read it nobody knows. While a socket is full, the time is told to about
+    an eighth of a second.
 
     Attributes:
         latencies: From publishes to the last of their sockets.
+        patient: Somebody calls :meth:`look`; else nothing is found out about sockets that do not take an event at once.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -43,6 +45,7 @@ class Deliveries:
         self._old: list[_Pending] = []
         self._timer: asyncio.Handle | None = None
         self.latencies = Latencies()
+        self.patient = True
 
     def expect(self, event: PublishEvent, receivers: Iterable[Connection]) -> None:
         """An event was handed to connections, or is in this turn of the loop."""
@@ -81,7 +84,8 @@ class Deliveries:
             if self._fresh:
                 self._timer = asyncio.get_running_loop().call_soon(self._turn, turns - 1)
         else:
-            self._age(self._fresh)
+            if self.patient:
+                self._age(self._fresh)
             self._fresh = []
 
     def _age(self, pending: list[_Pending]) -> None:
@@ -94,7 +98,7 @@ def _left(pending: list[_Pending], deliveries: Deliveries) -> list[_Pending]:
     left: list[_Pending] = []
     for each in pending:
         there = [connection for connection in each.receivers if not connection.closed]
-        each.receivers = [connection for connection in there if connection.link.buffered]
+        each.receivers = [connection for connection in there if _waits(connection)]
         if each.receivers:
             _tell(each.event, "waiting", len(each.receivers))
             left.append(each)
@@ -103,6 +107,10 @@ def _left(pending: list[_Pending], deliveries: Deliveries) -> list[_Pending]:
         else:  # they left without it
             _tell(each.event, "waiting", 0)
     return left
+
+
+def _waits(connection: Connection) -> bool:
+    return connection.link.buffered > 0 or (connection.gate is not None and connection.gate.held > 0)
 
 
 def _tell(event: PublishEvent, field: str, value: float) -> None:

@@ -89,7 +89,7 @@ class Inspector:
         )
         self.tokens = settings.tokens or (own,)
         self.local_token = None if settings.tokens else own.secret
-        share = _MAX_BUSY / len(self.tokens)
+        share = _MAX_BUSY / min(len(self.tokens), settings.max_observers)
         self.allowances = {token.secret: Allowance(share, hub.monotonic) for token in self.tokens}
         self.endpoint = AttachEndpoint(self, settings, self.tokens)
         self.observers: list[Observer] = []
@@ -130,6 +130,7 @@ class Inspector:
         """A socket was accepted; it still has to say hello."""
         self.observers.append(observer)
         self.tap.start()
+        self.tap.attend()
         self.source.registry.measure()
         self.source.hub.touched = self.tap.changes.topics
         if self._task is None or self._task.done():
@@ -158,12 +159,13 @@ class Inspector:
 
     def faults_changed(self, text: str) -> None:
         """Tell everybody about a change of the faults in force."""
-        log.warning("%s", "".join(c if c.isprintable() else "?" for c in text))
+        log.warning("%s", text)
         now = self.monotonic()
         for observer in self.observers:
             if observer.greeted:
-                told = "" if observer.view.scoped else text  # it names topics
-                observer.send(ChaosChanged(active=observer.view.rules(now), text=told))
+                view = observer.view
+                told = "" if view.scoped else text  # it names topics
+                observer.send(ChaosChanged(active=view.rules(now), text=told, ended=view.ended_rules(now)))
 
     def note(self, text: str) -> None:
         """Tell everybody something that they should know. No names of topics, which are not for everybody."""

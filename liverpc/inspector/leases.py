@@ -107,7 +107,7 @@ class Leases:
     def _log(self, what: str, rule: FaultRule) -> None:
         observer = self._observer
         token = sha256(observer.token.secret.encode()).hexdigest()[:8]
-        fault = "".join(c if c.isprintable() else "?" for c in str(rule.fault))
+        fault = str(rule.fault)
         if rule.fault.connection or rule.fault.user:
             fault += f" (connection {rule.fault.connection!r}, user {rule.fault.user!r})"
         log.warning(

@@ -67,6 +67,7 @@ class Tap:
         self.deliveries = Deliveries(monotonic)
         self.bare = False
         self.listening = False
+        self._attended = self.deliveries.patient = False  # somebody gets what is recorded
         self.focus: frozenset[str] = frozenset()  # topics somebody has open: captured with their own budget
         self.calls: deque[CallEvent] = deque(maxlen=settings.history)
         self.failed: deque[CallEvent] = deque(maxlen=max(1, settings.history // 2))
@@ -93,15 +94,12 @@ class Tap:
             return
         self.listening = True
         telemetry = self._telemetry
-        self._tracing.active = self._tracing.plain = True
+        self._tracing.active = self._tracing.calls = True
         self._seen = self._count()
         telemetry.published.append(self._published)
         telemetry.call_finished.append(self._call_finished)
         telemetry.connection_opened.append(self._connection_opened)
         telemetry.connection_closed.append(self._connection_closed)
-        telemetry.subscribed.append(self._subscribed)
-        telemetry.unsubscribed.append(self._unsubscribed)
-        telemetry.stream_failed.append(self._stream_failed)
 
     def stop(self) -> None:
         """Stop, and forget what was recorded."""
@@ -112,22 +110,37 @@ class Tap:
         if self._resume is not None:
             self._resume.cancel()
             self._resumed()
-        self._tracing.active = self._tracing.plain = False
+        self._tracing.active = self._tracing.calls = False
         telemetry.published.remove(self._published)
         telemetry.call_finished.remove(self._call_finished)
         telemetry.connection_opened.remove(self._connection_opened)
         telemetry.connection_closed.remove(self._connection_closed)
-        telemetry.subscribed.remove(self._subscribed)
-        telemetry.unsubscribed.remove(self._unsubscribed)
-        telemetry.stream_failed.remove(self._stream_failed)
         self.calls.clear()
         self.connections.clear()
         self.failed.clear()
         self.rings.clear()
         self.forget()
 
+    def attend(self) -> None:
+        """Somebody is there who is told what happens from now on."""
+        if self._attended:
+            return
+        self._attended = self.deliveries.patient = True
+        telemetry = self._telemetry
+        telemetry.subscribed.append(self._subscribed)
+        telemetry.unsubscribed.append(self._unsubscribed)
+        telemetry.stream_failed.append(self._stream_failed)
+        self.lost = self._kept = 0
+        self._seen = self._count()
+
     def forget(self) -> None:
         """Drop what waits to be sent; nobody is there to get it."""
+        if self._attended:
+            self._attended = self.deliveries.patient = False
+            telemetry = self._telemetry
+            telemetry.subscribed.remove(self._subscribed)
+            telemetry.unsubscribed.remove(self._unsubscribed)
+            telemetry.stream_failed.remove(self._stream_failed)
         self.queue.clear()
         self.deliveries.forget()
         self.bare = False
@@ -166,6 +179,8 @@ class Tap:
     # -- recording
 
     def _keep(self, event: Event) -> None:
+        if not self._attended:
+            return
         if len(self.queue) < _MAX_QUEUE:
             self.queue.append(event)
         else:
@@ -236,7 +251,7 @@ class Tap:
         """Listen to what has a budget of its own only, until the common one has grown again."""
         if self._resume is not None or self._wanted is not None:
             return  # in a pause nobody would know how many of those that are not recorded were wanted
-        self._tracing.plain = False
+        self._tracing.calls = False
         telemetry = self._telemetry
         telemetry.call_finished.remove(self._call_finished)
         telemetry.call_notable.append(self._call_notable)
@@ -246,7 +261,7 @@ class Tap:
 
     def _resumed(self) -> None:
         self._resume = None
-        self._tracing.plain = True
+        self._tracing.calls = True
         telemetry = self._telemetry
         telemetry.call_notable.remove(self._call_notable)
         telemetry.call_finished.append(self._call_finished)
@@ -290,7 +305,8 @@ class Tap:
         self.spent += time.thread_time() - began
 
     def _connection_opened(self, event: ConnectionOpened) -> None:
-        self.changes.opened.add(event.connection)
+        if self._attended:
+            self.changes.opened.add(event.connection)
         self._keep_connection(
             ConnectionEvent(
                 at=self._now(),
@@ -303,7 +319,8 @@ class Tap:
         )
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
-        self.changes.closed.add(event.connection)
+        if self._attended:
+            self.changes.closed.add(event.connection)
         self._keep_connection(
             ConnectionEvent(
                 at=self._now(),

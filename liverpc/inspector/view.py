@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -36,7 +36,7 @@ from liverpc.inspector.protocol import (
     UploadTotals,
 )
 from liverpc.inspector.protocol import frames as protocol
-from liverpc.policies.faults import Fault, FaultRules, glob
+from liverpc.policies.faults import Fault, FaultRule, FaultRules, glob
 from liverpc.policies.running import RunningPolicies
 from liverpc.telemetry import Counters, Latencies
 from liverpc.uploads.running import RunningUpload
@@ -173,18 +173,25 @@ class View:
 
     def rules(self, at: float) -> list[ChaosRule]:
         """The faults in force."""
-        return [
-            ChaosRule(
-                **(msgspec.structs.asdict(rule.fault) | self._hidden(rule.fault)),
-                id=rule.number,
-                by=rule.by,
-                hits=rule.hits,
-                seen=rule.seen,
-                left=0.0 if rule.expires_at == inf else round(rule.expires_at - at, 1),
-            )
-            for rule in self._source.faults.rules
-            if self.shows_fault(rule.fault)
-        ]
+        return self._rules(self._source.faults.rules, at)
+
+    def ended_rules(self, at: float) -> list[ChaosRule]:
+        """The last faults that ended."""
+        return self._rules(self._source.faults.ended, at)
+
+    def _rules(self, rules: Iterable[FaultRule], at: float) -> list[ChaosRule]:
+        return [self._rule(rule, at) for rule in rules if self.shows_fault(rule.fault)]
+
+    def _rule(self, rule: FaultRule, at: float) -> ChaosRule:
+        fault: dict[str, Any] = {**msgspec.structs.asdict(rule.fault), **self._hidden(rule.fault)}
+        return ChaosRule(
+            **fault,
+            id=rule.number,
+            by=rule.by,
+            hits=rule.hits,
+            seen=rule.seen,
+            left=0.0 if rule.expires_at == inf else round(rule.expires_at - at, 1),
+        )
 
     def shows_fault(self, fault: Fault) -> bool:
         """Whether a fault may be seen. Calls are no topic's business."""
@@ -289,7 +296,13 @@ class View:
         seen = self._seen(event, payload)
         if seen is None or self._globs is None:
             return seen
-        return msgspec.structs.replace(seen, id=self._shown_id(seen.id), cause=self._shown_id(seen.cause))
+        rule = self._source.faults.named(seen.fault) if seen.fault else None
+        return msgspec.structs.replace(
+            seen,
+            id=self._shown_id(seen.id),
+            cause=self._shown_id(seen.cause),
+            fault=seen.fault if rule is not None and self.shows_fault(rule.fault) else "",
+        )
 
     def _seen(self, event: Event, payload: bool) -> Event | None:
         if isinstance(event, PublishEvent):

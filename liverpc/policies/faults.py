@@ -8,6 +8,7 @@ where it strikes stands in :mod:`.faults_gate` and :mod:`.faults_injector`.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
@@ -152,10 +153,15 @@ class FaultRules:
     Args:
         monotonic: For expiry. An expired rule never acts again, whether or not anybody collected it.
         changed: Called after each change, with what happened, for people.
+
+    Attributes:
+        rules: Those in force.
+        ended: The last that are over.
     """
 
     def __init__(self, monotonic: Callable[[], float], changed: Callable[[str], None]) -> None:
         self.rules: list[FaultRule] = []
+        self.ended: deque[FaultRule] = deque(maxlen=MAX_RULES)
         self._monotonic = monotonic
         self._changed = changed
         self._numbers = 0
@@ -163,6 +169,10 @@ class FaultRules:
     def at(self, place: Place) -> list[FaultRule]:
         """Those that strike there."""
         return [rule for rule in self.rules if rule.place == place]
+
+    def named(self, name: str) -> FaultRule | None:
+        """The rule of a name; None: there was none, or it ended long ago."""
+        return next((rule for rule in (*self.rules, *self.ended) if rule.name == name), None)
 
     def drops(self, topic: str, event: str) -> str:
         """What loses a publish on ``topic``; empty: nothing does."""
@@ -239,5 +249,7 @@ class FaultRules:
         if gone:
             for rule in gone:
                 rule.over = True
+                rule.owner = None  # it is remembered longer than its owner is there
+            self.ended += gone
             self.rules = [rule for rule in self.rules if not rule.over]
             self._changed(f"fault {', '.join(str(rule.number) for rule in gone)} {why}")

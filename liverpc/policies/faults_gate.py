@@ -12,9 +12,6 @@ from typing import Any, NamedTuple, Protocol
 from liverpc.hub.connection import Connection
 from liverpc.hub.topic import TopicState
 from liverpc.policies.faults import FaultRule
-from liverpc.wire.codec import decode_server_frame
-from liverpc.wire.frames import EventFrame
-from liverpc.wire.framing import payload_of
 from liverpc.wire.names import is_reserved
 
 __all__ = ["Gate", "Gatekeeping"]
@@ -25,6 +22,7 @@ _PATIENCE = 1.0  # seconds that a reordered event waits for another to let pass,
 class _Item(NamedTuple):
     """An event on its way."""
 
+    topic: TopicState
     due: float
     size: int
     send: Callable[..., object]
@@ -37,6 +35,10 @@ class Gatekeeping(Protocol):
 
     def decide(self, matching: list[FaultRule], topic: str) -> tuple[FaultRule, float] | None:
         """See :meth:`.faults.FaultRules.strike`."""
+        ...
+
+    def event_of(self, frame: bytes) -> str:
+        """The name of the event in a frame, which goes to many connections in a row."""
         ...
 
     def lost(self) -> None:
@@ -92,12 +94,19 @@ class Gate:
 
     @property
     def held(self) -> int:
-        """Events that wait here."""
-        return len(self._queue) + (self._late is not None)
+        """See :attr:`.hub.faults.DeliveryGate.held`."""
+        return len(self._items())
 
     def through(self, topic: TopicState, send: Callable[..., object]) -> Callable[..., object]:
         """See :meth:`.hub.faults.DeliveryGate.through`."""
         return send if not self.rules or is_reserved(topic.wire) else partial(self._receive, topic, send)
+
+    def loading(self, topic: TopicState) -> None:
+        """See :meth:`.hub.faults.DeliveryGate.loading`. What is before it leaves, too."""
+        if any(item.topic.name == topic.name for item in self._items()):
+            for item in self._take():
+                self._keeping.hurried()
+                self._send(item)
 
     def gone(self) -> str:
         """See :meth:`.hub.faults.DeliveryGate.gone`."""
@@ -107,23 +116,26 @@ class Gate:
         return self.closing
 
     def set(self, rules: list[FaultRule]) -> None:
-        """The rules that target the connection now; what is held leaves when one of the former is over."""
-        over = [rule for rule in self.rules if rule not in rules]
+        """The rules that target the connection now. All that is held leaves when one that holds something is gone."""
         before, self.rules = self.rules, rules
-        if over:
+        held_by = {item.rule for item in self._items()}
+        if any(rule in held_by for rule in before if rule not in rules):
             for item in self._take():
                 self._send(item)
         if bool(before) != bool(rules):
             for subscription in self.connection.subscriptions.values():
                 subscription.route()
 
-    def _take(self) -> list[_Item]:
+    def _items(self) -> list[_Item]:
         """Everything that is held, in the order in which it would leave."""
+        return [*self._queue] if self._late is None else [*self._queue, self._late]
+
+    def _take(self) -> list[_Item]:
+        """The same, which is not held any more."""
         for timer in (self._due, self._patience):
             if timer is not None:
                 timer.cancel()
-        late = [] if self._late is None else [self._late]
-        taken = [*self._queue, *late]
+        taken = self._items()
         self._queue.clear()
         self._bytes = 0
         self._due = self._patience = self._late = None
@@ -131,11 +143,10 @@ class Gate:
 
     def _receive(self, topic: TopicState, send: Callable[..., object], *event: Any) -> None:
         frame: bytes = event[-1]
-        item = _Item(0.0, len(frame), send, event)
+        item = _Item(topic, 0.0, len(frame), send, event)
         matching = [rule for rule in self.rules if rule.on(topic.wire)]
         if any(rule.fault.event != "*" for rule in matching):
-            told = decode_server_frame(payload_of(frame))
-            name = told.event if isinstance(told, EventFrame) else ""
+            name = self._keeping.event_of(frame)
             matching = [rule for rule in matching if rule.on(topic.wire, name)]
         struck = self._keeping.decide(matching, topic.wire) if matching else None
         if struck is None:

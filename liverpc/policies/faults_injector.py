@@ -21,6 +21,9 @@ from liverpc.policies.faults import FaultRule, FaultRules
 from liverpc.policies.faults_breaker import Effects
 from liverpc.policies.faults_gate import Gate
 from liverpc.telemetry import Telemetry
+from liverpc.wire.codec import decode_server_frame
+from liverpc.wire.frames import EventFrame
+from liverpc.wire.framing import payload_of
 
 __all__ = ["Failing", "Injector"]
 
@@ -62,6 +65,7 @@ class Injector:
         self._stalled: dict[Connection, dict[FaultRule, asyncio.TimerHandle | None]] = {}
         self._handing_out = False  # receivers may not be exchanged
         self._befell = ("", "")  # topic, and name of a rule
+        self._read = (b"", "")  # the frame that was looked into last, and the name of its event
         self._effects = Effects(self._counters)
         self._tick: asyncio.TimerHandle | None = None
         self._warned_at = 0.0
@@ -84,17 +88,18 @@ class Injector:
 
     def changed(self) -> None:
         """The rules are others now."""
-        self._hub.faults = self if self._rules.rules else None
-        if not self._running:
-            return
         if self._handing_out:
-            asyncio.get_running_loop().call_soon(self._sync, context=contextvars.Context())
-        else:
+            asyncio.get_running_loop().call_soon(self.changed, context=contextvars.Context())
+            return
+        self._read = (b"", "")
+        self._hub.faults = self if self._rules.rules else None
+        if self._running:
             self._sync()
 
     def _sync(self) -> None:
         rules = set(self._rules.rules)
-        if not rules and not self._known:
+        if rules == self._known:  # one may live longer now
+            self._keep_time()
             return
         for rule in self._known - rules:
             for timer in self._timers.pop(rule, ()):
@@ -119,9 +124,16 @@ class Injector:
     def active(self) -> int:
         return len(self._rules.rules)
 
+    @property
+    def singly(self) -> bool:
+        return bool(self.gates)
+
     def drops(self, topic: str, event: str) -> str:
-        self._befell = ("", "")
+        self.arrived()
         return self._rules.drops(topic, event)
+
+    def arrived(self) -> None:
+        self._befell = ("", "")
 
     def struck(self, topic: str) -> str:
         where, name = self._befell
@@ -138,7 +150,7 @@ class Injector:
         self._set_gate(connection, self._rules.at("delivery"))
         for rule in self._rules.at("connection"):
             if rule.fault.action == "stall" and rule.fault.topic == "*" and rule.targets(connection):
-                self._strike_connection(rule, connection)
+                self._later(0, partial(self._strike_connection, rule, connection))  # its handshake leaves before
 
     def _raise(self, rules: list[FaultRule], connection: Connection) -> None:
         struck = self._rules.strike(rule for rule in rules if rule.targets(connection))
@@ -186,6 +198,13 @@ class Injector:
         if struck is not None:
             self._befell = (topic, struck[0].name)
         return struck
+
+    def event_of(self, frame: bytes) -> str:
+        """See :class:`.faults_gate.Gatekeeping`."""
+        if frame is not self._read[0]:
+            told = decode_server_frame(payload_of(frame))
+            self._read = frame, told.event if isinstance(told, EventFrame) else ""
+        return self._read[1]
 
     def lost(self) -> None:
         """See :class:`.faults_gate.Gatekeeping`."""
@@ -328,4 +347,4 @@ class Injector:
             self._warned_at = now
             self._effects.begin(len(self._hub.connections))
             told = "; ".join(f"{rule.number} by {rule.by or 'a test'}: {rule.fault}" for rule in self._rules.rules)
-            log.warning("faults in force: %s", "".join(c if c.isprintable() else "?" for c in told))
+            log.warning("faults in force: %s", told)

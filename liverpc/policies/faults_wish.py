@@ -109,7 +109,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.code) if self.code else CloseCode.RESTART
 
     def __str__(self) -> str:
-        """For people, in a few words; neither whose connection it is nor which."""
+        """For people and logs, in a few words; neither whose connection it is nor which."""
         chance = "" if self.action == "partition" or self.rate == 1 else f" {self.rate:.3g}"
         what = [f"{self.action}{chance} of {self.path if self.place == 'call' else self.topic}"]
         if self.event != "*":
@@ -120,4 +120,5 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             what.append(f"{self.share:.3g} of the connections")
         if self.seconds:
             what.append(f"{self.seconds:g} s")
-        return ", ".join([*what, f"seed {self.seed!r}"])
+        text = ", ".join([*what, f"seed {self.seed!r}"])
+        return "".join(each if each.isprintable() else "?" for each in text)

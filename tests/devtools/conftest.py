@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from textual.app import App
+from textual.binding import Binding
 from textual.pilot import Pilot
 
 from liverpc.inspector.protocol import ClientFrame, ServerFrame
@@ -14,6 +16,7 @@ from liverpc_devtools.core.model import Model
 from liverpc_devtools.screens.server import Served
 from liverpc_devtools.widgets.table import Table
 from tests.devtools.attach_frames import Hand, welcome
+from tests.devtools.pressed import PRESSED
 
 
 class Bench:
@@ -47,6 +50,12 @@ class Bench:
         await self.pilot.press(*keys)
         return await self.text()
 
+    async def written(self) -> str:
+        """What the screen shows when files are written and read: threads of their own do that."""
+        for worker in [each for each in self.app.workers if not each.name.startswith("link ")]:
+            await worker.wait()
+        return await self.text()
+
     async def line(self, part: str) -> str:
         """The first line that contains ``part``."""
         text = await self.text()
@@ -69,7 +78,29 @@ async def some_turns(_least: float = 0) -> None:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> OpenBench:
+def keys_heard(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Notes the ids of the bindings whose keys did something; a test that has to press a key fails if it did not."""
+    heard: set[str] = set()
+    run = App.run_action
+
+    async def run_and_note(app: App[None], action: Any, node: Any = None, *further: Any) -> bool:
+        done = await run(app, action, node, *further)
+        declared = [each for kind in type(node or app).__mro__ for each in kind.__dict__.get("BINDINGS", ())]
+        if done:
+            heard.update(
+                each.id for each in declared if isinstance(each, Binding) and each.id and each.action == action
+            )
+        return done
+
+    monkeypatch.setattr(App, "run_action", run_and_note)
+    yield
+    name = f"{request.path.stem.removeprefix('test_')}.{request.node.originalname.removeprefix('test_')}"
+    missing = set(PRESSED.get(name, "").split()) - heard
+    assert not missing, f"the table in pressed.py says that this test presses the keys of {missing}"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, keys_heard: None) -> OpenBench:
     for each in ("app", "pilot"):  # theirs sleeps, twice for each key, until the process uses little time
         monkeypatch.setattr(f"textual.{each}.wait_for_idle", some_turns)
 

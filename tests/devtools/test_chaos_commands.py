@@ -179,6 +179,13 @@ async def test_what_is_sweeping_needs_a_yes(served: Served, capsys: pytest.Captu
 
 
 @pytest.mark.realtime
+async def test_what_ends_at_once_is_told_with_all_its_hits(served: Served) -> None:
+    async with connect(f"{served.url}/ws"):
+        code, out, _ = await run(served, "set", "disconnect", "--yes")
+    assert (code, out[-1]["t"], out[-1]["hits"], out[-1]["seen"]) == (0, "ended", 1, 1)
+
+
+@pytest.mark.realtime
 async def test_who_may_not_is_refused(served: Served) -> None:
     code, out, told = await run(served, "set", "drop", "--topic", "a", token=OBSERVE)
     assert (code, out) == (3, [])

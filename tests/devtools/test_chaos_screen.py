@@ -135,7 +135,7 @@ async def test_a_preset_fills_the_form(bench: OpenBench) -> None:
         assert isinstance(it.app.screen, PresetMenu)
         for preset in faults.PRESETS:
             assert preset.name in text
-        text = await it.press("j", "enter")
+        text = await it.press("j", "j", "k", "enter")
         assert isinstance(it.app.screen, ChaosForm)
         assert it.app.screen.query_one(Choice).chosen == "delay"
         assert ("300ms" in text, "200ms" in text, it.of(ChaosArm)) == (True, True, [])

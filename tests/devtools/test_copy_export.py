@@ -102,9 +102,10 @@ async def test_y_copies_to_the_clipboard_and_a_file(bench: OpenBench, state: Pat
     async with bench(screen="streams") as it:
         await fed(it, full(topics=("board:1", "board:2")))
         assert "Copy" in await it.press("j", "y")
-        text = await it.press("j", "j", "enter")
-        assert "copied topic board:2" in text
+        await it.press("G", "g", "j", "j", "j", "k", "enter")
+        assert "copied topic board:2" in await it.written()
         assert it.app.clipboard == "board:2"
+        assert [each.cli for each in it.app.log_of_commands.entries][-1].startswith("# copied topic board:2")
         copied = state / "copied.txt"
         assert (copied.read_text(), stat.S_IMODE(copied.stat().st_mode)) == ("board:2", 0o600)
 
@@ -115,7 +116,8 @@ async def test_e_writes_the_rows_that_are_shown(bench: OpenBench, state: Path) -
         await fed(it, full(topics=("board:1", "chat:1", "board:2")))
         await it.press("slash", *"topic:board:*", "enter", "m")
         assert "Write 2 shown rows" in await it.press("e")
-        assert "wrote" in await it.press("enter")
+        await it.press("enter")
+        assert "wrote" in await it.written()
         (path,) = state.glob("topics-*.jsonl")
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         assert [(each["topic"], "mark" in each) for each in rows] == [("board:1", True), ("board:2", False)]
@@ -127,6 +129,7 @@ async def test_e_writes_a_picture(bench: OpenBench, state: Path) -> None:
         await fed(it, full(), Events(items=[call()]))
         assert "HAR (calls)" in await it.press("e")
         await it.press("G", "enter")
+        await it.written()
         (path,) = state.glob("calls-*.svg")
         assert "chat/send" in path.read_text().replace("&#160;", " ")
 
@@ -137,7 +140,8 @@ async def test_a_file_that_cannot_be_written_is_told(bench: OpenBench, state: Pa
         await fed(it, full(topics=("board:1",)))
         state.parent.mkdir(parents=True)
         state.write_text("")  # where the folder should be
-        assert "not written" in await it.press("e", "enter")
+        await it.press("e", "enter")
+        assert "not written" in await it.written()
 
 
 @pytest.mark.realtime

@@ -39,6 +39,21 @@ async def test_the_frame_shows_who_how_and_how_much(bench: OpenBench) -> None:
         assert all(part in tabs for part in ("[2 Streams] 3", "3 RPC", "4 Conns"))
 
 
+@pytest.mark.parametrize("cells", [47, 49, 51, 53, 55, 57])
+async def test_the_level_stands_by_itself_however_narrow_it_is(bench: OpenBench, cells: int) -> None:
+    async with bench(size=(cells, 24)) as it:
+        assert " ● live " in (await fed(it, full(topics=TOPICS))).splitlines()[0]
+
+
+async def test_at_80_columns_every_screen_has_a_word(bench: OpenBench) -> None:
+    async with bench(size=(80, 24)) as it:
+        await fed(it, full(topics=TOPICS))
+        tabs = (await it.text()).splitlines()[2]
+        assert all(f" {each}" in tabs for each in ("1 Ove", "4 Con", "9 Cha", "E Exp"))
+        await it.pilot.click("#tabs", offset=(tabs.index("9 Cha"), 0))
+        assert "[9 Chaos]" in await it.text()
+
+
 @pytest.mark.parametrize(
     ("phase", "word"), [("stale", "◐ stale 4.0s"), ("lost", "◐ reconnecting in 3.0s"), ("gone", "○ gone")]
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,12 +19,13 @@ from liverpc.inspector.protocol import (
     Match,
     PathStats,
     PendingCall,
+    PublishEvent,
     ServerInfo,
     State,
     Unwatch,
     Watch,
 )
-from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.history import Calls, TopicRing, weight
 from liverpc_devtools.core.meter import Meter
 from liverpc_devtools.core.model import Model
 from tests.devtools.attach_frames import WALL, Hand, call, figures, full, pub, stream, welcome
@@ -187,6 +189,15 @@ def test_rates_come_from_the_servers_clock(model: Model, hand: Hand) -> None:
     assert model.rows.streams[1].published.rate(1109.0) == 0
 
 
+def test_rates_of_a_server_that_runs_for_a_shorter_time_than_we_do(model: Model, hand: Hand) -> None:
+    later = Model(monotonic=hand)
+    later.attached(welcome(at=5.0), lambda _: None)  # our clock says 100
+    later.apply(full(topics=("a",), at=5.0, stream_stats=[figures(1, 1000, 2000)]))
+    for second in range(1, 11):
+        later.apply(State(rev=1 + second, at=5.0 + second, stream_stats=[figures(1, 1000 + 10 * second, 2000)]))
+    assert later.rows.totals.published.rate(15.0) == pytest.approx(10)
+
+
 def test_totals_outlive_their_topics(model: Model) -> None:
     model.apply(full(topics=("a",)))
     model.apply(State(rev=2, at=1101.0, stream_stats=[figures(1, 7, 14)]))
@@ -242,6 +253,33 @@ def test_successes_do_not_push_failures_out() -> None:
         calls.add(call(at=2.0 + number, number=number))
     assert calls.failed == 1
     assert len(calls) == 501
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_large_calls_are_fewer_and_successes_go_first(ok: bool) -> None:
+    large = "x" * 1000
+    calls = Calls(most_bytes=4 * weight(call(ok=False, result=large)))
+    for number in range(4):
+        calls.add(call(at=1.0 + number, ok=number > 1, number=number, result=large))
+    assert len(calls) == 4
+    calls.add(call(at=9.0, ok=ok, number=9, result=large))
+    assert [each.call for each in calls] == ["k0", "k1", "k3", "k9"]
+    calls.add(call(at=10.0, ok=ok, number=10, result=large * 9))
+    assert [each.call for each in calls] == ["k10"]
+
+
+def test_large_events_of_a_topic_are_fewer() -> None:
+    def large(seq: int) -> PublishEvent:
+        return msgspec.structs.replace(pub(at=float(seq), seq=seq), data="x" * 1000)
+
+    ring = TopicRing("a", 2000, after=0.0, most_bytes=3 * weight(large(1)))
+    for seq in (1, 2, 3):
+        ring.add(large(seq))
+    assert [each.seq for each in ring.events] == [1, 2, 3]
+    ring.add(large(4))
+    assert [each.seq for each in ring.events] == [2, 3, 4]
+    ring.add(msgspec.structs.replace(large(5), data="x" * 10_000))
+    assert [each.seq for each in ring.events] == [5]  # larger than all there is room for
 
 
 def test_the_servers_history_and_the_live_calls_are_one(model: Model, sent: list[ClientFrame]) -> None:

@@ -160,7 +160,7 @@ async def test_locks_and_breakers_have_a_line_and_a_table_of_their_own(bench: Op
 async def test_keys_about_calls_do_nothing_while_another_table_is_shown(bench: OpenBench) -> None:
     async with bench(screen="rpc") as it:
         text = await fed(it, full(**PATHS), Events(items=[call(), call(number=2, ok=False)]))
-        about_calls = ("o failed only", "v raw", "c clear")
+        about_calls = ("o failed only", "v form", "c clear")
         assert all(each in text for each in about_calls)
         for _ in ("paths", "locks"):
             text = await it.press("t", "f", "v", "c")

@@ -122,14 +122,17 @@ async def test_a_long_payload_scrolls_by_key(bench: OpenBench) -> None:
         assert "- 199" in text
         assert "- 0" in await it.press("g")
         await it.press("j", "pagedown")
-        assert it.app.query_one("#payload", Payload).scroll_offset.y > 1
+        payload = it.app.query_one("#payload", Payload)
+        assert (below := payload.scroll_offset.y) > 1
+        await it.press("k", "pageup")
+        assert payload.scroll_offset.y < below - 1
 
 
 async def test_payloads_that_are_not_granted_are_not_blank(bench: OpenBench) -> None:
     async with bench() as it:
         event = pub("board:1")
         bare = type(event)(at=1100.0, topic="board:1", event="updated", size=1, receivers=1)
-        assert "payloads are not shown at this level" in await fed(it, full(topics=TOPICS), Events(items=[bare]))
+        assert "the payload is not told: not at this level" in await fed(it, full(topics=TOPICS), Events(items=[bare]))
 
 
 # -- RPC

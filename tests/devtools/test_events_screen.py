@@ -48,6 +48,15 @@ async def test_everything_that_happens_stands_on_one_timeline_the_newest_on_top(
         assert at == sorted(at, reverse=True)
 
 
+async def test_at_80_columns_whole_paths_stand_there(bench: OpenBench) -> None:
+    async with bench(screen="events", size=(80, 24)) as it:
+        text = await fed(it, full(), Events(items=[call(at=1101.0)]))
+        assert ("chat/send" in text, "c1" in text.splitlines()[4]) == (True, False)
+    async with bench(screen="events", size=(120, 30)) as it:
+        text = await fed(it, full(), Events(items=[call(at=1101.0)]))
+        assert " c1 " in next(line for line in text.splitlines() if "chat/send" in line)
+
+
 async def test_publishes_are_watched_only_while_the_screen_is_shown(bench: OpenBench) -> None:
     async with bench() as it:
         before = len(watched(it))
@@ -84,6 +93,8 @@ async def test_keys_filter_find_errors_show_payloads_and_clear(bench: OpenBench)
         await it.press("escape")
         before = (await it.text()).count('{"n": 5}')
         assert (await it.press("v")).count('{"n": 5}') == before + 1
+        assert "nothing to compare it with" in await it.press("v")
+        assert "bytes of JSON" in await it.press("v")
         assert (await it.press("v")).count('{"n": 5}') == before
         it.hand.now += 10
         assert "nothing happened yet" in await it.press("c")
@@ -110,6 +121,8 @@ async def test_enter_unfolds_what_led_to_an_event_and_what_it_led_to(bench: Open
         assert "all took it in 2.00ms" in text
         assert "2, 4 had not taken it" in text
         assert "asked for more" not in text
+        assert '{"n": 1}' not in await it.press("G", "k")
+        assert '{"n": 1}' in await it.press("v")
         await it.press("escape")
         assert not isinstance(it.app.screen, Unfold)
         await fed(it, Events(items=[], lost=3))

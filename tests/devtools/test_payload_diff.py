@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liverpc_devtools.core.diff import MAX_CHANGES, Change, apply, between, previous
+from liverpc.inspector.protocol import PublishEvent
+from liverpc_devtools.core.compared import before
+from liverpc_devtools.core.diff import MAX_CHANGES, Change, apply, between
 from liverpc_devtools.widgets.forms import FORMS, following, written
+from tests.devtools.attach_frames import call, pub
 
 scalars = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0]) | st.text("ab", max_size=2)
 values = st.recursive(
@@ -65,11 +69,28 @@ def test_what_is_deeply_nested_is_compared_as_a_whole() -> None:
 
 
 def test_a_payload_is_compared_with_the_last_one_of_its_item() -> None:
-    before = [("updated", {"id": 4, "n": 1}), ("created", {"id": 3}), ("updated", {"id": 3})]
-    assert previous("updated", {"id": 3, "n": 2}, before) == ("created", {"id": 3})
-    assert previous("updated", {"id": 9}, before) is None
-    assert previous("moved", 5, [("tick", 1), ("moved", 2)]) == ("moved", 2)
-    assert previous("moved", 5, [("tick", 1)]) is None
+    def at(when: float, data: Any, event: str = "updated", topic: str = "a") -> PublishEvent:
+        return msgspec.structs.replace(pub(topic, when), data=data, event=event)
+
+    older = [
+        at(1.0, {"id": 3}),
+        at(2.0, {"id": 3}, "created"),
+        at(3.0, {"id": 4, "n": 1}),
+        at(4.0, {"id": 3}, topic="b"),
+    ]
+    now = at(5.0, {"id": 3, "n": 2})
+    assert before(now, [now, *older, at(6.0, {"id": 3})]) is older[1]
+    assert before(at(5.0, {"id": 9}), older) is None
+    ticks = [at(1.0, 1, "moved"), at(2.0, 2, "tick")]
+    assert before(at(3.0, 5, "moved"), ticks) is ticks[0]
+    assert before(at(3.0, 5, "gone"), ticks) is None
+    assert before(at(3.0, msgspec.UNSET, "moved"), ticks) is None
+
+
+def test_a_call_is_compared_with_the_one_before_of_its_path() -> None:
+    calls = [call(1.0), call(2.0, ok=False), msgspec.structs.replace(call(3.0), path="other"), call(5.0)]
+    assert before(call(4.0), calls) is calls[1]
+    assert before(calls[0], calls) is None
 
 
 def text(lines: Any) -> list[str]:
@@ -81,8 +102,8 @@ def test_the_forms_follow_each_other() -> None:
 
 
 def test_a_diff_names_what_changed_with_signs() -> None:
-    before = ("updated", {"title": "a", "author": {"id": 1}, "old": [1]})
-    lines = text(written({"title": "b", "author": {"id": 1}, "more": {"x": 1, "y": 2}}, "Diff", before))
+    old = ("updated", {"title": "a", "author": {"id": 1}, "old": [1]})
+    lines = text(written({"title": "b", "author": {"id": 1}, "more": {"x": 1, "y": 2}}, "Diff", old))
     assert lines == [
         "3 differences from updated",
         '~ title  "a" -> "b"',

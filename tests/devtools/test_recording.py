@@ -170,6 +170,45 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(studio: Studio, monkeyp
     studio.recorder.stop()
 
 
+def test_a_disk_that_is_full_from_the_beginning_is_told(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recording._Writer, "_write", full_disk)
+    with pytest.raises(ConfigError, match="No space left"):
+        studio.recorder.start()
+    assert not studio.recorder.on
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_next_file_that_cannot_be_made_ends_the_recording_with_a_word(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    (tmp_path / "day.2.lrec.gz").write_text("mine")
+    studio.recorder.start(tmp_path / "day.lrec.gz", rotation=Rotation(size=1))
+    thread = studio.recorder._thread
+    for _ in range(40):
+        studio.passes(1, pub())
+    assert thread is not None
+    thread.join(5)
+    assert "File exists" in studio.recorder.problem
+    assert Recording(tmp_path / "day.lrec.gz").complete
+    assert (tmp_path / "day.2.lrec.gz").read_text() == "mine"
+
+
+def test_an_old_file_that_somebody_else_has_removed_is_no_trouble(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    first = studio.recorder.start(tmp_path / "day.lrec.gz", rotation=Rotation(size=1, keep=60.0))
+    for number in range(100):
+        studio.passes(1, pub(seq=number))
+        if (tmp_path / "day.2.lrec.gz").exists():
+            first.unlink(missing_ok=True)
+    studio.recorder.stop()
+    assert not studio.recorder.problem
+    assert Recording(studio.recorder.finished[-1]).complete
+
+
 def test_a_recording_goes_on_in_another_file_and_old_ones_go(tmp_path: Path) -> None:
     studio = Studio(tmp_path)
     studio.recorder._wall = lambda: time.time() + 3600

@@ -8,6 +8,7 @@ import pytest
 
 from liverpc.inspector.protocol import Events, State
 from liverpc_devtools.core.recorded import Recording
+from liverpc_devtools.core.filter import parse
 from liverpc_devtools.core.replaying import Player
 from liverpc_devtools.core.tape import tape_of
 from liverpc_devtools.taping import played
@@ -37,15 +38,17 @@ async def test_r_records_anywhere_and_says_so(bench: OpenBench, home: Path) -> N
         app.model.apply(Events(items=[pub()]))
         app.hand.now += 1
         app.model.apply(State(rev=2, at=app.model.now(), stream_stats=[figures(1, published=3)]))
+        app.model.capture(parse("kind:rpc"))
         await app.press("0")
-        assert "events 1" in await app.text()
+        text = await app.text()
+        assert ("events 1" in text, 'only what is captured: "kind:rpc"' in text) == (True, True)
         await app.press("b")
         await app.press("R")
         assert not tape.recorder.on
         (file,) = home.iterdir()
+        assert app.app.farewell() == [f"recorded to {file}"]  # waits until it is written
         index = Recording(file).index
         assert (index.events, [each.text for each in index.marks]) == (1, ["bookmark"])
-        assert app.app.farewell() == [f"recorded to {file}"]
 
 
 async def test_a_recording_of_the_list_is_played(bench: OpenBench, home: Path) -> None:
@@ -55,8 +58,14 @@ async def test_a_recording_of_the_list_is_played(bench: OpenBench, home: Path) -
         await fed(app, full())
         assert "prod-a" in await app.press("0")
         await app.press("enter")
+        assert "recording 0:0" in await app.written()
         assert len(app.app.panes) == 2
-        assert "recording 0:0" in await app.text()
+
+
+async def test_keys_for_playing_are_offered_only_while_something_is_played(bench: OpenBench, home: Path) -> None:
+    async with bench(size=(120, 30)) as it:
+        keys = (await it.press("0")).splitlines()[-1]
+        assert (". step" in keys, "? help" in keys) == (False, True)
 
 
 async def test_a_broken_file_in_the_list_is_told(bench: OpenBench, home: Path) -> None:
@@ -65,7 +74,8 @@ async def test_a_broken_file_in_the_list_is_told(bench: OpenBench, home: Path) -
     async with bench(size=(140, 36)) as app:
         await fed(app, full())
         assert "no recording" in await app.press("0")
-        assert "is no recording" in await app.press("enter")
+        await app.press("enter")
+        assert "is no recording" in await app.written()
         assert len(app.app.panes) == 1
 
 

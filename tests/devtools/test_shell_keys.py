@@ -171,6 +171,20 @@ async def test_the_palette_lists_every_key_that_works_now(bench: OpenBench) -> N
             assert set(told[description].split()) == set(key.split())
 
 
+async def test_the_palette_is_free_of_the_toolkits_own_words(bench: OpenBench) -> None:
+    async with bench(screen="rpc", size=(120, 70)) as it:
+        await fed(it, full(topics=TOPICS))
+        assert "Scroll Left" not in await it.press("ctrl+p")
+
+
+async def test_keys_that_a_dialog_covers_are_not_offered(bench: OpenBench) -> None:
+    async with bench(screen="rpc", size=(120, 30)) as it:
+        await fed(it, full(topics=TOPICS))
+        assert "? help" in (await it.text()).splitlines()[-1]
+        assert "? help" not in (await it.press("at")).splitlines()[-1]
+        assert "? help" in (await it.press("escape")).splitlines()[-1]
+
+
 async def test_arrows_choose_in_the_palette_and_escape_leaves(bench: OpenBench) -> None:
     async with bench() as it:
         await it.press("ctrl+p", *"theme")
@@ -270,7 +284,7 @@ async def test_the_log_tells_what_to_type_and_copies_it(bench: OpenBench) -> Non
         assert "liverpc-tui chaos ws://localhost:1 clear" in text
         assert ":theme light" in text
         assert len(it.of(ChaosClear)) == 1
-        await it.pilot.press("j", "y")
+        await it.pilot.press("j", "enter")
         assert it.app.clipboard == "liverpc-tui chaos ws://localhost:1 clear"
         for key in ("escape", "q", "at"):
             await it.press(key)

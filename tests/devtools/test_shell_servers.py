@@ -58,6 +58,17 @@ async def test_each_server_has_a_tab_with_its_state_in_words(bench: OpenBench) -
         assert "2 prod-b ◐ reconnecting in 3.0s" in (await it.text()).splitlines()[0]
 
 
+async def test_servers_of_one_name_are_told_apart_by_where_they_are(bench: OpenBench) -> None:
+    other = Other("prod-a")
+    other.attach()
+    async with bench(more=[other.served()], size=(80, 24)) as it:
+        await fed(it, full(topics=TOPICS))
+        tabs = (await it.text()).splitlines()[0]
+        assert "[1 localhost:1]● live  2 prod-a:1 ● live" in tabs
+        text = await it.press("ctrl+b")
+        assert all(f" {each} " in text for each in ("localhost:1", "prod-a:1"))
+
+
 async def test_one_server_has_no_tabs(bench: OpenBench) -> None:
     async with bench() as it:
         assert "prod-a  ● live" in (await it.text()).splitlines()[0]
@@ -88,6 +99,14 @@ async def test_keys_go_from_server_to_server_and_to_all(bench: OpenBench) -> Non
         await it.press("2", "alt+2")
         assert "only:b" in await it.text()
         assert "chat:general" not in await it.text()
+
+
+async def test_alt_and_a_digit_lead_to_each_of_nine_servers(bench: OpenBench) -> None:
+    others = [Other() for _ in range(8)]
+    async with bench(more=[each.served() for each in others]) as it:
+        for number in range(9, 0, -1):
+            await it.press(f"alt+{number}")
+            assert it.app.here is it.app.panes[number - 1]
 
 
 async def test_a_click_on_a_tab_shows_the_server(bench: OpenBench) -> None:

@@ -127,6 +127,7 @@ async def test_marks_and_comments_can_be_filtered(bench: OpenBench) -> None:
         assert "1 marked" in await it.press("m")
         await it.press("j", "semicolon")
         assert "2 marked" in await it.press(*"odd #later", "enter")
+        assert "2 marked" in await it.press("semicolon", "x", "escape")  # changes nothing
         table = it.app.query_one("#topics", Table)
         for text, expected in {
             "is:marked": ["board:1", "board:2"],
@@ -213,6 +214,20 @@ async def test_the_line_says_whether_it_is_a_filter_and_keeps_the_last_one(bench
         assert topics(it) == list(TOPICS)
 
 
+async def test_a_narrow_terminal_still_says_what_is_wrong(bench: OpenBench) -> None:
+    async with bench(screen="rpc", size=(80, 24)) as it:
+        await fed(it, full(topics=TOPICS))
+        text = await it.press("slash", *"ms>>")
+        assert " not a filter  column 4: ms> needs a number such as 100, 1.5s, 20ms or 3MB" in text
+
+
+async def test_what_looks_like_a_field_and_is_none_is_told(bench: OpenBench) -> None:
+    async with bench(screen="rpc", size=(80, 24)) as it:
+        await fed(it, full(topics=TOPICS))
+        assert "took is no field here, so that is text" in await it.press("slash", *"took>100ms")
+        assert "no field" not in await it.press("ctrl+u", *"ms>100ms")
+
+
 async def test_tab_completes_fields_and_values(bench: OpenBench) -> None:
     async with bench(screen="streams") as it:
         await fed(it, full(topics=TOPICS))
@@ -251,6 +266,11 @@ async def test_the_capture_filter_goes_to_the_server_as_far_as_it_can(bench: Ope
         last = {each.id: each for each in it.of(Watch)}
         assert not any(each.capture for each in last.values())
         assert "captured only" not in await it.text()
+        log = [each.cli for each in it.app.log_of_commands.entries]
+        assert log == [
+            "liverpc-tui tail ws://localhost:1 --filter 'path:chat/* /slow/'",
+            "# everything is captured again",
+        ]
 
 
 async def test_a_capture_filter_for_nothing_that_is_watched_ends_the_watch(bench: OpenBench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from liverpc.errors import ConfigError
 from liverpc.inspector.protocol import Events, Match, State, Unwatch, Watch, Welcome
-from liverpc_devtools.core import triggers
+from liverpc_devtools.core import recording, triggers
 from liverpc_devtools.core.filter import FilterError
 from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.recorded import Recording
@@ -72,6 +73,26 @@ def test_the_30_seconds_before_and_after_are_saved(watchman: Watchman, tmp_path:
     first = next(iter(saved.entries())).frame
     assert isinstance(first, Welcome)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_end_of_a_file_waits_for_no_disk(watchman: Watchman, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, slow = threading.Event(), recording._Writer._finish
+
+    def finish(writer: recording._Writer) -> None:
+        written.wait(10)
+        slow(writer)
+
+    monkeypatch.setattr(recording._Writer, "_finish", finish)
+    watchman.triggers.when("ok:false")
+    watchman.passes(2)
+    watchman.passes(0, watchman.failed())
+    path = watchman.triggers.saving
+    watchman.passes(31)  # would hang here
+    assert watchman.triggers.saving is None
+    written.set()
+    watchman.triggers.close()
+    assert path is not None
+    assert Recording(path).complete
 
 
 def test_a_trigger_fires_once_in_10_seconds_and_counts_the_rest(watchman: Watchman) -> None:

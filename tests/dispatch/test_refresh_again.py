@@ -12,6 +12,7 @@ import pytest
 
 from liverpc import Context, LiveError, LiveServer, Reject, RpcError, guard, live, public
 from liverpc.dispatch import sessions
+from liverpc.hub.topic import Subscription
 from liverpc.testing import TestEnv
 from tests.dispatch.session_kit import World
 
@@ -120,14 +121,19 @@ async def test_what_cannot_be_taken_away_closes_the_connection(monkeypatch: pyte
     async with TestEnv(server) as env:
         raw = await bare(env, 3)
 
-        def drop(*args: Any) -> None:
-            raise ValueError("a mistake of ours")
+        take_away = server._hub.drop
+
+        def drop(subscription: Subscription, *args: Any) -> None:
+            if not subscription.connection.closed:
+                raise ValueError("a mistake of ours")
+            take_away(subscription, *args)
 
         monkeypatch.setattr(server._hub, "drop", drop)
         bad = True
         assert await server.refresh(user="a") == 0
         await env.settle()
         assert list(server.connections) == []
+        assert server._hub.topics == {}
         await raw.close()
 
 

@@ -194,20 +194,6 @@ async def test_what_a_narrowed_capture_leaves_out_costs_no_budget_and_is_not_los
         assert (len(observer.events), observer.lost) == (45, 20)
 
 
-@pytest.mark.parametrize(("globs", "narrowed"), [(16, True), (17, False)])
-async def test_a_capture_that_would_be_dear_to_look_for_is_not_narrowed(
-    live_env: TestEnv, globs: int, narrowed: bool
-) -> None:
-    first, second = await Observer.attach(live_env), await Observer.attach(live_env)
-    await first.send(Watch(id=1, match=Match(topic=["room:red"] * 10), capture=True))
-    await second.send(Watch(id=1, match=Match(path=["a*"] * 3, event=["b*"] * (globs - 13)), capture=True))
-    await second.wait(State)
-    await publish(live_env, 1, "room:blue")
-    got = await first.ask(Get(id=1, ref=["stream", "room:blue"]))
-    assert isinstance(got, Got)
-    assert (got.items == []) is narrowed
-
-
 async def test_one_watch_that_does_not_narrow_is_enough_to_capture_everything() -> None:
     async with TestEnv(make_server(max_events=20)) as env:
         narrow, wide = await Observer.attach(env), await Observer.attach(env)
@@ -358,3 +344,15 @@ async def test_an_expired_token_is_refused_at_the_door(
     assert "expired" in caplog.text
     assert SECRETS["observe"] not in caplog.text
     await Observer.attach(env, "admin")
+
+
+async def test_what_was_kept_before_anybody_looked_is_not_taken_off_what_is_lost() -> None:
+    async with TestEnv(make_server(capture="always", max_events=20)) as env:
+        inspector = env.server._inspector
+        assert inspector is not None
+        await publish(env, 30)
+        await asyncio.sleep(3)
+        inspector.tap.attend()
+        await publish(env, 30)
+        events, lost = inspector.tap.drain()
+        assert (len(events), lost) == (20, 10)

@@ -288,17 +288,17 @@ async def test_nothing_is_traced_while_nobody_looks(env: TestEnv) -> None:
     tracing = env.server.telemetry.tracing
     client = env.connect()
     await client.call(remote("demo/plain"))
-    assert not (tracing.active or tracing.plain)
+    assert not (tracing.active or tracing.calls)
     assert tracing.number() == 1
     observer = await Observer.attach(env)
     assert tracing.active
-    assert tracing.plain
+    assert tracing.calls
     await observer.socket.close()
     await asyncio.sleep(1)
-    assert not (tracing.active or tracing.plain)
+    assert not (tracing.active or tracing.calls)
 
 
-async def test_plain_calls_are_not_traced_while_the_budget_is_used_up() -> None:
+async def test_calls_are_not_traced_while_the_budget_is_used_up() -> None:
     async with TestEnv(traced_server(max_events=4)) as env:
         client = env.connect()
         await client.open()
@@ -307,10 +307,18 @@ async def test_plain_calls_are_not_traced_while_the_budget_is_used_up() -> None:
         tracing = env.server.telemetry.tracing
         for _ in range(10):
             await client.call(remote("demo/plain"))
-        assert tracing.active
-        assert not tracing.plain
+        assert (tracing.active, tracing.calls) == (True, False)
+        before = tracing.last
+        for path in ("plain", "together"):
+            await client.call(remote(f"demo/{path}"))
+        assert tracing.last == before
+        with pytest.raises(RpcError, match="WRONG"):
+            await client.call(remote("demo/fails"))
+        while not (failed := [event for event in observer.events if isinstance(event, CallEvent) and not event.ok]):
+            await observer.wait(Events)
+        assert failed[0].id > 0, "it has a budget of its own"
         await asyncio.sleep(1)
-        assert tracing.plain
+        assert tracing.calls
 
 
 # -- chains -----------------------------------------------------------------------------------------------
@@ -468,3 +476,17 @@ async def test_events_of_contracts_name_the_call_that_emitted_them() -> None:
         await ann.call("chat/__event/send", {"text": "hi"})
         events = await seen(observer, 2)
         assert one(events, PublishEvent, topic="chat/chat").cause == one(events, CallEvent).id
+
+
+async def test_a_stream_that_lasts_does_not_keep_what_was_traced(env: TestEnv) -> None:
+    client = env.connect()
+    await client.open()
+    await Observer.attach(env)
+    loading = asyncio.create_task(client.subscribe(remote("demo/sums")))
+    await asyncio.sleep(0.005)
+    inspector = env.server._inspector
+    assert inspector is not None
+    inspector.tap._pause()  # nobody hears of the end
+    await loading
+    [subscription] = env.server.connections[0].subscriptions.values()
+    assert [stream.ctx.trace for stream in subscription.streams] == [None]

@@ -10,6 +10,7 @@ import pytest
 from liverpc import LiveServer, remote
 from liverpc.inspector.deliveries import Deliveries
 from liverpc.inspector.protocol import BUCKETS, Events, Get, Got, PublishEvent, State
+from liverpc.policies.faults import Fault
 from liverpc.testing import TestEnv
 from tests.inspector.attach_kit import Observer, make_server
 
@@ -27,6 +28,7 @@ class _Link:
 class _Receiver:
     def __init__(self) -> None:
         self.link = _Link()
+        self.gate = None
         self.closed = False
 
 
@@ -197,3 +199,23 @@ async def test_what_happened_before_anybody_looked_is_kept_and_not_sent() -> Non
         assert isinstance(got, Got)
         assert len(got.items) == 2
         assert not tap.deliveries.latencies.count
+
+
+async def test_an_event_that_a_fault_holds_is_not_delivered_yet() -> None:
+    async with TestEnv(make_server(chaos=True)) as env:
+        client = env.connect()
+        await client.subscribe(remote("demo/room"), "red")
+        observer = await Observer.attach(env)
+        await observer.watch(kind=["pub"])
+        env.server.faults.arm(Fault(action="delay", seconds=2.0, seed="s"))
+        await env.server.publish("room:red", "created", {"id": 1})
+        await observer.wait(Events)
+        [event] = observer.events
+        assert isinstance(event, PublishEvent)
+        assert (event.sent_ms, event.waiting, event.fault) == (None, 1, "delay#1")
+        await asyncio.sleep(3)
+        got = await observer.ask(Get(id=1, ref=["stream", "room:red"]))
+        assert isinstance(got, Got)
+        [event] = got.items
+        assert isinstance(event, PublishEvent)
+        assert event.sent_ms == pytest.approx(2000, abs=130)

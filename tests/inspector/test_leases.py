@@ -14,7 +14,6 @@ import pytest
 from liverpc import LiveServer, RpcError, Token, remote
 from liverpc.backends.ports import Frame
 from liverpc.contrib.prometheus import PrometheusSink
-from liverpc.inspector.blast import blast
 from liverpc.inspector.protocol import (
     ATTACH_PATH,
     SUBPROTOCOL,
@@ -35,8 +34,6 @@ from liverpc.inspector.protocol import (
     PublishEvent,
     State,
 )
-from liverpc.inspector.view import View
-from liverpc.policies.faults import Fault
 from liverpc.testing import TestEnv
 from tests.inspector.attach_kit import SECRETS, Observer, make_server
 
@@ -227,22 +224,6 @@ async def test_the_preview_is_what_then_happens(live_env: TestEnv, narrow: dict[
         await observer.next()
     struck = [each for each in observer.events if isinstance(each, PublishEvent) and each.fault]
     assert len(struck) == blast.publishes > 0
-
-
-@pytest.mark.parametrize(("most", "looked_at"), [(799, 39), (800, 40), (1, 1)])
-async def test_the_preview_looks_at_the_newest_publishes_when_there_is_much_to_draw(
-    live_env: TestEnv, most: int, looked_at: int
-) -> None:
-    for number in range(40):
-        await listen(live_env, str(number % 2))
-    await Observer.attach(live_env, "chaos")
-    await publish(live_env, 20, "0")
-    await publish(live_env, 20, "1")
-    inspector = live_env.server._inspector
-    assert inspector is not None
-    fault = Fault(action="delay", seconds=1.0, seed="s")
-    told = blast(fault, View(inspector.source, "chaos", ("*",)), inspector.source, inspector.tap, most_draws=most)
-    assert (told.publishes, told.of_publishes) == (looked_at, looked_at)
 
 
 async def test_the_preview_of_failing_calls(live_env: TestEnv) -> None:

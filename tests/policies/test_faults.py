@@ -193,3 +193,20 @@ def test_no_fault_strikes_beyond_its_time_or_its_limit(
 
 def test_the_protocol_names_every_action() -> None:
     assert ACTIONS == FAULTS
+
+
+def test_a_fault_in_words_is_one_printable_line() -> None:
+    text = str(Fault(topic="a\nb\x1b[2J", event="\u202e", seed="s\r"))
+    assert text == "drop of a?b?[2J, event ?, seed 's\\r'"
+    assert text.isprintable()
+
+
+def test_a_rule_that_ended_keeps_its_name_and_not_its_owner() -> None:
+    rules = FaultRules(lambda: 0.0, lambda text: None)
+    ended = [rules.arm(Fault(), owner=object()) for _ in range(2)]
+    rules.clear(1)
+    assert [each.owner is None for each in ended] == [True, False]
+    assert [rules.named(f"drop#{number}") for number in (1, 2, 3)] == [*ended, None]
+    for _ in range(32):
+        rules.clear(rules.arm(Fault()).number)
+    assert rules.named("drop#1") is None, "32 are remembered"

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.asyncio.client import connect
 
 from liverpc import ConnectRequest, Context, Limits, LiveServer, RpcError, UploadContext, live, public
+from liverpc.policies import faults_injector
 from liverpc.policies.faults import Fault, FaultRule, draws
 from liverpc.telemetry import CallFinished, ConnectionClosed, Published
 from liverpc.testing import TestEnv, virtual_loop_factory
 from liverpc.transports.memory import MemoryTransport
+from liverpc.wire.codec import decode_server_frame
 
 numbers = live.channel("numbers", merge="latest", max=10_000, item=int, path="demo/numbers")
 others = live.channel("others", merge="latest", max=10_000, item=int, path="demo/others")
@@ -153,6 +156,24 @@ async def test_an_event_glob_spares_other_events(live_env: TestEnv) -> None:
     await live_env.settle()
     assert [(each.event, each.dropped, each.fault) for each in told] == [("new", True, "drop#1"), ("set", False, "")]
     assert await listener.got() == [0]
+
+
+@pytest.mark.parametrize("action", ["delay", "reorder"])
+async def test_a_late_event_does_not_follow_a_value_that_contains_it(live_env: TestEnv, action: str) -> None:
+    socket = await live_env.transport.connect("/ws")
+    ask = '{"rpc":"demo/rows","id":"%s","stream":true,"args":[]}'
+    await socket.send(ask % "first")
+    await live_env.settle()
+    rule = arm(live_env, action, seconds=5.0)
+    publish(live_env, 1, "rows")
+    await socket.send('{"type":"unsubscribe","topic":"rows"}')
+    await live_env.settle()
+    assert rule.lasting == 1
+    await socket.send(ask % "second")
+    await asyncio.sleep(10)
+    frames = [json.loads(await socket.recv()) for _ in range(len(socket._inbox))]
+    assert [frame.get("event") for frame in frames] == [None, "first", "new", "second"]
+    assert (rule.lasting, live_env.counters.fault_hurried) == (0, 1)
 
 
 async def test_a_delay_keeps_the_order_of_all_events(live_env: TestEnv) -> None:
@@ -480,6 +501,36 @@ def test_delays_and_swaps_neither_lose_nor_repeat(
 
     with asyncio.Runner(loop_factory=virtual_loop_factory) as runner:
         runner.run(run())
+
+
+async def test_an_event_is_read_once_for_all_connections(live_env: TestEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def decode(payload: bytes) -> Any:
+        read.append(payload)
+        return decode_server_frame(payload)
+
+    monkeypatch.setattr(faults_injector, "decode_server_frame", decode)
+    listeners = [await Listener.open(live_env) for _ in range(3)]
+    arm(live_env, "drop", event="b*", share=0.9999999)
+    publish(live_env, 1, event="a")
+    publish(live_env, 1, event="b")
+    await live_env.settle()
+    assert [await each.got() for each in listeners] == [[0]] * 3
+    assert len(read) == 2
+
+
+@pytest.mark.realtime
+async def test_a_connection_that_opens_while_all_are_stalled_is_let_in_first() -> None:
+    server: Any = make_server()
+    async with server.serve(port=0) as listening, asyncio.timeout(5):
+        server.faults.arm(Fault(action="stall", seed="s"))
+        async with connect(f"ws://127.0.0.1:{listening.port}/ws") as socket:
+            assert json.loads(await socket.recv())["type"] == "welcome"
+            assert list(server._injector._stalled) == list(server.connections)
+            await socket.send('{"rpc":"demo/call","id":"1","args":[1]}')
+            server.faults.clear()
+            assert json.loads(await socket.recv())["event"] == "1"
 
 
 async def test_what_one_fault_holds_stays_when_another_ends(live_env: TestEnv) -> None:

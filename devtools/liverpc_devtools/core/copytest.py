@@ -29,6 +29,7 @@ _LOOKS_MADE_UP = re.compile(
     r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$|^[0-9a-f]{16,}$|^\d{4}-\d\d-\d\d[T ]\d\d:\d\d", re.IGNORECASE
 )
 _KINDS: tuple[tuple[type, str], ...] = ((bool, "bool"), (int, "int"), (float, "(int, float)"), (str, "str"))
+_MAX_NAMES = 3  # in the template of a topic: what fits into several can take long to find out
 _GONE = ("deleted", "removed", "left")
 
 _HEAD = '''"""{title}
@@ -135,6 +136,9 @@ def listened(topic: str, path: str, declared: Iterable[Declared]) -> Listened | 
     if stream is None or not stream.topic:
         return None
     parts = re.split(r"\{(\w+)\}", stream.topic)
+    names = parts[1::2]
+    if len({*names}) < len(names) or len(names) > _MAX_NAMES or not all(map(str.isidentifier, names)):
+        return None
     pattern = "".join(f"(?P<{part}>.+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
     found = re.fullmatch(pattern, topic, flags=re.DOTALL)
     if found is None:
@@ -146,7 +150,7 @@ def listened(topic: str, path: str, declared: Iterable[Declared]) -> Listened | 
                 return None
             break
         value = found[name]
-        args.append(int(value) if schema.get("type") == "integer" and value.isdigit() else value)
+        args.append(int(value) if schema.get("type") == "integer" and re.fullmatch(r"-?[0-9]{1,18}", value) else value)
     return path, args
 
 
@@ -206,7 +210,8 @@ def _missing(call: CallEvent, published: Sequence[PublishEvent]) -> Iterator[str
         if isinstance(call.args, dict) and call.args.get("…"):
             yield "# surplus arguments, which the server ignored, are left out"
     if call.carries:
-        yield f"pytest.fail('the {_plain(call.carries)} data was not recorded: send it, then remove this line')"
+        text = f"the {clean(call.carries)} data was not recorded: send it, then remove this line"
+        yield f"pytest.fail({_literal(text)})"
     if call.ok:
         yield from _lost("result", call.result)
     for each in published:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-__all__ = ["MAX_CHANGES", "Change", "apply", "between", "identity", "previous"]
+__all__ = ["MAX_CHANGES", "Change", "apply", "between", "identity"]
 
 MAX_CHANGES = 500  #: of more the whole value counts as changed
 _MAX_DEPTH = 24  # what lies deeper is changed as a whole
@@ -63,21 +63,6 @@ def identity(value: Any) -> object | None:
     if not isinstance(value, dict):
         return None
     return next((each for name in _IDENTITIES if isinstance(each := value.get(name), str | int)), None)
-
-
-def previous(name: str, value: Any, before: Iterable[tuple[str, Any]]) -> tuple[str, Any] | None:
-    """What a payload is compared with: the last one of the same item, else of the same event.
-
-    Args:
-        name: Of the event.
-        value: The payload.
-        before: Events and payloads before it, the newest first.
-    """
-    item = identity(value)
-    for event, payload in before:
-        if identity(payload) == item if item is not None else event == name:
-            return event, payload
-    return None
 
 
 def _changes(where: tuple[str | int, ...], old: Any, new: Any) -> Iterator[Change]:

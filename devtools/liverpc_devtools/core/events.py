@@ -9,17 +9,13 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Literal
 
-import msgspec
-
 from liverpc.inspector.protocol import CallEvent, ConnectionEvent, Event, PublishEvent
 from liverpc_devtools.core.capture import SLOW_MS
-from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.history import Calls, weight
 
 __all__ = ["Entry", "EventLog", "Remark", "failed", "groups", "kind", "notable"]
 
 _MOST, _MOST_BYTES = 20_000, 64_000_000
-_HELD = 6  # what a decoded event takes, as a multiple of its JSON; measured with nested objects
-_BARE = 700  # bytes of an event without payload, with its place in the log
 _SHARE = 100  # of the entries one part is forgotten at a time
 _GAP_SECONDS = 1.0  # losses closer together make one line
 _FINE = (1000, 1001, 1005, 1012)  # close codes of connections that ended as they should
@@ -167,7 +163,7 @@ class EventLog:
 
     def _keep(self, what: Event | Remark, wall: float, name: Hashable | None) -> None:
         self._number += 1
-        entry = Entry(self._number, self._era, wall, what, _weight(what))
+        entry = Entry(self._number, self._era, wall, what, weight(None if isinstance(what, Remark) else what))
         self._entries[entry.number] = entry
         if name is not None:
             self._numbers[name] = entry.number
@@ -227,10 +223,6 @@ def kind(what: Event | Remark) -> str:
 
 def _missing(count: int) -> str:
     return f"{count:,} event{'s' if count != 1 else ''} not captured, or not sent, here"
-
-
-def _weight(what: Event | Remark) -> int:
-    return _BARE if isinstance(what, Remark) else _BARE + _HELD * len(msgspec.json.encode(what))
 
 
 def groups(calls: Iterable[CallEvent]) -> list[tuple[CallEvent, int]]:

@@ -27,7 +27,7 @@ from liverpc_devtools.core.text import clean
 __all__ = ["FORMS", "Sheet", "forms", "harmless", "name", "record", "save", "text", "write"]
 
 FORMS = {"JSON lines": "jsonl", "CSV": "csv", "HAR (calls)": "har"}  #: titles, and endings of files
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last ones are wide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sheet:
 
     Args:
         rows: In their order.
-        cells: Of each row, the columns' titles and the texts.
+        cells: Of each row, the columns' titles and the texts; for CSV.
         comments: Of each row, what was noted about it; None: nothing.
         wall: Seconds since the epoch of the server's monotonic ones.
     """

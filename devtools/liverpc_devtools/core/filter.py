@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 from liverpc.inspector.protocol import Match
@@ -74,10 +74,12 @@ class Filter:
         textual: Whether it looks at nothing but text.
         exact: Whether :meth:`capture` is all of it.
         rest: What of it is not, as texts.
+        unknown: What looks like the name of a field, and is text because there is none.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, unknown: Sequence[str] = ()) -> None:
         self._node = node
+        self.unknown = tuple(unknown)
         self.fields = frozenset(_names(node))
         self.textual = not self.fields
         self.matches: Test = _test(node)
@@ -116,7 +118,8 @@ def parse(text: str, fields: Collection[str] = ()) -> Filter:
     """
     if len(text) > _MAX_TEXT:
         raise FilterError(f"longer than {_MAX_TEXT:,} characters", _MAX_TEXT)
-    return Filter(_Parser(text, frozenset((*FIELDS, *fields))).whole())
+    parser = _Parser(text, frozenset((*FIELDS, *fields)))
+    return Filter(parser.whole(), parser.unknown)
 
 
 class _Parser:
@@ -125,6 +128,7 @@ class _Parser:
         self._fields = fields
         self._at = 0
         self._depth = 0
+        self.unknown: list[str] = []
         self._skip()
 
     def whole(self) -> Node:
@@ -183,6 +187,8 @@ class _Parser:
         found = _OPERATOR.match(self._text, self._at)
         if found is not None and found[1].partition(".")[0] in self._fields:
             return self._field(found[1], found[2], found.end())
+        if found is not None:
+            self.unknown.append(found[1])
         start = self._at
         value, form = self._value()
         if form != "regex":

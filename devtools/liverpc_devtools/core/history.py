@@ -5,25 +5,42 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from liverpc.inspector.protocol import CallEvent, PublishEvent
+import msgspec
 
-__all__ = ["CallKey", "Calls", "TopicRing"]
+from liverpc.inspector.protocol import CallEvent, Event, PublishEvent
+
+__all__ = ["CallKey", "Calls", "TopicRing", "weight"]
 
 CallKey = tuple[float, str, str, str]
 
 _KEPT = 500
 _KEPT_FAILED = 250
+_CALLS_BYTES = 32_000_000
+_RING_BYTES = 8_000_000  # of one topic
+_HELD = 6  # what a decoded event takes, as a multiple of its JSON; measured with nested objects
+_BARE = 700  # bytes of an event without payload, with its place in what keeps it
+
+
+def weight(event: Event | None) -> int:
+    """Bytes an event takes in memory, roughly; None: of an entry without one."""
+    return _BARE if event is None else _BARE + _HELD * len(msgspec.json.encode(event))
 
 
 class Calls:
     """The last 500 successful and the last 250 failed calls: failures are not pushed out by successes.
 
+    Args:
+        most_bytes: Of all of them, as estimated; the newest one stays whatever it takes.
+
     Attributes:
         left_out: How many the server kept and did not send; 0 when they would not have been kept here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_bytes: int = _CALLS_BYTES) -> None:
         self.left_out = 0
+        self._most_bytes = most_bytes
+        self._weight = 0
+        self._weights: dict[CallKey, int] = {}
         self._by_key: dict[CallKey, CallEvent] = {}
         self._rings: dict[bool, deque[CallKey]] = {True: deque(), False: deque()}
         self._cleared = 0.0
@@ -51,10 +68,19 @@ class Calls:
             return
         ring = self._rings[call.ok]
         if len(ring) == (_KEPT if call.ok else _KEPT_FAILED):
-            del self._by_key[ring.popleft()]
-            self.left_out = 0
+            self._drop_oldest(ring)
         ring.append(key)
         self._by_key[key] = call
+        self._weights[key] = weight(call)
+        self._weight += self._weights[key]
+        while self._weight > self._most_bytes and len(self) > 1:
+            self._drop_oldest(self._rings[True] if len(self._rings[True]) > call.ok else self._rings[False])
+
+    def _drop_oldest(self, ring: deque[CallKey]) -> None:
+        key = ring.popleft()
+        del self._by_key[key]
+        self._weight -= self._weights.pop(key)
+        self.left_out = 0
 
     def merge(self, calls: Iterable[CallEvent], left_out: int = 0) -> None:
         """Keep ``calls`` too, in the order in which all of them ended; those known already count once."""
@@ -72,12 +98,20 @@ class Calls:
 
     def _forget(self) -> None:
         self._by_key.clear()
+        self._weights.clear()
+        self._weight = 0
         for ring in self._rings.values():
             ring.clear()
 
 
 class TopicRing:
-    """The last events of one topic.
+    """The last events of one topic, at most 8 MB of them.
+
+    Args:
+        topic: Its name.
+        size: Events kept at most.
+        after: Only those that happened after this moment.
+        most_bytes: Of all of them, as estimated; the newest one stays whatever it takes.
 
     Attributes:
         events: Oldest first.
@@ -87,9 +121,13 @@ class TopicRing:
         watch: The id of the watch that feeds it.
     """
 
-    def __init__(self, topic: str, size: int, *, after: float) -> None:
+    def __init__(self, topic: str, size: int, *, after: float, most_bytes: int = _RING_BYTES) -> None:
         self.topic = topic
-        self.events: deque[PublishEvent] = deque(maxlen=max(size, 1))
+        self._most_bytes = most_bytes
+        self._weights: deque[int] = deque()
+        self._weight = 0
+        self._size = max(size, 1)
+        self.events: deque[PublishEvent] = deque()
         self.left_out = 0
         self.paused = False
         self.paused_from = 0
@@ -98,14 +136,22 @@ class TopicRing:
 
     def resize(self, size: int) -> None:
         """Keep so many events from now on."""
-        self.events = deque(self.events, maxlen=max(size, 1))
+        self._size = max(size, 1)
+        self._make_room()
 
     def add(self, event: PublishEvent) -> None:
         """Keep ``event`` when it is of this topic and wanted now."""
         if event.topic == self.topic and not self.paused and event.at > self._after:
-            if len(self.events) == self.events.maxlen:
-                self.left_out = 0
             self.events.append(event)
+            self._weights.append(weight(event))
+            self._weight += self._weights[-1]
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while len(self.events) > self._size or (self._weight > self._most_bytes and len(self.events) > 1):
+            self.events.popleft()
+            self._weight -= self._weights.popleft()
+            self.left_out = 0
 
     def merge(self, events: Iterable[PublishEvent], left_out: int = 0) -> None:
         """Put what the server kept between what was here before it and what arrived meanwhile."""
@@ -113,7 +159,7 @@ class TopicRing:
         last = kept[-1].at if kept else 0.0
         older = [each for each in self.events if kept and each.at < kept[0].at]
         newer = [each for each in self.events if each.at > last]
-        self.events.clear()
+        self._forget()
         for each in (*older, *kept, *newer):
             self.add(each)
         self.left_out = left_out
@@ -122,4 +168,9 @@ class TopicRing:
         """Forget everything published until ``at``, also when it arrives later."""
         self._after = at
         self.left_out = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self.events.clear()
+        self._weights.clear()
+        self._weight = 0

@@ -42,6 +42,11 @@ _SWALLOWED = {
 }
 _KEY = re.compile(r"(?:(?:ctrl|alt|shift)\+)*(?:[a-z0-9_]+|[^\s,])", re.IGNORECASE)
 _RESERVED = ("ctrl+c", "ctrl+q")  # the ways out
+_EVERYWHERE = frozenset(("app", "view", "table"))
+# Over a screen: while one of them is open no other place hears keys.
+_ALONE = frozenset(
+    ("filter", "command", "palette", "menu", "ask", "fault", "preset", "kick", "composer", "jump", "help")
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ def key_names(text: str) -> list[str]:
 def check(known: Iterable[Key], settings: Settings) -> tuple[dict[str, str], list[str]]:
     """The wishes that can be fulfilled, and what is wrong with the others, with file and line.
 
-    Two bindings conflict when both work in the same place, or one of them everywhere.
+    Two bindings conflict when both work in the same place, or one of them everywhere and the other not in a form or a
+    line that is open over everything.
     """
     by_id = {each.id: each for each in known}
     good: dict[str, str] = {}
@@ -132,13 +138,15 @@ def _others(by_id: Mapping[str, Key], changed: Mapping[str, str], key: Key) -> l
         each
         for each in by_id.values()
         if each.id != key.id
-        and (each.place == key.place or _everywhere(each) or _everywhere(key))
+        and _meet(each.place, key.place)
         and (each.id not in changed or before.index(each.id) < before.index(key.id))
     ]
 
 
-def _everywhere(key: Key) -> bool:
-    return key.place in ("app", "view", "table")
+def _meet(place: str, other: str) -> bool:
+    """Whether keys of both places may be heard at the same time."""
+    both = {place, other}
+    return len(both) == 1 or (bool(both & _EVERYWHERE) and not both & _ALONE)
 
 
 def _keys(key: Key, changed: Mapping[str, str]) -> Iterable[str]:

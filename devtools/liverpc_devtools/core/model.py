@@ -38,6 +38,7 @@ from liverpc_devtools.core.effect import Effect
 from liverpc_devtools.core.events import EventLog
 from liverpc_devtools.core.focus import Focus
 from liverpc_devtools.core.history import Calls
+from liverpc_devtools.core.rows import Rows
 from liverpc_devtools.core.text import clean, clock
 from liverpc_devtools.core.trends import Trends
 from liverpc_devtools.core.upload_rows import Uploads
@@ -150,7 +151,9 @@ class Model(Focus):
         self._offset = welcome.at - self._monotonic()
         self.rows.restart()
         server = welcome.server
-        if before is not None and (before.server.pid, before.server.started) != (server.pid, server.started):
+        if before is None:  # only now the server's time is known, from which rates are reckoned
+            self.rows, self.uploads = Rows(self.now()), Uploads(self.now())
+        elif (before.server.pid, before.server.started) != (server.pid, server.started):
             self._drop_rings()
             self._reset()  # its clock and its ids begin anew
             self.notes.append("the server was restarted")

@@ -20,6 +20,8 @@ MAX_PATTERN = 200  #: characters of a regular expression
 MAX_SEARCHED = 500  #: characters of a text that are searched by one
 _MAX_OPEN = 2  # repeats such as * and +
 _MAX_FORKS = 8  # repeats such as ?, and alternatives
+_MAX_STEPS = 2e6  # of a search, about: the length to the power of the repeats and one more, twice that for each fork
+_MIN_SEARCHED = 100  # characters: fewer are not worth a search
 _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 
 
@@ -52,7 +54,7 @@ def glob(pattern: str) -> Callable[[str], bool]:
 
 
 def regex(pattern: str) -> Callable[[str], bool]:
-    """A search, whatever the case, in the first :data:`MAX_SEARCHED` characters.
+    """A search, whatever the case, in the first :data:`MAX_SEARCHED` characters, or fewer where it would take long.
 
     Raises:
         Unsafe: It is none, too long, or might need more than polynomial time of low degree.
@@ -76,8 +78,11 @@ def regex(pattern: str) -> Callable[[str], bool]:
             forks += 1
     if repeats > _MAX_OPEN or forks > _MAX_FORKS:
         raise Unsafe(f"more than {_MAX_OPEN} repeats, or {_MAX_FORKS} alternatives, are too slow")
+    longest = min(MAX_SEARCHED, int((_MAX_STEPS / 2**forks) ** (1 / (repeats + 1))))
+    if longest < _MIN_SEARCHED:
+        raise Unsafe("so many repeats and alternatives together are too slow")
     search = compiled.search
-    return lambda text: search(text, 0, MAX_SEARCHED) is not None
+    return lambda text: search(text, 0, longest) is not None
 
 
 def _parts(tree: Any, *, inside: bool) -> Iterator[tuple[Any, int, bool]]:

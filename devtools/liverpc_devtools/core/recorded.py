@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +25,7 @@ _CHUNK = 1 << 16
 _LINE_BYTES = 16 << 20
 _UNPACKED_BYTES = 4 << 30  # in one reading; more is a bomb rather than a recording
 _PROBLEMS = 20
+_MAX_ODD = 1000  # lines that cannot be read, in one reading; more are no accident
 
 
 class _Brief(msgspec.Struct):
@@ -40,6 +44,7 @@ class _Line(msgspec.Struct):
     mark: str = ""
 
 
+_NOT_READ = (msgspec.MsgspecError, RecursionError)  # the latter for what is nested too deeply
 _entry = msgspec.json.Decoder(Entry).decode
 _line = msgspec.json.Decoder(_Line).decode
 _header = msgspec.json.Decoder(Header).decode
@@ -87,7 +92,7 @@ class Recording:
                 self.index = index or self._made_index(file)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-        except (_Damaged, msgspec.MsgspecError, zlib.error):
+        except (_Damaged, *_NOT_READ, zlib.error):
             raise ConfigError(f"{path} is no recording of liverpc-tui") from None
         if self.header.schema > lrec.SCHEMA or self.header.protocol > VERSION:
             raise ConfigError(
@@ -116,13 +121,15 @@ class Recording:
 
         What cannot be read is left out, and added to :attr:`problems`.
         """
+        odd = 0
         with self.path.open("rb") as file:
             try:
                 for line, _ in _lines(file, self.index.members[member][0]):
                     try:
                         entry = _entry(line)
-                    except msgspec.MsgspecError as error:
+                    except _NOT_READ as error:
                         if not _is_other(line):
+                            odd = _counted(odd)
                             self._problem(f"a line cannot be read: {error}")
                         continue
                     yield entry
@@ -150,12 +157,14 @@ class Recording:
     def _made_index(self, file: BinaryIO) -> Index:
         members: list[tuple[int, float]] = []
         marks: list[Mark] = []
-        until, events, lost, seen = 0.0, 0, 0, -1
+        until, events, lost, seen, odd = 0.0, 0, 0, -1, 0
         try:
             for line, offset in _lines(file, 0):
                 try:
                     each = _line(line)
-                except msgspec.MsgspecError:
+                except _NOT_READ:
+                    if not _is_other(line):
+                        odd = _counted(odd)
                     continue
                 if offset != seen:
                     seen = offset
@@ -178,11 +187,16 @@ class Recording:
 
 def recordings(folder: Path) -> list[Summary]:
     """The recordings in a folder, newest first."""
-    found = [path for path in folder.glob(f"*{lrec.SUFFIX}") if path.is_file()] if folder.is_dir() else []
-    return sorted(map(_summary, found), key=lambda each: -each.header.wall if each.header else 0.0)
+    found = []
+    for path in folder.glob(f"*{lrec.SUFFIX}") if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # removed meanwhile
+            if stat.S_ISREG((about := path.stat()).st_mode):
+                found.append(_summary(path, about.st_mtime_ns, about.st_size))
+    return sorted(found, key=lambda each: -each.header.wall if each.header else 0.0)
 
 
-def _summary(path: Path) -> Summary:
+@lru_cache(maxsize=1000)  # a list of them is looked at again and again, and opening hundreds of files takes long
+def _summary(path: Path, changed: int, length: int) -> Summary:
     header = index = None
     size, problem = 0, ""
     try:
@@ -192,7 +206,7 @@ def _summary(path: Path) -> Summary:
             index = _read_index(file)
     except OSError as error:
         problem = error.strerror or "unreadable"
-    except (_Damaged, msgspec.MsgspecError, zlib.error):
+    except (_Damaged, *_NOT_READ, zlib.error):
         problem = "no recording"
     return Summary(path, size, header, index, problem or ("" if index else "not finished"))
 
@@ -211,10 +225,17 @@ def _read_index(file: BinaryIO) -> Index | None:
     try:
         line, _ = next(_lines(file, at), (b"", 0))
         index = _index(line)
-    except (_Damaged, msgspec.MsgspecError):
+    except (_Damaged, *_NOT_READ):
         return None
     # An index that leads elsewhere than into the file would make readers trip.
     return index if all(0 <= offset < size for offset, _ in index.members) else None
+
+
+def _counted(odd: int) -> int:
+    """One more line that cannot be read."""
+    if odd >= _MAX_ODD:
+        raise _Damaged(f"more than {_MAX_ODD:,} lines of the recording cannot be read; the rest is not looked at")
+    return odd + 1
 
 
 def _is_other(line: bytes) -> bool:
@@ -222,7 +243,7 @@ def _is_other(line: bytes) -> bool:
     for decode in (_header, _index):
         try:
             decode(line)
-        except msgspec.MsgspecError:
+        except _NOT_READ:
             continue
         return True
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import queue
@@ -25,7 +26,7 @@ from liverpc_devtools.core.model import Model
 __all__ = ["Recorder", "Rotation", "new_path", "snapshot", "version"]
 
 _MEMBER_SECONDS = 30.0
-_QUEUE = 4000  # batches of frames
+_QUEUE = 1000  # batches of frames; some ten come in a second
 _FLUSH_SECONDS = 1.0  # what a crash costs at most
 _MOST_BYTES = 1 << 30  # of one file
 _JOIN_SECONDS = 5.0
@@ -126,8 +127,10 @@ class Recorder:
         self._folder = folder
         self._monotonic = monotonic
         self._wall = wall
-        self._queue: queue.Queue[list[Entry] | None] = queue.Queue(queue_size)
+        self._queue_size = queue_size
+        self._queue: queue.Queue[list[Entry] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
+        self._ended: threading.Thread | None = None  # may still be writing
         self._watch = 0
         self._began = self._member_at = 0.0
         self._told = False
@@ -174,7 +177,7 @@ class Recorder:
         writer = _Writer(path, self._header(model.welcome), rotation or Rotation(stop=True), self._wall, self)
         self.path = path
         self.made.append(path)
-        self._queue = queue.Queue(self._queue.maxsize)
+        self._queue = queue.Queue()
         self._thread = threading.Thread(target=writer.run, args=(self._queue,), name="recorder", daemon=True)
         self._thread.start()
         self._watch = model.watch(Match())
@@ -187,24 +190,24 @@ class Recorder:
         self._begin_member([Events(items=past)] if past else [])
         return path
 
-    def stop(self) -> Path | None:
-        """End, and wait until all is written; returns the file, or None when nothing was recorded."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+    def end(self) -> Path | None:
+        """End, while the rest is still being written; returns the file, or None when nothing was recorded."""
+        if self._thread is None:
             return None
+        self._ended, self._thread = self._thread, None
         self._model.unwatch(self._watch)
-        last: list[list[Entry] | None] = [None]
         if self._unwritten:
-            last.insert(0, [Entry(at=self._at(), lost=self._unwritten)])
-        for each in last:
-            while thread.is_alive():  # one that is gone takes nothing any more
-                try:
-                    self._queue.put(each, timeout=_JOIN_SECONDS)
-                    break
-                except queue.Full:
-                    continue
-        thread.join(_JOIN_SECONDS)
+            self._queue.put([Entry(at=self._at(), lost=self._unwritten)])
+        self._queue.put(None)
         return self.path
+
+    def stop(self) -> Path | None:
+        """End, and wait until all is written, but not longer than five seconds; returns as :meth:`end`."""
+        path = self.end()
+        if self._ended is not None:
+            self._ended.join(_JOIN_SECONDS)
+            self._ended = None
+        return path
 
     def told(self) -> str:
         """Why the recording ended by itself, told once; empty when it did not."""
@@ -251,11 +254,10 @@ class Recorder:
     def _put(self, entries: list[Entry]) -> None:
         if self._unwritten:
             entries = [Entry(at=entries[0].at, lost=self._unwritten), *entries]
-        try:
-            self._queue.put_nowait(entries)
-        except queue.Full:
+        if self._queue.qsize() >= self._queue_size:
             self._lose(sum(each.frame is not None for each in entries))
             return
+        self._queue.put(entries)
         if self._unwritten:
             self._unwritten = 0
             self._member_at = float("-inf")  # what was lost may have told of the state: the next frame begins anew
@@ -292,7 +294,12 @@ class _Writer:
         self._events = self._lost = self._size = 0
         self._until = 0.0
         self._dirty = False
-        self._write(lrec.packed(_encode(header)))
+        try:
+            self._write(lrec.packed(_encode(header)))
+        except OSError as error:
+            self._file.close()
+            path.unlink(missing_ok=True)
+            raise ConfigError(f"cannot record to {path}: {error.strerror}") from None
 
     def run(self, entries: queue.Queue[list[Entry] | None]) -> None:
         """Write until told to stop, or until it cannot be done."""
@@ -311,6 +318,8 @@ class _Writer:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             self._told.problem = "the disk is full" if full else str(error.strerror or error)
             self._file.close()
+        except ConfigError as error:  # the next file
+            self._told.problem = str(error)
         except _TooBig:
             self._told.problem = f"the recording has reached {self._rotation.size >> 20} MiB"
 
@@ -349,9 +358,11 @@ class _Writer:
             return
         border = self._wall() - self._rotation.keep
         for path in list(self._told.finished):
-            if path.stat().st_mtime < border:
-                path.unlink(missing_ok=True)
-                self._told.finished.remove(path)
+            with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+                if path.stat().st_mtime >= border:
+                    continue
+                path.unlink()
+            self._told.finished.remove(path)
 
     def _finish(self) -> None:
         if self._dirty:

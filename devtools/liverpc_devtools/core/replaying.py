@@ -148,8 +148,10 @@ class Player:
 
     def pause(self) -> None:
         """Stop, or go on; at the end begin again."""
-        if self.paused and self.ended:
+        if self.ended:
             self.seek(self.recording.begin)
+            self.paused = False
+            return
         self._set(self.time())
         self.paused = not self.paused
 

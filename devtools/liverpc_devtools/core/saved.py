@@ -79,7 +79,7 @@ class SavedViews:
         except OSError as error:
             self._told(f"saved views cannot be read: {error.strerror or error}")
             return {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             bad = self._path.with_suffix(".bad")
             try:
                 self._path.replace(bad)

@@ -135,7 +135,7 @@ def read_settings(path: Path | None = None) -> Settings:
         return Settings(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {clean(str(error))}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no TOML: {clean(str(error))}") from None
     keys, contexts = told.pop("keys", {}), told.pop("context", {})
     theme = told.pop("theme", "")

@@ -164,7 +164,7 @@ class Triggers:
     def _tap(self, frame: ServerFrame) -> None:
         now = self._monotonic()
         if self._recorder.on and now >= self._until:
-            self._recorder.stop()
+            self._recorder.end()
         if not self.waiting or not isinstance(frame, _KEPT):
             return
         self._keep(frame, now)  # first, so that what is waited for is among what is saved

@@ -113,11 +113,12 @@ async def chaos_set(target: Target, rule: ChaosRule, *, ttl: float, detach: bool
         try:
             async for frame in attachment:
                 rules = _rules(frame)
-                if rules is not None:
-                    mine = next((each for each in rules if each.id == armed.rule), None)
-                    if mine is None:
-                        break
-                    last = mine
+                if rules is None:
+                    continue
+                over = frame.ended if isinstance(frame, ChaosChanged) else []
+                last = next((each for each in (*rules, *over) if each.id == armed.rule), last)
+                if all(each.id != armed.rule for each in rules):
+                    break
         except asyncio.CancelledError:
             await _remove(attachment, armed.rule)
             _ended(armed.rule, last, "removed")

@@ -69,7 +69,7 @@ def _terminal() -> None:
     _check("ok" if tui else "warn", "screen", "textual is installed" if tui else "pip install 'liverpc[tui]' for it")
     tty = sys.stdin is not None and sys.stdin.isatty()
     columns, lines = shutil.get_terminal_size()
-    _check("ok" if tty else "warn", "terminal", f"{columns}x{lines}" if tty else "standard input is none")
+    _check("ok" if tty else "warn", "terminal", f"{columns}x{lines}" if tty else "no terminal on standard input")
     colours = os.environ.get("COLORTERM") or os.environ.get("TERM") or "not said"
     _check("ok", "colours", "none: NO_COLOR" if os.environ.get("NO_COLOR") else colours)
     encoding = locale.getpreferredencoding(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from liverpc_devtools.core.attach import Link
@@ -52,9 +53,12 @@ async def record(link: Link, model: Model, path: Path | None, *, rotation: Rotat
 
 
 def _tell(recorder: Recorder) -> None:
+    total = 0
     for each in recorder.finished:
-        emit({"t": "recorded", "path": str(each), "size": each.stat().st_size})
-    total = sum(each.stat().st_size for each in recorder.finished)
+        with suppress(FileNotFoundError):  # somebody else has removed it
+            bytes_ = each.stat().st_size
+            emit({"t": "recorded", "path": str(each), "size": bytes_})
+            total += bytes_
     narrate(f"{count(recorder.events)} events, {size(total)}")
     if recorder.lost:
         narrate(f"{count(recorder.lost)} frames were not written: the disk was too slow")

@@ -20,6 +20,7 @@ from liverpc_devtools.screens.details import call_lines, causes, headline
 from liverpc_devtools.screens.unfold import Unfold
 from liverpc_devtools.screens.view import View, short
 from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.forms import FORMS, Form, following
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
@@ -65,7 +66,13 @@ class CallsView(View):
             key_display="enter details",
             id="rpc.open",
         ),
-        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw", id="rpc.form"),
+        Binding(
+            "v",
+            "form",
+            "arguments and result pretty, raw, as difference, as bytes",
+            key_display="v form",
+            id="rpc.form",
+        ),
         Binding("c", "clear", "clear the history", key_display="c clear", id="rpc.clear"),
     ]
     DIGIT = "3"
@@ -92,10 +99,7 @@ class CallsView(View):
         self._payload = Payload(id="call")
         self._title = Bar("bar", id="call-title")
         self._policies = Bar("head", id="policies")
-        self._raw = False
-        self._shown: Hashable = None
-        self._told_at: Hashable = None
-        self._told: list[Line] = []
+        self._form: Form = FORMS[0]
 
     def compose(self) -> ComposeResult:
         self._show_table()
@@ -143,27 +147,23 @@ class CallsView(View):
         if row is None:
             self._show([[(" no call selected", "dim")]], self._history(), [], None)
             return
-        right: Line = [*self._history(), ("Raw" if self._raw else "Pretty", "accent"), (" ", "")]
+        right: Line = [*self._history(), (self._form, "accent"), (" ", "")]
         if isinstance(row, PendingCall):
             if self._payload.display:
                 self.model.look_into(row.connection, row.call, repr(row.started_at))
-            lines = waiting(self.model)
-        else:
-            lines = self._told_of(row)
-        self._show(_headline(self.model, row), right, lines, _key(row))
+            self._show(_headline(self.model, row), right, waiting(self.model), _key(row))
+            return
+        self._title.show(_headline(self.model, row), right)
+        # What followed is looked for in the timeline, four times a second.
+        self._payload.tell(_key(row), (self._form, self.model.tick()), lambda: self._told_of(row))
 
     def _told_of(self, call: CallEvent) -> list[Line]:
-        """What is told of a call, looked for in the timeline four times a second at most."""
-        now = (_key(call), self._raw, self.model.tick())
-        if now != self._told_at:
-            found = causes(call, self.model.events, self.glyphs)
-            self._told_at, self._told = now, [*call_lines(call, raw_form=self._raw), *found]
-        return self._told
+        found = causes(call, self.model.events, self.glyphs)
+        return [*call_lines(call, self._form, self.model.calls), *found]
 
     def _show(self, left: list[Line], right: Line, lines: list[Line], of: Hashable) -> None:
         self._title.show(left, right)
-        self._payload.show(lines, top=of != self._shown)
-        self._shown = of
+        self._payload.tell(of, lines, lambda: lines)
 
     def _history(self) -> Line:
         calls = self.model.calls
@@ -202,7 +202,7 @@ class CallsView(View):
         self.screen.set_focus(self._payload)
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form)
 
     def action_clear(self) -> None:
         self.model.calls.clear(self.model.now())

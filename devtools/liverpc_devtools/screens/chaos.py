@@ -139,7 +139,7 @@ class ChaosView(View):
         return [*lines, [("Whole server, whatever the reason; only what was struck is the faults' own.", "dim")]]
 
     def _graph(self, title: str, names: tuple[str, ...]) -> list[Line]:
-        room = self._effect.size.width - _TITLE - 16
+        room = self._effect.size.width - _TITLE - 22
         rates = self.model.effect.rates(*names, seconds=max(min(room, _SECONDS), 1))
         if not any(rates):
             return []
@@ -149,7 +149,7 @@ class ChaosView(View):
         lines: list[Line] = [[(" " * _TITLE, "key"), (bar, "accent")] for bar in bars]
         lines[0].append((f" max {count(most)}", "dim"))
         lines[-1][0] = (f"{title:<{_TITLE}}", "key")
-        lines[-1].append((f" {count(rates[-1])}", "text"))
+        lines[-1].append((f" now {count(rates[-1])}", "text"))
         return lines
 
     # -- the selected one ---------------------------------------------------------------------------------
@@ -177,6 +177,8 @@ class ChaosView(View):
     # -- keys ---------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "open":
+            return self._faults.selected is not None or self.model.effect.began is not None
         if action == "clear":
             return self._faults.selected is not None
         if action == "renew":

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from liverpc.inspector.protocol import CallEvent, Event, PublishEvent
 from liverpc_devtools.core.chain import begin, chain
+from liverpc_devtools.core.compared import before
 from liverpc_devtools.core.events import EventLog, Remark
 from liverpc_devtools.core.terms import All, Term, show
 from liverpc_devtools.core.text import clean, count, ms, ordinal, size
+from liverpc_devtools.widgets.forms import Form, written
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
-from liverpc_devtools.widgets.payload import pretty, raw
 from liverpc_devtools.widgets.waterfall import steps
 
-__all__ = ["about", "call_lines", "causes", "headline", "only"]
-
+__all__ = ["about", "call_lines", "causes", "headline", "only", "publish_lines"]
 
 _MOST_LED = 20
 
@@ -54,32 +55,40 @@ def _carried(call: CallEvent) -> Line:
     return [(f" {clean(call.carries)} ", "accent"), (f"{size(call.received)} ", "text")] if call.carries else []
 
 
-def about(what: Event | Remark, *, raw_form: bool, glyphs: Glyphs) -> list[Line]:
-    """Payload of a publish; arguments and result of a call; why a connection ended; a remark."""
+def about(what: Event | Remark, form: Form, events: Iterable[Event], glyphs: Glyphs) -> list[Line]:
+    """Payload of a publish; arguments and result of a call; why a connection ended; a remark.
+
+    Args:
+        what: Any of them.
+        form: One of :data:`~liverpc_devtools.widgets.forms.FORMS`.
+        events: Among these is what ``Diff`` compares it with.
+        glyphs: What is drawn with.
+    """
     if isinstance(what, Remark):
         return [[(clean(what.text), "text")]]
     lines: list[Line] = []
     if what.fault:
         lines.append([(f"{glyphs.cut} a fault befell it on purpose: {clean(what.fault)}", "warn")])
     if isinstance(what, CallEvent):
-        return lines + call_lines(what, raw_form=raw_form)
+        return lines + call_lines(what, form, events)
     if isinstance(what, PublishEvent):
-        return lines + _publish(what, raw_form=raw_form, glyphs=glyphs)
+        return lines + publish_lines(what, form, events, glyphs)
     facts = {"address": what.address, "code": str(what.code or ""), "reason": what.reason}
     return lines + [[(f"{name:<9}", "key"), (clean(value), "text")] for name, value in facts.items() if value]
 
 
-def call_lines(row: CallEvent, *, raw_form: bool) -> list[Line]:
-    """What a call was about: arguments, result or error, and where it published."""
-    lines: list[Line] = []
-    lines.append([("args", "head")])
-    lines += _value(row.args, raw_form=raw_form)
+def call_lines(row: CallEvent, form: Form, events: Iterable[Event] = ()) -> list[Line]:
+    """What a call was about: arguments, result or error, and where it published; see :func:`about`."""
+    old = before(row, events) if form == "Diff" else None
+    last = old if isinstance(old, CallEvent) else None
+    lines: list[Line] = [[("args", "head")]]
+    lines += _value(row.args, form, None if last is None else last.args)
     if row.ok:
         lines.append([("result", "head")])
-        lines += _value(row.result, raw_form=raw_form)
+        lines += _value(row.result, form, None if last is None else last.result)
     else:
         lines.append([("error", "error")])
-        lines += _error(row.result, raw_form=raw_form)
+        lines += _error(row.result, form, None if last is None else last.result)
     if row.published:
         lines.append([("published", "head")])
         lines += [[("  ", ""), (clean(topic), "text")] for topic in row.published]
@@ -109,7 +118,8 @@ def causes(call: CallEvent, log: EventLog, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def _publish(event: PublishEvent, *, raw_form: bool, glyphs: Glyphs) -> list[Line]:
+def publish_lines(event: PublishEvent, form: Form, events: Iterable[Event], glyphs: Glyphs) -> list[Line]:
+    """What was published, and whether it got there; see :func:`about`."""
     lines: list[Line] = []
     if event.dropped:
         lines.append([(f"{glyphs.cut} dropped by a fault: nobody received it", "warn")])
@@ -118,18 +128,20 @@ def _publish(event: PublishEvent, *, raw_form: bool, glyphs: Glyphs) -> list[Lin
     elif event.waiting:
         lines.append([(f"{count(event.waiting)} of {count(event.receivers)} sockets had not taken it", "warn")])
     if event.data is msgspec.UNSET:
-        return [*lines, [("the payload was not sent", "dim")]]
-    return lines + (raw(event.data) if raw_form else pretty(event.data))
+        return [*lines, [("the payload is not told: not at this level, or it was not captured", "dim")]]
+    old = before(event, events) if form == "Diff" else None
+    return lines + written(event.data, form, (old.event, old.data) if isinstance(old, PublishEvent) else None)
 
 
-def _error(value: Any, *, raw_form: bool) -> list[Line]:
-    if raw_form or not isinstance(value, dict) or not isinstance(value.get("issues"), list):
-        return _value(value, raw_form=raw_form)
+def _error(value: Any, form: Form, old: Any) -> list[Line]:
+    if form != "Pretty" or not isinstance(value, dict) or not isinstance(value.get("issues"), list):
+        return _value(value, form, old)
     issues = [[("    - ", "dim"), (clean(str(each)), "text")] for each in value["issues"]]
     return [[("  ", ""), (clean(str(value.get("message", ""))), "text")], *issues]
 
 
-def _value(value: Any, *, raw_form: bool) -> list[Line]:
+def _value(value: Any, form: Form, old: Any) -> list[Line]:
     if value is msgspec.UNSET:
         return [[("  not recorded", "dim")]]
-    return [[("  ", ""), *line] for line in (raw(value) if raw_form else pretty(value))]
+    compared = None if old is None or old is msgspec.UNSET else ("the call before", old)
+    return [[("  ", ""), *line] for line in written(value, form, compared)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -20,6 +20,7 @@ from liverpc_devtools.screens.details import about, headline
 from liverpc_devtools.screens.unfold import Unfold
 from liverpc_devtools.screens.view import View, short
 from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.forms import FORMS, Form, following
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
@@ -55,7 +56,7 @@ class EventsView(View):
         Binding(
             "enter", "unfold", "what led to the event and what it led to", key_display="enter chain", id="events.unfold"
         ),
-        Binding("v", "form", "payload pretty or raw", key_display="v raw", id="events.form"),
+        Binding("v", "form", "payload pretty, raw, as difference, as bytes", key_display="v form", id="events.form"),
         Binding("c", "clear", "clear the timeline", key_display="c clear", id="events.clear"),
     ]
     DIGIT = "5"
@@ -77,8 +78,7 @@ class EventsView(View):
         super().__init__(model, glyphs, self._timeline, id="events")
         self._title = Bar("bar", id="event-title")
         self._payload = Payload(id="event-payload")
-        self._raw = False
-        self._shown: Hashable = None
+        self._form: Form = FORMS[0]
 
     def compose(self) -> ComposeResult:
         yield self._timeline
@@ -93,7 +93,7 @@ class EventsView(View):
 
     def marks(self) -> Line:
         model = self.model
-        line: Line = [(f'captures only "{clean(model.captured)}"  ', "warn")] if model.captured else []
+        line: Line = []
         if model.sample < 1:
             line.append((f"sampled {f'1:{round(1 / model.sample)}' if model.sample > 0 else 'none'}  ", "warn"))
         if model.events.evicted:
@@ -107,15 +107,15 @@ class EventsView(View):
         self.model.watch_publishes(True)
         super().flush()
         entry = self._timeline.selected
-        right: Line = [("Raw" if self._raw else "Pretty", "accent"), (" ", "")]
+        right: Line = [(self._form, "accent"), (" ", "")]
         if entry is None:
             self._title.show([[(" no event selected", "dim")]], right)
-            self._payload.show([], top=True)
+            self._payload.tell(None, None, list)
         else:
             self._title.show(headline(entry.what), right)
-            lines = about(entry.what, raw_form=self._raw, glyphs=self.glyphs)
-            self._payload.show(lines, top=entry.number != self._shown)
-        self._shown = None if entry is None else entry.number
+            events, glyphs = self.model.events.events, self.glyphs
+            version = (entry.what, self._form)
+            self._payload.tell(entry.number, version, lambda: about(entry.what, self._form, events(), glyphs))
 
     def target(self) -> tuple[str, str] | None:
         entry = self._timeline.selected
@@ -132,7 +132,7 @@ class EventsView(View):
             self.screen.set_focus(self._payload)
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form)
 
     def action_clear(self) -> None:
         self.model.events.clear(self.model.now())
@@ -144,7 +144,8 @@ class EventsView(View):
         return [
             Column("time", 12, lambda entry: (clock(entry.wall), "dim")),
             Column("kind", 6, partial(_kind, glyphs)),
-            Column("topic, path", 16, _name, most=60),
+            Column("conn", 8, _connection, optional=3),
+            Column("topic, path", 24, _name, most=60),
             Column("event, code", 10, partial(_event, glyphs), most=28),
             Column("seq", 7, _seq, right=True, optional=2),
             Column("to, took", 8, partial(_effect, glyphs), right=True),
@@ -174,8 +175,13 @@ def _name(entry: Entry) -> Piece:
     if isinstance(what, PublishEvent):
         return clean(what.topic), "strong"
     if isinstance(what, CallEvent):
-        return f"{clean(short(what.connection))} {clean(what.path)}", "strong"
-    return f"{clean(short(what.connection))} {clean(what.user) or 'anonymous'}", "strong"
+        return clean(what.path), "strong"
+    return clean(what.user) or "anonymous", "strong"
+
+
+def _connection(entry: Entry) -> Piece:
+    what = entry.what
+    return ("" if isinstance(what, Remark | PublishEvent) else clean(short(what.connection))), "dim"
 
 
 def _event(glyphs: Glyphs, entry: Entry) -> Piece:

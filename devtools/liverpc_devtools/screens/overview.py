@@ -32,7 +32,7 @@ R = TypeVar("R")
 Group = tuple[CallEvent, int]
 
 _SECONDS = 60
-_LABEL, _VALUE = 9, 8  # cells
+_LABEL, _VALUE = 9, 9  # cells
 _HIGHEST = 6  # lines of a graph
 _WIDE = 150  # columns from which on three blocks stand side by side
 
@@ -62,8 +62,8 @@ class OverviewView(View):
 
     def __init__(self, model: Model, glyphs: Glyphs) -> None:
         self._blocks = {
-            "calls": Figures("Calls, last 60 s", ("rpc", ""), id="about-calls"),
-            "delivery": Figures("Publish to socket, last 60 s", ("streams", ""), id="about-delivery"),
+            "calls": Figures("Calls, 60 s", ("rpc", ""), id="about-calls"),
+            "delivery": Figures("Publish to socket, 60 s", ("streams", ""), id="about-delivery"),
             "pressure": Figures("Backpressure and drops", ("connections", ""), id="about-pressure"),
             "load": Figures("Load", ("connections", ""), id="about-load"),
             "traffic": Figures("Traffic", ("events", ""), id="about-traffic"),
@@ -173,7 +173,8 @@ class OverviewView(View):
             sum(each or 0.0 for each in rates[name].series(at, _SECONDS)) for name in ("calls", "call_errors")
         )
         share = errors / calls if calls else 0.0
-        codes = "  ".join(f"{clean(call.code)} {count(seen)}" for call, seen in groups(self.model.calls)[:3])
+        recent = [each for each in self.model.calls if each.at > at - _SECONDS] if errors else []
+        codes = "  ".join(f"{clean(call.code)} {count(seen)}" for call, seen in groups(recent)[:3])
         return [
             (f"{'failed':<{_LABEL}}", "dim"),
             (f"{share:>{_VALUE}.1%}", "error" if errors else "text"),

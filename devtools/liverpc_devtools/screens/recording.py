@@ -156,16 +156,22 @@ class RecordView(View):
         if recorder.problem:
             return [[(f" not recording: {clean(recorder.problem)} ", "error")]], []
         if not recorder.on:
-            return [[(" not recording ", "dim")], [("R begins ", "text")], self._waiting()], []
+            return [[(" not recording ", "dim")], [("R begins ", "text")], self._waiting(), self._narrowed()], []
         left: list[Line] = [
             [(f" {self.glyphs.dot} REC ", "error"), (f"{size(recorder.size)} ", "text")],
             [(f" {age(recorder.seconds)} ", "text")],
             [(f" events {count(recorder.events)} ", "text")],
             [(f" {clean(str(recorder.path))} ", "dim")],
         ]
+        left.insert(1, self._narrowed())
         if recorder.lost:
             left.insert(1, [(f" {count(recorder.lost)} frames not written ", "warn")])
         return left, []
+
+    def _narrowed(self) -> Line:
+        """What the server does not capture is neither recorded nor waited for."""
+        captured = self.model.captured
+        return [(f' only what is captured: "{clean(captured)}" ', "warn")] if captured else []
 
     def _waiting(self) -> Line:
         triggers = self._tape.triggers

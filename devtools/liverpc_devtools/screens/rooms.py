@@ -78,7 +78,6 @@ class RoomsView(View):
         self._title = Bar("bar", id="room-title")
         self._payload = Payload(id="member")
         self._form: Form = FORMS[0]
-        self._shown: str | None = None
 
     def compose(self) -> ComposeResult:
         yield self._rooms
@@ -152,15 +151,10 @@ class RoomsView(View):
 
     def _show_member(self) -> None:
         member = self._members.selected
-        lines: list[Line] = []
-        if member is not None:
-            lines.append([(f"{clean(member.key)} ", "strong"), (f" {_HOW.get(member.how, clean(member.how))}", "dim")])
-            lines += [[("connection ", "key"), (clean(each), "text")] for each in member.connections]
-            for title, value in (("presence", member.shown), ("cursor", member.cursor)):
-                if value is not None:
-                    lines += [[(title, "head")], *([("  ", ""), *line] for line in written(value, self._form))]
-        self._payload.show(lines, top=member is None or member.key != self._shown)
-        self._shown = None if member is None else member.key
+        if member is None:
+            self._payload.tell(None, None, list)
+        else:
+            self._payload.tell(member.key, (self._form, member), lambda: _about(member, self._form))
 
     # -- keys ---------------------------------------------------------------------------------------------
 
@@ -190,6 +184,17 @@ _HOW = {
     "asked": "asked to join",
     "handler": "was joined by a handler",
 }
+
+
+def _about(member: RoomMember, form: Form) -> list[Line]:
+    lines: list[Line] = [
+        [(f"{clean(member.key)} ", "strong"), (f" {_HOW.get(member.how, clean(member.how))}", "dim")],
+        *([("connection ", "key"), (clean(each), "text")] for each in member.connections),
+    ]
+    for title, value in (("presence", member.shown), ("cursor", member.cursor)):
+        if value is not None:
+            lines += [[(title, "head")], *([("  ", ""), *line] for line in written(value, form))]
+    return lines
 
 
 def _columns(model: Model) -> list[Column[RoomInfo]]:

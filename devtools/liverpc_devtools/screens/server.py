@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
+from urllib.parse import urlsplit
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -24,7 +26,7 @@ from liverpc_devtools.screens.uploads import UploadsView
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets.palette import Glyphs
 
-__all__ = ["Feed", "Served", "ServerPane"]
+__all__ = ["Feed", "Served", "ServerPane", "titles"]
 
 
 class Feed(Protocol):
@@ -116,3 +118,14 @@ class ServerPane(Vertical):
             switcher.current = screen
             self.view.table.reload()
             self.view.flush()
+
+
+def titles(panes: Sequence[ServerPane]) -> list[str]:
+    """What to call the servers: by their names, and where several have the same, by what they were attached with."""
+    names = Counter(each.title for each in panes)
+    return [each.title if names[each.title] == 1 else _place(each) for each in panes]
+
+
+def _place(pane: ServerPane) -> str:
+    place = pane.name or pane.title
+    return urlsplit(place).netloc or place.rpartition("/")[2]

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from liverpc_devtools.core.latency import merge, quantile
 from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.text import age, clean, count, ms, rate, size
-from liverpc_devtools.screens.server import ServerPane
+from liverpc_devtools.screens.server import ServerPane, titles
 from liverpc_devtools.screens.view import View, number, per_second
 from liverpc_devtools.widgets.bars import Bar, state
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
@@ -30,8 +30,17 @@ class ServersView(View):
     TITLE = "All servers"
 
     def __init__(self, panes: Sequence[ServerPane], glyphs: Glyphs, show: Callable[[ServerPane], None]) -> None:
+        def named(pane: ServerPane) -> str:
+            return titles(panes)[panes.index(pane)]
+
         table: Table[ServerPane] = Table(
-            _columns(glyphs), lambda: panes, id, facts=_facts, glyphs=glyphs, empty="no server", id="servers-table"
+            _columns(glyphs, named),
+            lambda: panes,
+            id,
+            facts=_facts,
+            glyphs=glyphs,
+            empty="no server",
+            id="servers-table",
         )
         super().__init__(Model(), glyphs, table, id="all")
         self._panes = panes
@@ -92,7 +101,7 @@ def _quantile(counts: dict[int, int], q: float) -> str:
     return "" if seconds is None else ms(seconds * 1000)
 
 
-def _columns(glyphs: Glyphs) -> list[Column[ServerPane]]:
+def _columns(glyphs: Glyphs, named: Callable[[ServerPane], str]) -> list[Column[ServerPane]]:
     def live(piece: Callable[[Model], Piece]) -> Callable[[ServerPane], Piece]:
         """Figures that are not of now are dim, as their state says."""
         return lambda row: piece(row.model) if row.model.phase == "live" else (piece(row.model)[0], "dim")
@@ -119,7 +128,7 @@ def _columns(glyphs: Glyphs) -> list[Column[ServerPane]]:
         return Column(title, 8, quick(value), lambda row: value(row.model), right=True, falling=True, optional=optional)
 
     return [
-        Column("server", 12, lambda row: (clean(row.title), "strong"), lambda row: row.title, most=28),
+        Column("server", 12, lambda row: (clean(named(row)), "strong"), named, most=28, end=True),
         Column("state", 15, lambda row: state(row.model, glyphs), lambda row: row.model.phase, most=26),
         Column("level", 7, lambda row: _level(row), optional=8),
         Column(

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
 from liverpc.inspector.protocol import PublishEvent, SubscriptionInfo
-from liverpc_devtools.core.diff import previous
 from liverpc_devtools.core.fields import PUBLISH_FIELDS
 from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.row_fields import SUBSCRIPTION_FIELDS, stream_fields
 from liverpc_devtools.core.rows import Stream
 from liverpc_devtools.core.terms import Term, show
 from liverpc_devtools.core.text import clean, count, ordinal
+from liverpc_devtools.screens.details import publish_lines
 from liverpc_devtools.screens.stream_columns import declared_lines, event_columns, stream_columns, subscriber_columns
 from liverpc_devtools.screens.unfold import Unfold
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets.bars import Bar
-from liverpc_devtools.widgets.forms import FORMS, Form, following, written
+from liverpc_devtools.widgets.forms import FORMS, Form, following
 from liverpc_devtools.widgets.palette import Glyphs, Line
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Table
@@ -89,7 +88,6 @@ class StreamsView(View):
         self._figures = Bar("head", id="figures")
         self._pane = _PANES[0]
         self._form: Form = FORMS[0]
-        self._shown: PublishEvent | None = None
 
     def compose(self) -> ComposeResult:
         yield self._topics
@@ -130,21 +128,12 @@ class StreamsView(View):
 
     def _show_payload(self) -> None:
         event = self._events.selected
-        lines: list[Line] = []
-        if event is not None and event.dropped:
-            lines.append([(f"{self.glyphs.cut} dropped by a fault: nobody received it", "warn")])
-        if event is not None and event.data is msgspec.UNSET:
-            lines.append([("payloads are not shown at this level", "dim")])
-        elif event is not None:
-            lines += written(event.data, self._form, self._before(event) if self._form == "Diff" else None)
-        self._payload.show(lines, top=event is not self._shown)
-        self._shown = event
-
-    def _before(self, event: PublishEvent) -> tuple[str, Any] | None:
-        """What the payload is compared with: the last one of its item, else of its event."""
-        older = [each for each in self.model.ring if (each.at, each.seq or 0) < (event.at, event.seq or 0)]
-        known = ((each.event, each.data) for each in reversed(older) if each.data is not msgspec.UNSET)
-        return previous(event.event, event.data, known)
+        if event is None:
+            self._payload.tell(None, None, list)
+            return
+        ring, form, glyphs = self.model.ring, self._form, self.glyphs
+        of = (event.topic, event.at, event.seq)
+        self._payload.tell(of, (form, event), lambda: publish_lines(event, form, ring, glyphs))
 
     def _show_subscribers(self, stream: Stream | None) -> None:
         listeners = self.model.listeners

@@ -17,6 +17,7 @@ from liverpc_devtools.core.text import clock, count, ms
 from liverpc_devtools.screens.details import about, only
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.forms import FORMS, Form, following
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
@@ -40,7 +41,7 @@ class Unfold(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,backspace,minus", "dismiss", "close", id="chain.close"),
         Binding("enter", "drill", "go to the stream, the calls or the connection of this part", id="chain.drill"),
-        Binding("v", "form", "payload pretty or raw", id="chain.form"),
+        Binding("v", "form", "payload pretty, raw, as difference, as bytes", id="chain.form"),
     ]
 
     def __init__(self, model: Model, glyphs: Glyphs, event: Event) -> None:
@@ -50,8 +51,7 @@ class Unfold(ModalScreen[None]):
         self._event = event
         self._chain: Chain | None = None
         self._version: Hashable = None
-        self._raw = False
-        self._shown: Hashable = None
+        self._form: Form = FORMS[0]
         self._title = Bar("bar", id="chain-title")
         self._missing = Bar("head", id="chain-missing")
         self._payload = Payload(id="chain-payload")
@@ -60,7 +60,7 @@ class Unfold(ModalScreen[None]):
         self._table: Table[Part] = Table(
             self._columns(max(_BAR, self.app.size.width // 5)),
             self._rows,
-            lambda part: (part.kind, part.name, part.begin, part.event and part.event.id),
+            _key,
             glyphs=self._glyphs,
             period=0.25,
             id="chain",
@@ -102,14 +102,16 @@ class Unfold(ModalScreen[None]):
         self._missing.display = bool(chain.missing)
         self._missing.show([[(f" {'; '.join(chain.missing)}", "warn")]], [])
         part = self._table.selected
-        lines: list[Line] = []
-        if part is not None and part.event is not None:
-            lines = [[(part.text, "error" if part.problem else "text")]]
-            lines += about(part.event, raw_form=self._raw, glyphs=self._glyphs)
-        elif part is not None:
-            lines = [[(f"a step of the call: {part.name}", "dim")]]
-        self._payload.show(lines, top=part != self._shown)
-        self._shown = part
+        self._payload.tell(None if part is None else _key(part), (part, self._form), lambda: self._told_of(part))
+
+    def _told_of(self, part: Part | None) -> list[Line]:
+        if part is None:
+            return []
+        if part.event is None:
+            return [[(f"a step of the call: {part.name}", "dim")]]
+        events = self._model.events.events()
+        text: Line = [(part.text, "error" if part.problem else "text")]
+        return [text, *about(part.event, self._form, events, self._glyphs)]
 
     def _columns(self, cells: int) -> list[Column[Part]]:
         glyphs = self._glyphs
@@ -151,7 +153,11 @@ class Unfold(ModalScreen[None]):
         self.app.post_message(goto)
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form)
+
+
+def _key(part: Part) -> Hashable:
+    return (part.kind, part.name, part.begin, part.event and part.event.id)
 
 
 def _took(part: Part) -> Piece:

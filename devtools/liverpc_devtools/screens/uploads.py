@@ -11,11 +11,12 @@ from textual.binding import Binding, BindingType
 from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.row_fields import upload_fields
 from liverpc_devtools.core.text import age, clean, clock, count, size
-from liverpc_devtools.core.upload_rows import Upload, UploadKey
+from liverpc_devtools.core.upload_rows import Upload
 from liverpc_devtools.screens.calls import waiting
 from liverpc_devtools.screens.details import call_lines
 from liverpc_devtools.screens.view import View, short
 from liverpc_devtools.widgets.bars import Bar
+from liverpc_devtools.widgets.forms import FORMS, Form, following
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, gauge
 from liverpc_devtools.widgets.payload import Payload
 from liverpc_devtools.widgets.table import Column, Table
@@ -39,7 +40,7 @@ class UploadsView(View):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "go to the details of the upload", key_display="enter details", id="uploads.open"),
-        Binding("v", "form", "arguments and result pretty or raw", key_display="v raw", id="uploads.form"),
+        Binding("v", "form", "arguments and result pretty, raw or as bytes", key_display="v form", id="uploads.form"),
         Binding("c", "clear", "forget the uploads that ended", key_display="c clear", id="uploads.clear"),
     ]
     DIGIT = "7"
@@ -63,8 +64,7 @@ class UploadsView(View):
         self._title = Bar("bar", id="upload-title")
         self._figures = Bar("head", id="upload-figures")
         self._payload = Payload(id="upload")
-        self._raw = False
-        self._shown: UploadKey | None = None
+        self._form: Form = FORMS[0]
 
     def compose(self) -> ComposeResult:
         yield self._table
@@ -87,14 +87,15 @@ class UploadsView(View):
         super().flush()
         self._show_figures()
         row = self._table.selected
-        form = ("Raw" if self._raw else "Pretty", "accent")
+        form = (self._form, "accent")
         if row is None:
             self._title.show([[(" no upload selected", "dim")]], [])
-            self._payload.show([], top=True)
+            self._payload.tell(None, None, list)
         else:
             self._title.show(_headline(row), [form, (" ", "")])
-            self._payload.show(self._details(row), top=row.key != self._shown)
-        self._shown = None if row is None else row.key
+            told = self.model.where  # of a running one
+            version = (self._form, row.info, row.answer, self.model.tick(), told.told, told.problem)
+            self._payload.tell(row.key, version, lambda: self._details(row))
 
     def _show_figures(self) -> None:
         uploads, counters = self.model.uploads, self.model.counters
@@ -132,7 +133,7 @@ class UploadsView(View):
                 model.look_into(info.connection, info.id)
         lines += [[(f"{title:<9}", "key"), (text, "text")] for title, text in figures]
         if row.answer is not None:
-            return [*lines, *call_lines(row.answer, raw_form=self._raw)]
+            return [*lines, *call_lines(row.answer, self._form)]
         return lines if row.ended_at is not None else [*lines, *waiting(model)]
 
     def action_open(self) -> None:
@@ -140,7 +141,7 @@ class UploadsView(View):
         self.screen.set_focus(self._payload)
 
     def action_form(self) -> None:
-        self._raw = not self._raw
+        self._form = following(self._form, compares=False)
 
     def action_clear(self) -> None:
         self.model.uploads.clear(self.model.now())

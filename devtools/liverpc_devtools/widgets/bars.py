@@ -18,7 +18,7 @@ __all__ = ["Bar", "chaos", "health", "state", "status"]
 class Bar(Widget):
     """One line: groups of pieces from the left, and pieces at the right end.
 
-    When both do not fit, groups of the left are left out, the last first.
+    When both do not fit, groups of the left are left out, the last first, and then pieces of the right likewise.
     """
 
     def __init__(self, ground: str, *, id: str) -> None:  # noqa: A002  Textual's name for it
@@ -40,7 +40,9 @@ class Bar(Widget):
             groups.pop()
         left = [piece for group in groups for piece in group]
         room = max(cells - width(left), 0)
-        right = self._right if width(self._right) <= room else []
+        right = list(self._right)
+        while right and width(right) > room:
+            right.pop()
         gap = (" " * (room - width(right)), "")
         line = [self._segment(text, name) for text, name in (*left, gap, *right)]
         return Strip(line).adjust_cell_length(cells, style("text", self._ground))
@@ -78,7 +80,7 @@ def status(model: Model, url: str, glyphs: Glyphs, *, readonly: bool = False) ->
         return left, []
     wall = model.wall(model.now())
     right: Line = [
-        (f"{welcome.granted}{' read only' if readonly else ''}", "accent"),
+        (f" {welcome.granted}{' read only' if readonly else ''}", "accent"),
         (f"  {clock(wall, millis=False)}", "text"),
         (f"  up {age(wall - welcome.server.started)}  v{clean(welcome.server.version)} ", "dim"),
     ]

@@ -45,6 +45,8 @@ def forbidden(model: Model) -> str:
     welcome = model.welcome
     if model.may_arm:
         return ""
+    if model.tape is not None and model.tape.player is not None:
+        return "nothing can be changed in a recording"
     if welcome is None:
         return "faults can be injected once a server is attached"
     if not welcome.chaos:
@@ -90,8 +92,8 @@ class Choice(Widget, can_focus=True):
     """Words of which one is chosen, with the arrow keys or the mouse."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,l,space", "move(1)", "next", show=False),
-        Binding("left,h", "move(-1)", "previous", show=False),
+        Binding("right,l,space", "move(1)", "the next choice", show=False, id="fault.next_choice"),
+        Binding("left,h", "move(-1)", "the choice before", show=False, id="fault.previous_choice"),
     ]
 
     class Changed(Message):
@@ -157,11 +159,11 @@ class ChaosForm(ModalScreen[Wish | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "close"),
-        Binding("down", "app.focus_next", "next", show=False),
-        Binding("up", "app.focus_previous", "previous", show=False),
+        Binding("escape", "dismiss", "close the form", id="fault.close"),
+        Binding("down", "app.focus_next", "the next field", show=False, id="fault.down"),
+        Binding("up", "app.focus_previous", "the field before", show=False, id="fault.up"),
         # Only the button arms: nobody injects a fault by finishing a field. With priority, for who types ahead.
-        Binding("enter", "next", "next field", priority=True),
+        Binding("enter", "next", "done with this field", priority=True, id="fault.next"),
     ]
 
     _FRAME, _SHORT_FRAME = 17, 13  # lines around the fields, messages included
@@ -185,7 +187,11 @@ class ChaosForm(ModalScreen[Wish | None]):
         fields = {name: (each.title, each.hint) for name, each in FIELDS.items()}
         fields["ttl"] = ("for", "at most 15m")
         with Vertical(id="chaos-form"):
-            yield Label(Content(f"Inject a fault into {self._server}"), id="chaos-title")
+            what, how = (
+                Content(f"Inject a fault into {self._server}"),
+                ("   left and right choose, tab goes on", "$lp-dim"),
+            )
+            yield Label(Content.assemble(what, how), id="chaos-title")
             yield Choice(list(ACTIONS), self._first, id="action")
             yield Static("", id="sentence", markup=False, classes="hint")
             with VerticalScroll(id="fields", can_focus=False):
@@ -360,9 +366,9 @@ class PresetMenu(ModalScreen[Preset | None]):
     """Asks for one of the presets."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "close"),
-        Binding("j,down", "app.focus_next", "next", show=False),
-        Binding("k,up", "app.focus_previous", "previous", show=False),
+        Binding("escape,q", "dismiss", "inject nothing", id="preset.close"),
+        Binding("j,down", "app.focus_next", "the next one", show=False, id="preset.down"),
+        Binding("k,up", "app.focus_previous", "the one before", show=False, id="preset.up"),
     ]
 
     def compose(self) -> ComposeResult:

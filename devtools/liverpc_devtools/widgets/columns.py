@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from liverpc_devtools.widgets.palette import Glyphs, Piece, fit, style
 
-__all__ = ["MARGIN", "Column", "at", "header", "lay_out", "line"]
+__all__ = ["MARGIN", "Column", "at", "card", "header", "lay_out", "line"]
 
 R = TypeVar("R")
 Shown = Sequence[tuple["Column[R]", int]]
@@ -48,14 +48,16 @@ class Column(Generic[R]):
 
 
 def lay_out(columns: Sequence[Column[R]], cells: int) -> list[tuple[Column[R], int]]:
-    """Those of the columns for which there is room, and how wide each is."""
+    """Those of the columns for which there is room, and how wide each is.
+
+    When the optional ones are left out and it is still too narrow, the last ones are: of half a figure nobody sees
+    that it is one.
+    """
     room = cells - MARGIN
     shown = list(columns)
-    while sum(each.width + _GAP for each in shown) - _GAP > room:
+    while len(shown) > 1 and sum(each.width + _GAP for each in shown) - _GAP > room:
         least = max(shown, key=lambda each: each.optional)
-        if not least.optional:
-            break
-        shown.remove(least)
+        shown.remove(least if least.optional else shown[-1])
     spare = max(room - sum(each.width + _GAP for each in shown) + _GAP, 0)
     result = []
     growing = [each for each in shown if each.most]
@@ -87,6 +89,16 @@ def line(pieces: Sequence[Piece], shown: Shown[R], ground: str, glyphs: Glyphs, 
     for (text, name), (column, size) in zip(pieces, shown, strict=True):
         text = fit(text, size, glyphs.ellipsis, right=column.right, end=column.end)
         segments.append(Segment(text + " " * _GAP, style(name, ground)))
+    return Strip(segments)
+
+
+def card(pieces: Sequence[Piece], columns: Sequence[Column[R]], ground: str) -> Strip:
+    """The second line of a row: what its first line has no room for, with titles."""
+    segments = [Segment(" " * MARGIN, style("dim", ground))]
+    for (text, name), column in zip(pieces, columns, strict=True):
+        if text := text.strip():
+            title = f"{column.title} " if column.title else ""
+            segments += [Segment(title, style("dim", ground)), Segment(f"{text}  ", style(name, ground))]
     return Strip(segments)
 
 

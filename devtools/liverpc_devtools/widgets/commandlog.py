@@ -31,7 +31,7 @@ class LogScreen(ModalScreen[None]):
     """The last actions, the newest on top."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,at", "dismiss", "close"),
+        Binding("escape,q,at", "dismiss", "close the log", id="log.close"),
         Binding("enter", "copy", "copy the line", id="log.copy"),
     ]
 
@@ -40,8 +40,8 @@ class LogScreen(ModalScreen[None]):
         self._table = _Lines(
             [
                 Column("time", 8, lambda row: (clock(row.wall, millis=False), "dim")),
-                Column("server", 12, lambda row: (clean(row.server), "dim"), most=24, optional=1),
-                Column("command", 24, lambda row: (clean(row.cli), "strong"), most=400),
+                Column("server", 12, lambda row: (clean(row.server), "dim"), most=16, optional=1),
+                Column("command", 24, lambda row: (clean(row.cli), "strong"), most=400, end=True),
             ],
             lambda: reversed(log.entries),
             lambda row: row.number,

@@ -116,7 +116,7 @@ class Composer(ModalScreen[None]):
             with Horizontal(id="composer-buttons"):
                 yield Button("Send", id="composer-send", variant="primary", compact=True)
                 yield Button("Close", id="composer-close", compact=True)
-                yield Label("ctrl+s sends; up and down bring back what was sent; right completes", classes="hint")
+                yield Label("ctrl+s sends, right completes, up and down: sent before", classes="hint")
             yield Bar("bar", id="answer-title")
             yield Payload(id="answer")
 

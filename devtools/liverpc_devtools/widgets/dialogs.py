@@ -28,9 +28,9 @@ class KickForm(ModalScreen[Kick | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "close"),
-        Binding("j,down", "app.focus_next", "next", show=False),
-        Binding("k,up", "app.focus_previous", "previous", show=False),
+        Binding("escape,q", "dismiss", "close no connection", id="kick.close"),
+        Binding("j,down", "app.focus_next", "the next one", show=False, id="kick.down"),
+        Binding("k,up", "app.focus_previous", "the one before", show=False, id="kick.up"),
     ]
 
     def __init__(self, connection: str, user: str) -> None:

@@ -157,8 +157,9 @@ class FilterLine(Vertical):
         try:
             wanted = parse(text, self._fields)
         except FilterError as error:
-            point = [(f" column {error.column + 1}: ", "error"), (clean(error.message), "text")]
-            self._hint.show([[(" not a filter ", "error")], point], [("the last one stays ", "dim")])
+            point = f" column {error.column + 1}: "  # in one group: what is wrong is told however narrow it is
+            what: Line = [(" not a filter ", "error"), (point, "error"), (clean(error.message), "text")]
+            self._hint.show([what], [("the last one stays ", "dim")])
             return
         if not self._capturing:
             table.needle = text
@@ -168,7 +169,10 @@ class FilterLine(Vertical):
     def _said(self, wanted: Filter) -> Line:
         if not self._capturing:
             number = 0 if self._table is None else self._table.shown
-            return [(f"{count(number)} shown ", "dim")]
+            line: Line = [(f"{count(number)} shown ", "dim")]
+            if wanted.unknown:
+                line.append((f" {clean(wanted.unknown[0])} is no field here, so that is text ", "warn"))
+            return line
         if wanted.exact or not wanted:
             return [("the server does all of it ", "dim")]
         if wanted.capture() == parse("").capture():

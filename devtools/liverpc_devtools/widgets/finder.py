@@ -44,9 +44,9 @@ class Finder(ModalScreen[Choice | None]):
     """A line to type letters in, and what has them; the result is what was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+p", "dismiss", "close the palette"),
-        Binding("down,ctrl+n", "move(1)", "next", show=False),
-        Binding("up,ctrl+b", "move(-1)", "previous", show=False),
+        Binding("escape,ctrl+p", "dismiss", "close the palette", id="palette.close"),
+        Binding("down,ctrl+n", "move(1)", "the next one", show=False, id="palette.down"),
+        Binding("up,ctrl+b", "move(-1)", "the one before", show=False, id="palette.up"),
     ]
 
     def __init__(self, choices: Sequence[Choice], ellipsis: str) -> None:
@@ -97,7 +97,7 @@ class Finder(ModalScreen[Choice | None]):
         name, key = clean(choice.name), clean(choice.key)
         wide = max(_NAME, cell_len(name))
         return Content.assemble(
-            (fit(key, _KEY, self._ellipsis), "$lp-accent"),
+            (fit(key, _KEY - 1, self._ellipsis) + " ", "$lp-accent"),
             (fit(name, wide, self._ellipsis) + " ", "$lp-strong"),
             clean(choice.description),
         )

@@ -25,6 +25,8 @@ from liverpc_devtools.widgets.palette import Glyphs, Piece, fit, style
 
 __all__ = ["Grid"]
 
+_CARDS = 60  # columns of the terminal below which what has no room in a row stands on a line of its own
+
 R = TypeVar("R")
 
 
@@ -87,6 +89,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._place: dict[Hashable, int] = {}
         self._cells: dict[Hashable, list[Piece]] = {}
         self._shown: list[tuple[Column[R], int]] = []
+        self._below: list[Column[R]] = []  # on the second line of each row, which then is a card
         self._cursor: Hashable | None = None
         self._reloaded = float("-inf")
 
@@ -108,7 +111,8 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def cells(self, row: R) -> list[tuple[str, str]]:
         """The titles of the shown columns, and a row's texts."""
-        return [(column.title, column.cell(row)[0].strip()) for column, _ in self._shown]
+        columns = [*(column for column, _ in self._shown), *self._below]
+        return [(column.title, column.cell(row)[0].strip()) for column in columns]
 
     @property
     def empty(self) -> str:
@@ -182,11 +186,12 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             return
         if time.monotonic() - self._reloaded >= self._period or (not self._order and not self.needle):
             self.reload()
-        top, cells, regions = self.scroll_offset.y, {}, []
-        for line, key in enumerate(self._order[top : top + max(self.size.height - 1, 0)], 1):
+        top, tall, cells, regions = self.scroll_offset.y, self._tall, {}, []
+        first, after = top // tall, -(-(top + max(self.size.height - 1, 0)) // tall)
+        for index, key in enumerate(self._order[first:after], first):
             text = cells[key] = self._format(self._rows[key])
             if self._cells.get(key) != text:
-                regions.append(Region(0, line, self._width, 1))
+                regions.append(Region(0, index * tall - top + 1, self._width, tall))
         self._cells = cells
         if regions:
             self.refresh(*regions)
@@ -212,7 +217,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         if order != before:
             self._order = order
             self._place = {key: index for index, key in enumerate(order)}
-            self.virtual_size = Size(self._width, len(order) + 1)
+            self.virtual_size = Size(self._width, len(order) * self._tall + 1)
             self.refresh()
         self._keep_cursor(place)
         self._scroll(self.scroll_offset.y)
@@ -227,7 +232,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             self._select(self._newest if self.newest_first else 0)
         elif self._cursor not in self._place:
             self._select(before)
-        elif self.newest_first and (moved := self._place[self._cursor] - before):
+        elif self.newest_first and (moved := (self._place[self._cursor] - before) * self._tall):
             self.scroll_to(y=self.scroll_offset.y + moved, animate=False, immediate=True)
 
     @property
@@ -245,7 +250,12 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         return " ".join([text for text, _ in pieces])
 
     def _format(self, row: R) -> list[Piece]:
-        return [column.cell(row) for column, _ in self._shown]
+        return [column.cell(row) for column, _ in self._shown] + [column.cell(row) for column in self._below]
+
+    @property
+    def _tall(self) -> int:
+        """Lines of a row."""
+        return 2 if self._below else 1
 
     @property
     def _width(self) -> int:
@@ -257,18 +267,21 @@ class Grid(ScrollView, Generic[R], can_focus=True):
             sorted_by = None if self.sort_column is None else self.columns[self.sort_column]
             titles = drawing.header(self._shown, sorted_by, self._glyphs, reverse=self.reverse)
             return titles.adjust_cell_length(cells, style("head", "head"))
-        index = y - 1 + self.scroll_offset.y
+        index, below = divmod(y - 1 + self.scroll_offset.y, self._tall)
         if index >= len(self._order):
             text = self._nothing() if y == 1 and not self._order else ""
             return Strip([Segment(fit("  " + text, cells, self._glyphs.ellipsis), style("dim"))])
         key = self._order[index]
         pieces = self._cells.get(key)
-        if pieces is None or len(pieces) != len(self._shown):
+        if pieces is None or len(pieces) != len(self._shown) + len(self._below):
             pieces = self._format(self._rows[key])
         ground = "zebra" if index & 1 else "base"
         if key == self._cursor:
             ground = "cursor" if self.has_focus else "cursor-idle"
-        row = drawing.line(pieces, self._shown, ground, self._glyphs, self._margin(key))
+        if below:
+            row = drawing.card(pieces[len(self._shown) :], self._below, ground)
+        else:
+            row = drawing.line(pieces[: len(self._shown)], self._shown, ground, self._glyphs, self._margin(key))
         return row.adjust_cell_length(cells, style("text", ground))
 
     def _margin(self, key: Hashable) -> Piece:
@@ -322,7 +335,7 @@ class Grid(ScrollView, Generic[R], can_focus=True):
         self._select(self._place.get(self._cursor, 0) + by)
 
     def action_page(self, by: int) -> None:
-        self.action_move(by * max(self.size.height - 2, 1))
+        self.action_move(by * max((self.size.height - 2) // self._tall, 1))
 
     def action_first(self) -> None:
         self._select(0)
@@ -341,18 +354,18 @@ class Grid(ScrollView, Generic[R], can_focus=True):
     def _show_cursor(self) -> None:
         if self._cursor not in self._place:
             return
-        place, top, lines = self._place[self._cursor], self.scroll_offset.y, max(self.size.height - 1, 1)
-        self._scroll(min(max(top, place - lines + 1), place))
+        first, tall, top = self._place[self._cursor] * self._tall, self._tall, self.scroll_offset.y
+        self._scroll(min(max(top, first + tall - max(self.size.height - 1, tall)), first))
 
     def _scroll(self, top: int) -> None:
-        """Begin with this row, or above it when there would be empty lines below the last."""
-        top = min(top, max(len(self._order) - max(self.size.height - 1, 1), 0))
+        """Begin with this line, or above it when there would be empty ones below the last."""
+        top = min(top, max(len(self._order) * self._tall - max(self.size.height - 1, 1), 0))
         if top != self.scroll_offset.y:
             self.scroll_to(y=top, animate=False, immediate=True)
 
     def on_click(self, event: Click) -> None:
         if event.y > 0:
-            index = event.y - 1 + self.scroll_offset.y
+            index = (event.y - 1 + self.scroll_offset.y) // self._tall
             if index < len(self._order):
                 self._select(index)
                 if event.chain == 2:
@@ -364,11 +377,14 @@ class Grid(ScrollView, Generic[R], can_focus=True):
 
     def on_resize(self, event: Resize) -> None:
         self._laid_out()
-        self.virtual_size = Size(self._width, len(self._order) + 1)
+        self.virtual_size = Size(self._width, len(self._order) * self._tall + 1)
         self._show_cursor()
 
     def _laid_out(self) -> None:
-        self._shown = drawing.lay_out([each for each in self.columns if each.title not in self.hidden], self._width)
+        wanted = [each for each in self.columns if each.title not in self.hidden]
+        self._shown = drawing.lay_out(wanted, self._width)
+        first = [column for column, _ in self._shown]
+        self._below = [each for each in wanted if each not in first] if self.app.size.width < _CARDS else []
         self._cells = {self._key(row): self._format(row) for row in self._kept or ()}
         self.sieve.forget()
         if self.sort_column is not None and self.sort_column not in self._sortable():

@@ -28,7 +28,9 @@ class Help(ModalScreen[None]):
         sections: Pairs of keys and what they do, by title.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "dismiss", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,enter", "dismiss", "close the help", id="help.close")
+    ]
 
     FRAME = 4  # lines: padding, hint and the line above the hint
 

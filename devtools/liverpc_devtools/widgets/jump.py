@@ -25,7 +25,7 @@ def panes(root: Widget) -> list[Widget]:
 class Jump(ModalScreen[Widget | None]):
     """Shows a letter at the corner of each pane; the result is the pane whose letter was typed."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+o", "dismiss", "stay here")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+o", "dismiss", "stay here", id="jump.close")]
 
     def __init__(self, targets: list[Widget]) -> None:
         super().__init__()

@@ -14,10 +14,12 @@ from textual.widgets.option_list import Option
 
 from liverpc_devtools.core.text import clean
 
-__all__ = ["Ask", "Menu"]
+__all__ = ["Ask", "Choices", "Menu"]
 
 
-class _Choices(OptionList):
+class Choices(OptionList):
+    """The list of a menu."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", "next", show=False, id="menu.down"),
         Binding("k", "cursor_up", "previous", show=False, id="menu.up"),
@@ -44,7 +46,7 @@ class Menu(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="menu"):
             yield Static(clean(self._title), classes="menu-title", markup=False)
-            yield _Choices(*(Option(Text(clean(each), no_wrap=True, overflow="ellipsis")) for each in self._choices))
+            yield Choices(*(Option(Text(clean(each), no_wrap=True, overflow="ellipsis")) for each in self._choices))
             yield Static("enter chooses, esc leaves", classes="hint", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

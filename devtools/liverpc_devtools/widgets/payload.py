@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -83,12 +84,12 @@ class Payload(ScrollView, can_focus=True):
     """Lines to read, wrapped to the width."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "down", show=False),
-        Binding("k,up", "scroll_up", "up", show=False),
-        Binding("pagedown,ctrl+d", "page_down", "page down", show=False),
-        Binding("pageup,ctrl+u", "page_up", "page up", show=False),
-        Binding("g,home", "scroll_home", "top", show=False),
-        Binding("G,end", "scroll_end", "end", show=False),
+        Binding("j,down", "scroll_down", "a line down", show=False, id="payload.down"),
+        Binding("k,up", "scroll_up", "a line up", show=False, id="payload.up"),
+        Binding("pagedown,ctrl+d", "page_down", "a page down", show=False, id="payload.page_down"),
+        Binding("pageup,ctrl+u", "page_up", "a page up", show=False, id="payload.page_up"),
+        Binding("g,home", "scroll_home", "the first line", show=False, id="payload.first"),
+        Binding("G,end", "scroll_end", "the last line", show=False, id="payload.last"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  Textual's name for it
@@ -96,6 +97,7 @@ class Payload(ScrollView, can_focus=True):
         self._lines: list[Line] = []
         self._wrapped: list[Line] = []
         self._wrapping = True
+        self._told: tuple[Hashable, object] | None = None
 
     @property
     def wrapping(self) -> bool:
@@ -115,6 +117,18 @@ class Payload(ScrollView, can_focus=True):
         self._wrap()
         if top:
             self.scroll_to(y=0, animate=False, immediate=True)
+
+    def tell(self, of: Hashable, version: object, lines: Callable[[], list[Line]]) -> None:
+        """Show what is to be told of something, from its first line when it is something else than before.
+
+        Args:
+            of: Identifies it.
+            version: Of what is told: payloads are large, and their lines are made only when it or ``of`` is another.
+            lines: Makes them.
+        """
+        before, self._told = self._told, (of, version)
+        if before != self._told:
+            self.show(lines(), top=before is None or before[0] != of)
 
     def _wrap(self) -> None:
         cells = max(self.scrollable_content_region.width - 2, 8)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from liverpc_devtools.core import copying, exporting
 from liverpc_devtools.core.filter import Filter, FilterError, parse
@@ -44,6 +46,13 @@ class Table(Grid[R], Generic[R]):
         Binding("y", "copy", "copy something of the row", show=False, id="table.copy"),
         Binding("e", "export", "write the shown rows to a file", show=False, id="table.export"),
     ]
+
+    class Done(Message):
+        """Something was copied or written, as a sentence for the log of commands; there is no command for it."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
 
     _search: Filter | None = None
     _search_text = ""
@@ -187,7 +196,7 @@ class Table(Grid[R], Generic[R]):
             return
         sheet = exporting.Sheet(
             rows=[self.content(row) for row in rows],
-            cells=[self.cells(row) for row in rows],
+            cells=[self.cells(row) for row in rows] if forms[at] == "CSV" else [],
             comments=[self.sieve.marks.get(self._key(row)) for row in rows],
             wall=self._wall,
         )
@@ -203,12 +212,16 @@ class Table(Grid[R], Generic[R]):
         return next((each for each in found if each is not None), None)
 
     def _written(self, write: copying.Write, done: str) -> None:
+        self.app.run_worker(self._write(write, done), name=done)
+
+    async def _write(self, write: copying.Write, done: str) -> None:
         try:
-            path = write()
+            path = await asyncio.to_thread(write)
         except OSError as error:
             self._say(f"not written: {error}")
         else:
             self._say(f"{done} {path}")
+            self.post_message(self.Done(f"{done} {path}"))
 
     def _say(self, text: str) -> None:
         self.app.notify(clean(text), markup=False)

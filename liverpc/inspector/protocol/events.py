@@ -45,7 +45,7 @@ class CallEvent(msgspec.Struct, tag="rpc", tag_field="kind", omit_defaults=True,
     carries: str = ""  #: ``binary`` or ``upload``, for calls with data besides the arguments
     received: int = 0  #: bytes of that data, which is itself never recorded
     id: int = 0  #: unique among the events of a server; 0: unknown
-    cause: int = 0  #: id of the event that led to it; 0: the client called by itself
+    cause: int = 0  #: id of the event that led to it; 0: the client called by itself, as with all that are recorded
     steps: list[tuple[str, float, float]] = []  #: what it went through: name, begin and length in ms
     fault: str = ""  #: what befell it on purpose, such as ``error#3``
 

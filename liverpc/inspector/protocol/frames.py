@@ -325,6 +325,7 @@ class ChaosChanged(_Frame, tag="chaos", frozen=True):
 
     active: list[ChaosRule]
     text: str  #: what happened, for people; empty for scoped tokens
+    ended: list[ChaosRule] = []  #: the last of those that are over, with their final figures
 
 
 class Note(_Frame, tag="note", frozen=True):

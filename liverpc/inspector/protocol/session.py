@@ -88,10 +88,10 @@ class AttachSession:
         """
         try:
             frame: f.ServerFrame = _decode(data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             try:
                 known = _kind(data).t in _KINDS
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError):
                 known = True
             if known:
                 raise AttachError(
