@@ -218,9 +218,6 @@ class DevtoolsApp(Stage):
         self.show_view(name)
         self._did(f"go {name}")
 
-    def on_view_say(self, event: View.Say) -> None:
-        self.say(event.text)
-
     def on_table_done(self, event: Table.Done) -> None:
         self._note_done(f"# {event.text}")
 
@@ -230,13 +227,6 @@ class DevtoolsApp(Stage):
     def action_server(self, number: int) -> None:
         self.show_server(number)
         self._did(f"server {number + 1 if number < len(self.panes) else 'All'}")
-
-    def action_next_server(self, by: int) -> None:
-        here = len(self.panes) if self.here is None else self.panes.index(self.here)
-        self.show_server((here + by) % (len(self.panes) + 1))
-
-    def action_step_back(self) -> None:
-        self.go_back()
 
     def action_quit_or_back(self) -> None:
         if not self.go_back():

@@ -113,6 +113,9 @@ class Stage(App[None]):
         """Tell people something for some seconds."""
         self.notify(clean(text), markup=False, timeout=_NOTE_SECONDS)
 
+    def on_view_say(self, event: View.Say) -> None:
+        self.say(event.text)
+
     def show_bars(self) -> None:
         """Bring the frame up to date."""
         frame, here = self.frame, self.here
@@ -208,6 +211,13 @@ class Stage(App[None]):
         self.view.table.reload()
         self.flush()
         self.show_bars()
+
+    def action_next_server(self, by: int) -> None:
+        here = len(self.panes) if self.here is None else self.panes.index(self.here)
+        self.show_server((here + by) % (len(self.panes) + 1))
+
+    def action_step_back(self) -> None:
+        self.go_back()
 
     def go_back(self) -> bool:
         """Leave the details, or go to where drilling down began; False: neither."""

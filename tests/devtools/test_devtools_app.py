@@ -52,6 +52,10 @@ async def test_at_80_columns_every_screen_has_a_word(bench: OpenBench) -> None:
         assert all(f" {each}" in tabs for each in ("1 Ove", "4 Con", "9 Cha", "E Exp"))
         await it.pilot.click("#tabs", offset=(tabs.index("9 Cha"), 0))
         assert "[9 Chaos]" in await it.text()
+        waiting = [PendingCall("c1", f"k{n}", "slow", "", 1099.0) for n in range(3)]
+        it.model.apply(State(rev=2, at=1100.0, pending=waiting, pending_total=3000))
+        tabs = (await it.press("3")).splitlines()[2]
+        assert ("[3 RPC]" in tabs, "9 Cha" in tabs) == (True, True)  # rather than how many calls there are
 
 
 @pytest.mark.parametrize(
@@ -76,17 +80,6 @@ async def test_losses_are_shown(bench: OpenBench) -> None:
         text = await fed(it, full(), Events(items=[], lost=1204, sample=0.125))
         assert "sampled 1:8" in text
         assert "lost 1,204" in text
-
-
-async def test_digits_change_the_screen(bench: OpenBench) -> None:
-    async with bench() as it:
-        await fed(it, full(topics=TOPICS))
-        assert "[3 RPC]" in await it.press("3")
-        assert "no calls yet" in await it.text()
-        assert "[4 Conns]" in await it.press("4")
-        assert "10.0.0.1" in await it.text()
-        assert "[7 Uploads]" in await it.press("7")
-        assert "[2 Streams]" in await it.press("2")
 
 
 async def test_a_click_on_a_tab_changes_the_screen(bench: OpenBench) -> None:

@@ -337,12 +337,12 @@ async def test_calls_with_data_say_so(bench: OpenBench) -> None:
 
 
 @pytest.mark.realtime
-async def test_the_tab_that_is_shown_is_the_last_to_lose_its_figure(bench: OpenBench) -> None:
+async def test_the_figure_of_the_tab_that_is_shown_goes_before_the_words_of_the_others(bench: OpenBench) -> None:
     async with bench(screen="uploads", size=(80, 24)) as it:
         counters = {"upload_bytes": 10**6, "calls": 123_456_789}
         text = await fed(it, full(upload_totals=TOTALS, counters=counters, pending_total=150))
         tabs = next(line for line in text.splitlines() if "[7 Uploads]" in line)
-        assert " ".join(tabs.split()) == "1 2 3 4 5 6 [7 Uploads] 1, 0 B/s 9 0 E"
+        assert " ".join(tabs.split()) == "1 Ove 2 Str 3 RPC 4 Con 5 Eve 6 Roo [7 Uploads] 9 Cha 0 Rec E Exp"
         await it.press("slash", *"longer-than-that", "enter")
         tabs = await it.line("[7 Uploads]")
         assert " ".join(tabs.split()) == '1 2 3 4 5 6 [7 Uploads] 9 0 E filter "longer-than-that" 0 shown'

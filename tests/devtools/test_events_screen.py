@@ -122,7 +122,9 @@ async def test_enter_unfolds_what_led_to_an_event_and_what_it_led_to(bench: Open
         assert "2, 4 had not taken it" in text
         assert "asked for more" not in text
         assert '{"n": 1}' not in await it.press("G", "k")
-        assert '{"n": 1}' in await it.press("v")
+        await it.press("v")
+        screen.flush()
+        assert '{"n": 1}' in await it.text()
         await it.press("escape")
         assert not isinstance(it.app.screen, Unfold)
         await fed(it, Events(items=[], lost=3))

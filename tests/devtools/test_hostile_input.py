@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
-from liverpc.errors import AttachError
+from liverpc.errors import AttachError, ConfigError
 from liverpc.inspector.protocol import (
     AttachSession,
     CallEvent,
@@ -30,7 +30,8 @@ from liverpc_devtools.core.copytest import as_test, listened
 from liverpc_devtools.core.exporting import harmless
 from liverpc_devtools.core.filter import FilterError, parse
 from liverpc_devtools.core.patterns import regex
-from liverpc_devtools.core.recorded import Recording
+from liverpc_devtools.core.recorded import Recording, recordings
+from liverpc_devtools.core.text import age, clock, date, duration
 from tests.devtools.conftest import OpenBench
 
 EVIL = "\x1b]52;c;cm0=\x07\x1b[2J[red]\u202e\u200b\x9b31m[@click=app.quit]x[/]\r\nz\ud7ff\x00" + "w" * 300
@@ -143,9 +144,9 @@ def test_a_frame_that_is_nested_too_deeply_ends_the_session_and_not_the_program(
         session.receive(b'{"t":"note","text":%s}' % NESTED)
 
 
-def _recording(path: Path, *lines: bytes) -> Path:
+def _recording(path: Path, *lines: bytes, wall: float = 1.0) -> Path:
     server = ServerInfo(name="x", version="1", pid=1, started=1.0)
-    header = lrec.Header(schema=1, program="x", protocol=1, server=server, granted="observe", redacted=[], wall=1.0)
+    header = lrec.Header(schema=1, program="x", protocol=1, server=server, granted="observe", redacted=[], wall=wall)
     path.write_bytes(lrec.packed(msgspec.json.encode(header), *lines))
     return path
 
@@ -164,3 +165,30 @@ def test_a_recording_of_millions_of_empty_lines_is_given_up(tmp_path: Path) -> N
     assert len(list(recording.entries())) == 1
     assert time.thread_time() - began < 2
     assert any("1,000 lines" in each for each in recording.problems)
+
+
+def test_a_recording_of_times_that_cannot_be_is_read_without_them(tmp_path: Path) -> None:
+    path = _recording(tmp_path / "a.lrec.gz", b'{"at":0}', b'{"at":1e308}', b'{"at":-1}', b'{"at":2}')
+    recording = Recording(path)
+    assert [entry.at for entry in recording.entries()] == [0, 2]
+    assert recording.until == 2
+    body = path.read_bytes()
+    for index in (
+        lrec.Index([(0, 0.0), (0, 1e308)], 1.0, 1),
+        lrec.Index([(0, 0.0)], 1e308, 1),
+        lrec.Index([(0, 0.0)], 1.0, 1, marks=[lrec.Mark(-1.0, "x")]),
+    ):
+        path.write_bytes(body + lrec.packed(msgspec.json.encode(index)) + lrec.footer(len(body)))
+        assert not Recording(path).complete
+    with pytest.raises(ConfigError):
+        Recording(_recording(tmp_path / "b.lrec.gz", b'{"at":0}', wall=1e300))
+    assert recordings(tmp_path)[-1].problem == "no recording"
+
+
+def test_times_no_calendar_has_are_shown_nevertheless() -> None:
+    for wall in (1e300, -1e300, float("inf"), float("nan")):
+        assert date(wall) == ""
+        assert clock(wall).startswith("--")
+    assert age(float("inf")) == age(1e300)
+    assert duration(float("inf")) == duration(1e300)
+    assert (age(float("nan")), duration(float("nan"))) == ("0.0s", "0:00")

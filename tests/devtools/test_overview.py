@@ -54,6 +54,15 @@ async def test_a_small_terminal_shows_all_blocks(bench: OpenBench) -> None:
             assert part in text
 
 
+async def test_figures_and_titles_are_whole_in_a_small_terminal(bench: OpenBench) -> None:
+    async with bench(screen="overview", size=(80, 24)) as it:
+        await busy(it)
+        counters = {"calls": 140, "call_errors": 40, "volatile_drops": 40, "delivered_bytes": 13_140}
+        text = await fed(it, State(rev=9, at=1105.0, counters=counters))
+        assert " Publish to socket, 60 s " in text
+        assert "13.1 KB/s" in text
+
+
 async def test_figures_grow_with_the_terminal(bench: OpenBench) -> None:
     async with bench(screen="overview", size=(200, 60)) as it:
         text = await busy(it)

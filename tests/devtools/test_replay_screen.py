@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from liverpc.inspector.protocol import Events, State
-from liverpc_devtools.core.recorded import Recording
 from liverpc_devtools.core.filter import parse
+from liverpc_devtools.core.recorded import Recording
 from liverpc_devtools.core.replaying import Player
 from liverpc_devtools.core.tape import tape_of
 from liverpc_devtools.taping import played

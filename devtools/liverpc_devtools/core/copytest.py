@@ -7,7 +7,6 @@ plain data, or as a comment after :func:`~liverpc_devtools.core.text.clean`.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import msgspec
 
 from liverpc.inspector.protocol import CallEvent, Declared, PublishEvent
 from liverpc_devtools.core.model import Model
-from liverpc_devtools.core.text import clean
+from liverpc_devtools.core.text import clean, date
 
 __all__ = ["Listened", "as_test", "listened", "test_of"]
 
@@ -93,7 +92,7 @@ def as_test(
     body = list(_body(call, published, streams or {}))
     lines += [f"    {line}" if line else "" for line in body]
     text = "\n".join(lines)
-    when = "another time" if wall is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall))
+    when = ("" if wall is None else date(wall)) or "another time"
     title = f"{_plain(call.path)} {'answers as it did' if call.ok else f'fails with {_plain(call.code)} as it did'}."
     parts = [_HEAD.format(title=title, when=when)]
     parts += [_SOME] if "Some(" in text else []

@@ -25,6 +25,8 @@ _CHUNK = 1 << 16
 _LINE_BYTES = 16 << 20
 _UNPACKED_BYTES = 4 << 30  # in one reading; more is a bomb rather than a recording
 _PROBLEMS = 20
+_MAX_SECONDS = 1e9  # of a recording
+_MAX_WALL = 1e11  # seconds since the epoch
 _MAX_ODD = 1000  # lines that cannot be read, in one reading; more are no accident
 
 
@@ -132,6 +134,10 @@ class Recording:
                             odd = _counted(odd)
                             self._problem(f"a line cannot be read: {error}")
                         continue
+                    if not 0 <= entry.at <= _MAX_SECONDS:
+                        odd = _counted(odd)
+                        self._problem("a line is of a time at which nothing was recorded")
+                        continue
                     yield entry
             except _Damaged as error:
                 self._problem(str(error))
@@ -165,6 +171,9 @@ class Recording:
                 except _NOT_READ:
                     if not _is_other(line):
                         odd = _counted(odd)
+                    continue
+                if not 0 <= each.at <= _MAX_SECONDS:
+                    odd = _counted(odd)
                     continue
                 if offset != seen:
                     seen = offset
@@ -213,7 +222,10 @@ def _summary(path: Path, changed: int, length: int) -> Summary:
 
 def _read_header(file: BinaryIO) -> Header:
     line, _ = next(_lines(file, 0), (b"", 0))
-    return _header(line)
+    header = _header(line)
+    if not 0 <= header.wall <= _MAX_WALL:
+        raise _Damaged("it is of a time no calendar has")
+    return header
 
 
 def _read_index(file: BinaryIO) -> Index | None:
@@ -227,8 +239,10 @@ def _read_index(file: BinaryIO) -> Index | None:
         index = _index(line)
     except (_Damaged, *_NOT_READ):
         return None
-    # An index that leads elsewhere than into the file would make readers trip.
-    return index if all(0 <= offset < size for offset, _ in index.members) else None
+    # An index that leads elsewhere than into the file and its time would make readers trip.
+    times = [index.until, *(begin for _, begin in index.members), *(mark.at for mark in index.marks)]
+    inside = all(0 <= offset < size for offset, _ in index.members)
+    return index if inside and all(0 <= each <= _MAX_SECONDS for each in times) else None
 
 
 def _counted(odd: int) -> int:

@@ -247,14 +247,17 @@ def moment(text: str, player: Player) -> float | None:
 
 def _clock_seconds(word: str) -> float | None:
     parts = word.split(":")
-    if len(parts) not in (2, 3) or not all(each.replace(".", "", 1).isdigit() for each in parts):
+    if len(parts) not in (2, 3) or not word.isascii() or not all(each.replace(".", "", 1).isdigit() for each in parts):
         return None
     hours, minutes, *seconds = map(float, parts)
     return hours * 3600 + minutes * 60 + (seconds[0] if seconds else 0.0)
 
 
-def _of_day(seconds: float, player: Player) -> float:
-    began = time.localtime(player.wall(player.recording.begin))
+def _of_day(seconds: float, player: Player) -> float | None:
+    try:
+        began = time.localtime(player.wall(player.recording.begin))
+    except (OverflowError, ValueError, OSError):  # the recording says that it is of a time no calendar has
+        return None
     of_begin = began.tm_hour * 3600 + began.tm_min * 60 + began.tm_sec + player.wall(player.recording.begin) % 1
     return player.recording.begin + (seconds - of_begin) % 86_400
 

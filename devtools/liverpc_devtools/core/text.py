@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["age", "clean", "clock", "count", "duration", "ms", "ordinal", "rate", "size"]
+__all__ = ["age", "clean", "clock", "count", "date", "duration", "ms", "ordinal", "rate", "size"]
+
+
+_LONGEST = 1e12  # seconds, also of what is told to last for ever
 
 
 def clean(text: str) -> str:
@@ -59,7 +62,7 @@ def size(number: int) -> str:
 
 def age(seconds: float) -> str:
     """How long ago, in at most five cells: ``0.2s``, ``41s``, ``3m12s``, ``2h05m``, ``3d02h``."""
-    seconds = max(seconds, 0.0)
+    seconds = min(max(0.0, seconds), _LONGEST)  # 0.0 first: what is no number becomes it
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = int(seconds)
@@ -74,7 +77,7 @@ def age(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """Time left: ``0:41``, ``12:03``."""
-    whole = max(int(seconds + 0.999), 0)
+    whole = int(min(max(0.0, seconds + 0.999), _LONGEST))
     return f"{whole // 60}:{whole % 60:02}"
 
 
@@ -91,8 +94,14 @@ def ms(milliseconds: float) -> str:
 
 def clock(wall: float, *, millis: bool = True) -> str:
     """Local time of day, ``12:04:31.204``; dashes for a time no calendar has."""
-    try:
-        text = time.strftime("%H:%M:%S", time.localtime(wall))
-    except (OverflowError, ValueError, OSError):
+    if not (text := date(wall, "%H:%M:%S")):
         return "--:--:--.---" if millis else "--:--:--"
     return f"{text}.{min(int(wall % 1 * 1000), 999):03}" if millis else text
+
+
+def date(wall: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Local date and time; empty for a time no calendar has."""
+    try:
+        return time.strftime(form, time.localtime(wall))
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -102,10 +102,10 @@ class Frame:
         names = [line[:1] for line in left]
         own = [line if line[0][1] == "accent" else line[:1] for line in left]
         # One word after the other becomes shorter, in the end a digit: " 2 Streams ", " 2 Stre", " 2 Str", " 2 ".
-        cut = [[line if line[0][1] == "accent" else [_shortened(line[0], n)] for line in own] for n in _WORDS]
-        bare = [line[:1] for line in cut[-1]]
+        *cut, digits = [[line if line[0][1] == "accent" else [_shortened(line[0], n)] for line in own] for n in _WORDS]
+        fewest, bare = ([line[:1] for line in each] for each in (cut[-1], digits))
         room = cells - width(marks)
-        shown = next((each for each in (left, own, names, *cut) if sum(map(width, each)) <= room), bare)
+        shown = next((each for each in (left, own, names, *cut, fewest, digits) if sum(map(width, each)) <= room), bare)
         for line, action in zip(shown, list(actions.values()), strict=True):
             actions[line[0][0]] = action
         self._bars["tabs"].show(shown, marks, actions)

@@ -18,7 +18,7 @@ from liverpc_devtools.core.model import Model
 from liverpc_devtools.core.recorded import Summary, recordings
 from liverpc_devtools.core.replaying import Player, moment
 from liverpc_devtools.core.tape import tape_of
-from liverpc_devtools.core.text import age, clean, clock, count, size
+from liverpc_devtools.core.text import age, clean, clock, count, date, size
 from liverpc_devtools.screens.view import View
 from liverpc_devtools.widgets.bars import Bar
 from liverpc_devtools.widgets.palette import Glyphs, Line, Piece, gauge
@@ -305,7 +305,7 @@ def _position(seconds: float) -> str:
 
 def _header(header: lrec.Header, events: int | None, marks: int | None) -> list[Line]:
     server = header.server
-    begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(header.wall))
+    begun = date(header.wall)
     figures = {
         "server": f"{clean(server.name)}  v{clean(server.version)}  pid {server.pid}",
         "recorded": f"{begun}  by liverpc-tui {clean(header.program)}, level {clean(header.granted)}",
@@ -341,7 +341,7 @@ def _server(row: Summary) -> str:
 def _begun(row: Summary) -> str:
     if row.header is None:
         return ""
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(row.header.wall))
+    return date(row.header.wall, "%m-%d %H:%M:%S")
 
 
 _LONG = _figure(lambda index: age(_length(index)), lambda index: _length(index))
