@@ -159,7 +159,8 @@ def answer(asked: ClientFrame) -> ServerFrame | None:
     kind, name = asked.ref[0], asked.ref[-1]
     if kind == "stream":
         events = [each for frame in frames() if isinstance(frame, Events) for each in frame.items]
-        return Got(asked.id, [each for each in events if isinstance(each, PublishEvent) and each.topic == name][-20:])
+        kept: list[Event] = [each for each in events if isinstance(each, PublishEvent) and each.topic == name]
+        return Got(asked.id, kept[-20:])
     if kind == "call":
         steps = [Step("build", "shop/report.py", 14), Step("totals", "shop/report.py", 31)]
         return Got(asked.id, [], awaited=Awaited("a worker thread", steps))

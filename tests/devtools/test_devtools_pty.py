@@ -34,9 +34,9 @@ class Terminal:
         if self.pid == 0:
             own = {"LIVERPC_ATTACH_TOKEN": token, "TERM": "xterm-256color", "XDG_RUNTIME_DIR": "/nonexistent"}
             # Not execv: readline has put LINES and COLUMNS where Python does not see them.
-            os.execve(
-                sys.executable, [sys.executable, "-m", "liverpc_devtools.cli", *argv], {**os.environ, **own, **environ}
-            )
+            kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+            program = [sys.executable, "-m", "liverpc_devtools.cli", *argv]
+            os.execve(sys.executable, program, kept | own | environ)
         self.resize(*size)
         asyncio.get_running_loop().add_reader(self._fd, self._read)
 
