@@ -67,6 +67,7 @@ class Stage(App[None]):
         self._opener = attach
         self.frame = Frame(glyphs)
         self._flushes = 0
+        self._phases: list[str] = []
         for known in THEMES.values():
             self.register_theme(_for_toolkit(known))
         self._dress("mono" if self.no_color else theme)
@@ -101,7 +102,9 @@ class Stage(App[None]):
             return
         if self.view.is_mounted:
             self.view.flush()
-        if self._flushes % _BARS_EVERY == 0:
+        phases: list[str] = [each.model.phase for each in self.panes]
+        if self._flushes % _BARS_EVERY == 0 or phases != self._phases:  # a session may be lost for a moment only
+            self._phases = phases
             self.show_bars()
         self._flushes += 1
         for pane in self.panes:

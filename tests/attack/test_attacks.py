@@ -168,7 +168,7 @@ async def test_stop_iteration_in_a_thread_is_answered() -> None:
     "error",
     [
         LiveError("BUSY", retry_after=math.inf),
-        LiveError("BAD", ValueError("x")),  # type: ignore[arg-type]
+        LiveError("BAD", ValueError("x")),  # type: ignore[arg-type]  # the wrong type is the point
         LiveError("BAD", "no file \udcff"),
     ],
     ids=["retry", "message", "surrogate"],

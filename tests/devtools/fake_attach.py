@@ -333,6 +333,7 @@ class FakeServer:
         self.version = 1
         self.pid = 4242
         self.may_arm = True  #: the token may inject faults
+        self.away = False  #: nobody is let in
         self.may_kick = True  #: ... close connections
         self.knows_rooms = True  #: False: it is older
         self.left_out = 0  #: older calls that its answers lack
@@ -379,6 +380,8 @@ class FakeServer:
             return connection.respond(http.HTTPStatus.FORBIDDEN, "no browsers\n")
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "wrong token\n")
+        if self.away:
+            return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "away\n")
         return None
 
     async def _serve(self, socket: ServerConnection) -> None:

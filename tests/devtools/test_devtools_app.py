@@ -22,7 +22,7 @@ from liverpc.inspector.protocol import (
     UploadInfo,
 )
 from liverpc_devtools.widgets.table import Table
-from tests.devtools.attach_frames import call, figures, full, pub
+from tests.devtools.attach_frames import call, figures, full, pub, welcome
 from tests.devtools.conftest import TOPICS, OpenBench, column, fed, selected
 
 pytestmark = pytest.mark.realtime
@@ -56,6 +56,19 @@ async def test_at_80_columns_every_screen_has_a_word(bench: OpenBench) -> None:
         it.model.apply(State(rev=2, at=1100.0, pending=waiting, pending_total=3000))
         tabs = (await it.press("3")).splitlines()[2]
         assert ("[3 RPC]" in tabs, "9 Cha" in tabs) == (True, True)  # rather than how many calls there are
+
+
+async def test_a_session_that_is_lost_is_drawn_at_once(bench: OpenBench) -> None:
+    async with bench() as it:
+        await fed(it, full())
+        for _ in range(4):  # of five flushes only one draws the frame whatever happens
+            it.app.flush()
+            it.model.detached("the server closed the connection", 3.0)
+            it.app.flush()
+            await it.pilot.pause()
+            lines = [strip.text for strip in it.app.screen._compositor.render_strips()]
+            assert "reconnecting" in lines[0]
+            it.model.attached(welcome(), it.sent.append)
 
 
 @pytest.mark.parametrize(

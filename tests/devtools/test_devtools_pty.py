@@ -114,9 +114,12 @@ async def test_a_session_on_a_real_terminal() -> None:
         terminal.type("\r")
         terminal.resize(160, 48)
         await terminal.shows("opened by")  # a column for which 100 have no room
-        terminal.drawn = ""  # before the cause: the loss may be drawn, and mended, while the goodbye is awaited
+        server.away = True
+        terminal.drawn = ""  # before the cause: the loss may be drawn while the goodbye is awaited
         await server.sockets[0].close(1001, "restarting")
-        await terminal.until(lambda text: "● live" in text.partition("reconnecting")[2])
+        await terminal.until(lambda text: "reconnecting" in text)
+        server.away = False
+        await terminal.until(lambda text: "● live" in text.rpartition("reconnecting")[2])
         terminal.type("q")
         assert await terminal.ended() == 0
         assert NORMAL in terminal.drawn

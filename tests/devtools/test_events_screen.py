@@ -152,7 +152,7 @@ async def test_a_flush_formats_no_more_rows_than_are_visible(bench: OpenBench) -
             formatted += 1
             return before(row)
 
-        table._format = counted  # type: ignore[method-assign]
+        table._format = counted  # type: ignore[method-assign]  # counted for the test
         view.flush()
         assert len(it.model.events) >= 19_800
         assert 0 < formatted <= 60

@@ -76,7 +76,7 @@ async def typed(bench: Bench, line: int, text: str) -> str:
     """What the screen shows with this text in a line."""
     field = composer(bench).query_one(f"#composer-line-{line}")
     bench.app.screen.set_focus(field)
-    field.value = text  # type: ignore[attr-defined]
+    field.value = text  # type: ignore[attr-defined]  # an input
     return await bench.text()
 
 
@@ -227,10 +227,10 @@ async def test_choices_of_the_schema_are_shown_and_taken_with_the_right_arrow(be
         text = await typed(it, 1, '{"title": "x", "colour": ')
         assert 'next: "blue"   "red"' in text
         field = composer(it).query_one("#composer-line-1")
-        field.cursor_position = len(field.value)  # type: ignore[attr-defined]
+        field.cursor_position = len(field.value)  # type: ignore[attr-defined]  # an input
         await it.press('"', "r")
         await it.press("right")
-        assert field.value == '{"title": "x", "colour": "red"'  # type: ignore[attr-defined]
+        assert field.value == '{"title": "x", "colour": "red"'  # type: ignore[attr-defined]  # an input
 
 
 async def test_up_and_down_bring_back_what_was_sent(bench: OpenBench) -> None:

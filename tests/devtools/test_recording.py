@@ -336,7 +336,7 @@ def test_an_index_that_leads_out_of_the_file_is_not_believed(studio: Studio) -> 
 def test_a_list_of_recordings_has_the_newest_first(tmp_path: Path) -> None:
     for number, wall in enumerate((WALL, WALL + 60)):
         studio = Studio(tmp_path)
-        studio.recorder._wall = lambda wall=wall: wall  # type: ignore[misc]
+        studio.recorder._wall = lambda wall=wall: wall  # type: ignore[misc]  # a default binds the loop's value
         studio.recorder.start(tmp_path / f"{number}.lrec.gz")
         studio.recorder.stop()
     (tmp_path / "0.lrec.gz").write_bytes((tmp_path / "0.lrec.gz").read_bytes()[: -lrec.FOOTER])

@@ -81,7 +81,7 @@ async def test_a_broken_file_in_the_list_is_told(bench: OpenBench, home: Path) -
 
 
 def _player(app: object) -> Player:
-    player = app.app.panes[0].model.tape.player  # type: ignore[attr-defined]
+    player = app.app.panes[0].model.tape.player  # type: ignore[attr-defined]  # an app that replays
     assert isinstance(player, Player)
     return player
 

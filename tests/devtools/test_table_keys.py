@@ -80,7 +80,7 @@ async def test_brackets_go_to_errors(bench: OpenBench) -> None:
         seen = []
         for key in ("right_square_bracket", "right_square_bracket", "left_square_bracket"):
             await it.pilot.press(key)
-            seen.append(table.selected.info.topic)  # type: ignore[union-attr]
+            seen.append(table.selected.info.topic)  # type: ignore[union-attr]  # there is one
         assert seen == ["b", "d", "b"]
 
 
@@ -234,11 +234,11 @@ async def test_tab_completes_fields_and_values(bench: OpenBench) -> None:
         line = it.app.query_one("#filter")
         assert "tab topic:" in await it.press("slash", *"top")
         await it.press("tab")
-        assert line.value == "topic:"  # type: ignore[attr-defined]
+        assert line.value == "topic:"  # type: ignore[attr-defined]  # an input
         await it.press("b", "tab")
-        assert line.value == "topic:board:1"  # type: ignore[attr-defined]
+        assert line.value == "topic:board:1"  # type: ignore[attr-defined]  # an input
         await it.press("tab")
-        assert line.value == "topic:board:2"  # type: ignore[attr-defined]
+        assert line.value == "topic:board:2"  # type: ignore[attr-defined]  # an input
 
 
 async def test_up_and_down_go_through_what_was_typed_on_this_screen(bench: OpenBench) -> None:
@@ -249,7 +249,7 @@ async def test_up_and_down_go_through_what_was_typed_on_this_screen(bench: OpenB
         seen = []
         for key in ("up", "up", "up", "down"):
             await it.pilot.press(key)
-            seen.append(line.value)  # type: ignore[attr-defined]
+            seen.append(line.value)  # type: ignore[attr-defined]  # an input
         assert seen == ["board", "chat", "chat", "board"]
 
 

@@ -204,7 +204,7 @@ async def test_payloads_are_redacted_when_they_are_recorded(live_env: TestEnv) -
     await observer.wait(Events)
     got = await observer.ask(Get(id=77, ref=["stream", "room:red"]))
     assert isinstance(got, Got)
-    recorded = repr(live_env.server._inspector.tap.rings) + repr(observer.events) + repr(got)  # type: ignore[union-attr]
+    recorded = repr(live_env.server._inspector.tap.rings) + repr(observer.events) + repr(got)  # type: ignore[union-attr]  # it inspects
     assert "hunter2" not in recorded
     assert "s3cret-token" not in recorded
 

@@ -164,7 +164,7 @@ async def test_scoped_observers_are_told_neither_whom_others_strike_nor_of_calls
 
 async def test_who_has_used_up_its_share_of_the_time_is_not_read_until_there_is_some_again(live_env: TestEnv) -> None:
     observer, other = await Observer.attach(live_env), await Observer.attach(live_env, "admin")
-    allowance = live_env.server._inspector.allowances[SECRETS["observe"]]  # type: ignore[union-attr]
+    allowance = live_env.server._inspector.allowances[SECRETS["observe"]]  # type: ignore[union-attr]  # it inspects
     allowance.spend(0.25 + 0.005)
     owed = allowance.wait
     assert 1 < owed < 2.5
@@ -180,7 +180,7 @@ async def test_who_has_used_up_its_share_of_the_time_is_not_read_until_there_is_
 
 async def test_full_states_wait_until_there_is_time_for_them(live_env: TestEnv) -> None:
     observer = await Observer.attach(live_env)
-    allowance = live_env.server._inspector.allowances[SECRETS["observe"]]  # type: ignore[union-attr]
+    allowance = live_env.server._inspector.allowances[SECRETS["observe"]]  # type: ignore[union-attr]  # it inspects
     allowance.spend(0.25 + 0.005)
     owed = allowance.wait
     began = asyncio.get_running_loop().time()
@@ -223,12 +223,12 @@ async def test_a_dry_run_draws_for_so_many_of_the_newest_events_only(live_env: T
     listeners: list[_Listener] = []
     for _ in range(2_000):  # as if so many listened
         listeners.append(_Listener(first.id))
-        topic.subscriptions[listeners[-1]] = None  # type: ignore[index,assignment]
+        topic.subscriptions[listeners[-1]] = None  # type: ignore[index,assignment]  # as much of one as is looked at
     began = time.thread_time()
     answer = await observer.ask(ChaosArm(id=70, rule=ChaosRule(action="delay", seconds=1, rate=0.5), dry=True))
     spent = time.thread_time() - began
     for each in listeners:
-        del topic.subscriptions[each]  # type: ignore[arg-type]
+        del topic.subscriptions[each]  # type: ignore[arg-type]  # as much of one as is looked at
     assert isinstance(answer, Ok)
     assert answer.blast is not None
     assert answer.blast.of_publishes == answer.blast.publishes == 9  # of 20
@@ -237,7 +237,7 @@ async def test_a_dry_run_draws_for_so_many_of_the_newest_events_only(live_env: T
 
 async def test_a_capture_narrowed_by_many_globs_is_not_narrowed(live_env: TestEnv) -> None:
     observer = await Observer.attach(live_env, "metrics")
-    tap = live_env.server._inspector.tap  # type: ignore[union-attr]
+    tap = live_env.server._inspector.tap  # type: ignore[union-attr]  # it inspects
     for most, narrowed in ((15, True), (16, True), (17, False)):
         globs = [f"a{number}" for number in range(most)]
         watch = Match(event=globs[:16], path=globs[16:])

@@ -251,7 +251,7 @@ async def test_at_the_hard_stop_payloads_are_left_out_until_it_is_calm_again(liv
     assert "again" in (await observer.wait(Note)).text
     await publish(live_env, 1, data={"id": 2})
     await observer.wait(Events)
-    assert observer.events[-1].data == {"id": 2}  # type: ignore[union-attr]
+    assert observer.events[-1].data == {"id": 2}  # type: ignore[union-attr]  # there is one
 
 
 # -- redaction --------------------------------------------------------------------------------------------

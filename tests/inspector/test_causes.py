@@ -413,7 +413,7 @@ async def test_frames_read_on_because_a_call_ended_are_not_that_calls_doing() ->
         def release(self) -> None:
             seen_causes.append(CAUSE.get())
 
-    calls: RunningCalls[str] = RunningCalls(contextvars.copy_context(), Link(), 1)  # type: ignore[arg-type]
+    calls: RunningCalls[str] = RunningCalls(contextvars.copy_context(), Link(), 1)  # type: ignore[arg-type]  # as much of one as is looked at
 
     async def work() -> None:
         CAUSE.set(Cause(Tracing(), 1))

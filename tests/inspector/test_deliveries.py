@@ -93,7 +93,7 @@ async def test_what_is_not_taken_for_long_is_given_up_from_the_oldest_on() -> No
     deliveries = Deliveries(asyncio.get_running_loop().time)
     events = [published() for _ in range(1001)]
     for event in events:
-        deliveries.expect(event, [slow])  # type: ignore[list-item]
+        deliveries.expect(event, [slow])  # type: ignore[list-item]  # as much of one as is looked at
     await asyncio.sleep(0.1)
     deliveries.look()
     slow.link.buffered = 0
@@ -105,7 +105,7 @@ async def test_what_is_not_taken_for_long_is_given_up_from_the_oldest_on() -> No
 async def test_forgetting_leaves_nothing_to_look_after() -> None:
     deliveries = Deliveries(asyncio.get_running_loop().time)
     event = published()
-    deliveries.expect(event, [_Receiver()])  # type: ignore[list-item]
+    deliveries.expect(event, [_Receiver()])  # type: ignore[list-item]  # as much of one as is looked at
     deliveries.forget()
     await asyncio.sleep(0.1)
     assert event.sent_ms is None
@@ -167,7 +167,7 @@ async def test_a_blocked_loop_shows_as_lag_for_about_a_second() -> None:
     async with TestEnv(make_server()) as env:
         observer = await Observer.attach(env)
         await observer.wait(State)
-        time.sleep(0.3)
+        time.sleep(0.3)  # blocks the loop, which is the subject
         state = await observer.wait(State)
         assert state.lag >= 0.15
         assert env.server._inspector is not None

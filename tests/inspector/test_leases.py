@@ -354,7 +354,7 @@ async def test_an_event_loop_that_is_late_ends_the_faults() -> None:
     async with TestEnv(server) as env:
         observer = await Observer.attach(env, "chaos")
         await observer.ask(arm())
-        time.sleep(0.6)
+        time.sleep(0.6)  # blocks the loop, which is the subject
         told = await observer.wait(ChaosChanged, lambda frame: not frame.active)
         assert "the event loop came" in told.text
 

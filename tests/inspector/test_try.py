@@ -86,7 +86,7 @@ def make(**options: Any) -> LiveServer:
         inspect=Inspect(enabled=True, tokens=tokens, test_users=USERS),
         **{"dev": True, **options},
     )
-    server.seen = seen  # type: ignore[attr-defined]
+    server.seen = seen  # type: ignore[attr-defined]  # the test's own attribute
     return server
 
 
@@ -191,7 +191,7 @@ async def test_a_handler_that_hangs_is_cancelled_after_ten_seconds(live_env: Tes
     assert 10 <= asyncio.get_running_loop().time() - began < 11
     assert isinstance(answer, Err)
     assert "10 s" in answer.text
-    assert live_env.server.seen == ["cancelled"]  # type: ignore[attr-defined]
+    assert live_env.server.seen == ["cancelled"]  # type: ignore[attr-defined]  # the test's own attribute
     assert nobody_is_left(live_env)
 
 
@@ -212,7 +212,7 @@ async def test_a_server_that_stops_waits_for_no_trial() -> None:
         await asyncio.sleep(1)
         began = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - began < 5
-    assert env.server.seen == ["cancelled"]  # type: ignore[attr-defined]
+    assert env.server.seen == ["cancelled"]  # type: ignore[attr-defined]  # the test's own attribute
 
 
 async def test_one_at_a_time_for_each_observer(live_env: TestEnv) -> None:

@@ -50,14 +50,14 @@ def offers(row: Any, cells: Sequence[tuple[str, str]], *, url: str, model: Model
         name, value = about
         found.append(Offer(f"{name} {clean(value)}", lambda: clean(value)))
     for name, payload in _payloads(row).items():
-        found.append(Offer(name, lambda payload=payload: json.dumps(payload, indent=2, default=str)))  # type: ignore[misc]
+        found.append(Offer(name, lambda payload=payload: json.dumps(payload, indent=2, default=str)))  # type: ignore[misc]  # a default binds the loop's value
     if about is not None:
         found.append(Offer("as `tail` command", lambda: tail(url, Term(about[0], ":", about[1]))))
     if isinstance(row, CallEvent):
         found.append(Offer("as test", lambda: as_test(row) if model is None else test_of(model, row)))
     if isinstance(row, ChaosRule):
         found.append(Offer("as `chaos` command", lambda: fault_words.command(row, max(round(row.left), 1), url)))
-    found += [Offer(f"{title}: {text}", lambda text=text: text) for title, text in cells if text]  # type: ignore[misc]
+    found += [Offer(f"{title}: {text}", lambda text=text: text) for title, text in cells if text]  # type: ignore[misc]  # a default binds the loop's value
     return found
 
 

@@ -69,7 +69,7 @@ class Context:
             return ""
         try:
             # The command is the user's own, from a file only they write.
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(  # noqa: S603 - our own interpreter and options
                 shlex.split(self.token_cmd), stdout=subprocess.PIPE, timeout=_TOKEN_SECONDS, check=True, text=True
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:

@@ -86,7 +86,7 @@ class Sieve(Generic[R]):
             if before is not None and (facts is before[0] or facts == before[0]):
                 passes[key] = before
             else:
-                passes[key] = facts, matches(RowSubject(row, self.fields, lambda key=key, row=row: text(key, row)))  # type: ignore[misc]
+                passes[key] = facts, matches(RowSubject(row, self.fields, lambda key=key, row=row: text(key, row)))  # type: ignore[misc]  # a default binds the loop's value
         self._passes = passes
         return {key: row for key, row in rows.items() if passes[key][1]}
 

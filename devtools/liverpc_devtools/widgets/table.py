@@ -93,7 +93,7 @@ class Table(Grid[R], Generic[R]):
             place = (here + by * step) % number
             key = self._order[place]
             row = self._rows[key]
-            if wanted.matches(self.sieve.subject(row, lambda key=key, row=row: self._text(key, row))):  # type: ignore[misc]
+            if wanted.matches(self.sieve.subject(row, lambda key=key, row=row: self._text(key, row))):  # type: ignore[misc]  # a default binds the loop's value
                 self._select(place)
                 return True
         return False
