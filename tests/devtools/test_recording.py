@@ -283,7 +283,11 @@ def test_a_damaged_part_ends_it_with_a_word(studio: Studio) -> None:
     assert "damaged" in played.problems[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", gzip.compress(b"hello\n"), gzip.compress(b'{"t":"other"}\n')])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", gzip.compress(b"hello\n"), gzip.compress(b'{"t":"other"}\n')],
+    ids=["empty", "text", "no JSON", "another kind"],  # what gzip writes tells the time
+)
 def test_other_files_are_no_recordings(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.lrec.gz"
     path.write_bytes(content)
