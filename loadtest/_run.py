@@ -21,7 +21,7 @@ from liverpc.contrib.locust.recorder import recorder_of
 from liverpc.contrib.locust.target import devtools_url, live_url
 from liverpc.errors import AttachError, ConfigError, RpcError
 from liverpc.inspector.protocol import find_token, shown_url
-from liverpc.policies.faults import glob
+from liverpc.wire.names import glob
 from loadtest._cli import SCENARIOS, Options
 from loadtest._gate import Row, equals, exit_code, healthy, shown
 from loadtest._report import latency_rows, table, write_report

@@ -18,11 +18,10 @@ from liverpc.declare.options import StreamOptions
 from liverpc.declare.registry import Registry
 from liverpc.hub.hub import Hub
 from liverpc.merge.folds import known_events
-from liverpc.policies.faults import glob
 from liverpc.policies.locks import Locks
 from liverpc.telemetry import CallFinished, Published, Subscribed, Telemetry, Unsubscribed
 from liverpc.wire.codec import encode
-from liverpc.wire.names import is_reserved
+from liverpc.wire.names import glob, is_reserved
 
 __all__ = ["DevWarner"]
 

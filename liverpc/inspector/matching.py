@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from liverpc.inspector.protocol import CallEvent, Event, Match, PublishEvent
-from liverpc.policies.faults import glob
+from liverpc.wire.names import glob
 
 __all__ = ["Matcher"]
 

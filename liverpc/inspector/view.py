@@ -36,11 +36,12 @@ from liverpc.inspector.protocol import (
     UploadTotals,
 )
 from liverpc.inspector.protocol import frames as protocol
-from liverpc.policies.faults import Fault, FaultRule, FaultRules, glob
+from liverpc.policies.faults import Fault, FaultRule, FaultRules
 from liverpc.policies.running import RunningPolicies
 from liverpc.telemetry import Counters, Latencies
 from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
+from liverpc.wire.names import glob
 
 __all__ = ["Source", "View"]
 

@@ -15,8 +15,9 @@ from hashlib import sha256
 from liverpc.errors import ConfigError
 from liverpc.hub.connection import Connection
 from liverpc.policies.faults_wish import Fault, Place
+from liverpc.wire.names import glob
 
-__all__ = ["Chance", "Fault", "FaultRule", "FaultRules", "draws", "glob"]
+__all__ = ["Chance", "Fault", "FaultRule", "FaultRules", "draws"]
 
 MAX_RULES = 32  # each is asked about each publish
 _MASK = 0xFFFFFFFF
@@ -33,31 +34,6 @@ def draws(seed: str) -> Iterator[float]:
         mixed = ((state ^ (state >> 15)) * (1 | state)) & _MASK
         mixed ^= (mixed + (((mixed ^ (mixed >> 7)) * (61 | mixed)) & _MASK)) & _MASK
         yield ((mixed ^ (mixed >> 14)) & _MASK) / 4294967296
-
-
-def glob(pattern: str) -> Callable[[str], bool]:
-    """A test for names in which ``*`` stands for any run of characters, and everything else for itself.
-
-    Its time is linear in the name, whatever the pattern: patterns come from observers.
-    """
-    first, *rest = pattern.split("*")
-    if not rest:
-        return pattern.__eq__
-    *between, last = rest
-    middle = list(filter(None, between))  # of several * in a row one says it all
-
-    def matches(name: str) -> bool:
-        at, end = len(first), len(name) - len(last)
-        if at > end or not name.startswith(first) or not name.endswith(last):
-            return False
-        for part in middle:
-            at = name.find(part, at, end)
-            if at < 0:
-                return False
-            at += len(part)
-        return True
-
-    return matches
 
 
 class Chance:

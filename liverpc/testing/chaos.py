@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable, Iterator
 
 from liverpc.errors import ConfigError
-from liverpc.policies.faults import Fault, draws, glob
+from liverpc.policies.faults import Fault, draws
 from liverpc.server import LiveServer
 from liverpc.transports.memory_link import MemoryLink
 from liverpc.transports.pipe import Close, Item, Pipe
 from liverpc.wire.close import CloseCode
 from liverpc.wire.codec import decode_batch, decode_server_frame
 from liverpc.wire.frames import EventBatch, EventFrame
-from liverpc.wire.names import is_reserved
+from liverpc.wire.names import glob, is_reserved
 
 __all__ = ["TestChaos"]
 

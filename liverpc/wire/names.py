@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-__all__ = ["MAX_TOPIC_LENGTH", "RESERVED_PREFIX", "is_path", "is_reserved", "topic_fault"]
+__all__ = ["MAX_TOPIC_LENGTH", "RESERVED_PREFIX", "glob", "is_path", "is_reserved", "topic_fault"]
 
 MAX_TOPIC_LENGTH = 256  # characters
 RESERVED_PREFIX = "__"
@@ -42,3 +43,28 @@ def topic_fault(topic: object, *, reserved: bool = False) -> str | None:
     if is_reserved(topic) and not reserved:
         return "is reserved: names beginning with __ belong to the server"
     return None
+
+
+def glob(pattern: str) -> Callable[[str], bool]:
+    """A test for names in which ``*`` stands for any run of characters, and everything else for itself.
+
+    Its time is linear in the name, whatever the pattern: patterns come from observers.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
+        return pattern.__eq__
+    *between, last = rest
+    middle = list(filter(None, between))  # of several * in a row one says it all
+
+    def matches(name: str) -> bool:
+        at, end = len(first), len(name) - len(last)
+        if at > end or not name.startswith(first) or not name.endswith(last):
+            return False
+        for part in middle:
+            at = name.find(part, at, end)
+            if at < 0:
+                return False
+            at += len(part)
+        return True
+
+    return matches

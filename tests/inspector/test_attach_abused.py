@@ -256,7 +256,7 @@ def test_stars_in_a_row_cost_what_one_costs() -> None:
 
 
 def test_a_star_stands_for_anything_however_often_it_is_written() -> None:
-    from liverpc.policies.faults import glob
+    from liverpc.wire.names import glob
 
     assert glob("a**b***")("aXbY")
     assert not glob("a**b***")("aXcY")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from liverpc import ConfigError
 from liverpc.inspector.protocol.events import FAULTS
-from liverpc.policies.faults import Fault, FaultRules, draws, glob
+from liverpc.policies.faults import Fault, FaultRules, draws
 from liverpc.policies.faults_wish import ACTIONS
+from liverpc.wire.names import glob
 
 # The first numbers of svelte-realtime's generator for the seed its documentation uses.
 GOLDEN = [0.5393911201972514, 0.8019300322048366, 0.6604930076282471, 0.3708111068699509]

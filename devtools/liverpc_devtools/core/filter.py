@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
-from liverpc.inspector.protocol import Match
+from liverpc.inspector.protocol import Match, glob
 from liverpc_devtools.core.capture import SLOW_MS, Area, area
-from liverpc_devtools.core.patterns import Unsafe, glob, regex
+from liverpc_devtools.core.patterns import Unsafe, regex
 from liverpc_devtools.core.terms import All, Any_, Node, Not, Pattern, Term, Text, number, show
 
 __all__ = ["FIELDS", "MACROS", "SLOW_MS", "Filter", "FilterError", "Subject", "everything", "parse"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-__all__ = ["MAX_PATTERN", "MAX_SEARCHED", "Unsafe", "glob", "regex"]
+__all__ = ["MAX_PATTERN", "MAX_SEARCHED", "Unsafe", "regex"]
 
 # How a pattern was understood can be seen nowhere else.
 codes: Any = import_module("re._constants")
@@ -27,30 +27,6 @@ _REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
 
 class Unsafe(ValueError):
     """A pattern that is no regular expression, or one that some text would keep busy."""
-
-
-def glob(pattern: str) -> Callable[[str], bool]:
-    """A test for names in which ``*`` stands for any run of characters, and everything else for itself.
-
-    Its time is linear in the name.
-    """
-    first, *rest = pattern.split("*")
-    if not rest:
-        return pattern.__eq__
-    *middle, last = rest
-
-    def matches(name: str) -> bool:
-        at, end = len(first), len(name) - len(last)
-        if at > end or not name.startswith(first) or not name.endswith(last):
-            return False
-        for part in middle:
-            at = name.find(part, at, end)
-            if at < 0:
-                return False
-            at += len(part)
-        return True
-
-    return matches
 
 
 def regex(pattern: str) -> Callable[[str], bool]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from liverpc.inspector.protocol import (
+    Awaited,
     Blast,
     CallEvent,
     ChaosArm,
@@ -21,17 +22,17 @@ from liverpc.inspector.protocol import (
     Look,
     Match,
     Redact,
+    SubscriptionInfo,
     Try,
     Unwatch,
     Watch,
 )
+from liverpc_devtools.core.asking import Asked
 from liverpc_devtools.core.chain import Told
 from liverpc_devtools.core.explored import Explored
 from liverpc_devtools.core.filter import Filter
-from liverpc_devtools.core.listeners import Listeners
 from liverpc_devtools.core.room_rows import RoomRows
 from liverpc_devtools.core.session import Session
-from liverpc_devtools.core.where import Where
 
 __all__ = ["Requests"]
 
@@ -64,8 +65,8 @@ class Requests(Session):
     def _reset(self) -> None:
         """Forget what is known of the server."""
         self.rooms = RoomRows()
-        self.where = Where()
-        self.listeners = Listeners()
+        self.where = Asked[Awaited]()
+        self.listeners = Asked[list[SubscriptionInfo]]()
         self.told = Told()
         self.explored.forget()
         self.mine: set[int] = set()

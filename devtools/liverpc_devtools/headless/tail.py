@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from liverpc.inspector.protocol import CallEvent, Event, Events, Match, PublishEvent, Watch
+from liverpc.inspector.protocol import CallEvent, Event, Events, Match, PublishEvent, Watch, glob
 from liverpc_devtools.core.attach import Attachment
 from liverpc_devtools.core.fields import EventSubject
 from liverpc_devtools.core.filter import Filter
-from liverpc_devtools.core.patterns import glob
 from liverpc_devtools.core.target import Target
 from liverpc_devtools.headless.events import EventWriter, Format
 from liverpc_devtools.headless.output import Refused, narrate, tell

@@ -147,7 +147,7 @@ class EventsView(View):
             Column("conn", 8, _connection, optional=3),
             Column("topic, path", 24, _name, most=60),
             Column("event, code", 10, partial(_event, glyphs), most=28),
-            Column("seq", 7, _seq, right=True, optional=2),
+            Column("seq", 8, _seq, right=True, optional=2),
             Column("to, took", 8, partial(_effect, glyphs), right=True),
             Column("payload", 10, self._payload_cell, most=_SHORT, optional=1),
         ]

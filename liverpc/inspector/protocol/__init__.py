@@ -90,6 +90,7 @@ from liverpc.inspector.protocol.target import (
     websocket_url,
 )
 from liverpc.telemetry import BUCKETS
+from liverpc.wire.names import glob
 
 __all__ = [
     "ATTACH_PATH",
@@ -160,6 +161,7 @@ __all__ = [
     "attach_url",
     "closed_early",
     "find_token",
+    "glob",
     "local_servers",
     "refusal",
     "runtime_directory",
