@@ -7,8 +7,9 @@ from itertools import islice
 
 from liverpc.inspector.protocol import ChaosRule
 from liverpc.policies.faults import draws
-from loadtest._cli import Chaos
-from loadtest._gate import Row, equals, shown
+from loadtest._gate import must, told
+from loadtest._result import Row
+from loadtest._words import Chaos
 
 __all__ = ["agreement", "predicted"]
 
@@ -21,32 +22,35 @@ def predicted(chaos: Chaos, publishes: int) -> set[int]:
 
 
 def agreement(
-    chaos: Chaos, published: int, lost: Sequence[set[int]], rule: ChaosRule | None, dropped: int | None
+    chaos: Chaos, published: int, lost: Sequence[tuple[set[int], int]], rule: ChaosRule | None, dropped: int | None
 ) -> list[Row]:
     """The rows that compare the ledgers, the rule and the server's counters.
 
     Args:
         chaos: The fault as it was asked for.
         published: How many publishes were made.
-        lost: The publishes each subscriber lost.
+        lost: Which publishes were lost, and by how many subscribers exactly these.
         rule: The fault at the end of the run; None when it was gone by then.
         dropped: Publishes the server counted as dropped on the topic; None when the topic was gone.
     """
-    union = set().union(*lost)
-    rows = [shown("fault", f"drop {chaos.rate:g} of {chaos.topic}, seed {chaos.seed}")]
-    differing = sum(each != union for each in lost)
-    rows.append(equals("fault: subscribers that lost other publishes", differing, 0))
+    union = set().union(*(each for each, _ in lost))
+    differing = sum(number for each, number in lost if each != union)
+    rows = [
+        told("fault", "fault", f"drop {chaos.rate:g} of {chaos.topic}, seed {chaos.seed}"),
+        must("fault_subscribers_differ", "fault: subscribers that lost other publishes", differing, 0),
+    ]
     if rule is None:
-        rows.append(equals("fault: state at the end", "removed", "in force", "by somebody else, or its time was over"))
-        return rows
-    rows.append(
-        equals("fault: publishes it saw", rule.seen, published, "others publish on matching topics, or some failed")
-    )
-    rows.append(equals("fault: its hits, and publishes lost", rule.hits, len(union)))
-    rows.append(equals("fault: dropped by the server's count, and lost", dropped, len(union)))
+        why = "by somebody else, or its time was over"
+        return [*rows, must("fault_state", "fault: state at the end", "removed", "in force", why)]
+    others = "others publish on matching topics, or some failed"
     wanted = predicted(chaos, published)
-    rows.append(equals("fault: losses as the seed predicts", _differences(union, wanted), "all"))
-    return rows
+    return [
+        *rows,
+        must("fault_seen", "fault: publishes it saw", rule.seen, published, others),
+        must("fault_hits", "fault: its hits, and publishes lost", rule.hits, len(union)),
+        must("fault_dropped", "fault: dropped by the server's count, and lost", dropped, len(union)),
+        must("fault_predicted", "fault: losses as the seed predicts", _differences(union, wanted), "all"),
+    ]
 
 
 def _differences(lost: set[int], wanted: set[int]) -> str:

@@ -1,339 +1,202 @@
-"""One run: who is ready, when it begins and ends, how the generator itself is doing, and the verdict."""
+"""One process's part in a run: its users, when they begin and end, how the process itself is doing."""
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import gevent
 import msgspec
 from gevent.event import Event
-from locust.runners import LocalRunner
+from locust.runners import MasterRunner
 
-from liverpc.config import ClientConfig
-from liverpc.contrib.locust.attach import Attachment
-from liverpc.contrib.locust.client import Attempt, LiveClient
 from liverpc.contrib.locust.histogram import Histogram
 from liverpc.contrib.locust.recorder import recorder_of
-from liverpc.contrib.locust.target import devtools_url, live_url
-from liverpc.errors import AttachError, ConfigError, RpcError
-from liverpc.inspector.protocol import find_token, shown_url
-from liverpc.wire.names import glob
-from loadtest._cli import SCENARIOS, Options
-from loadtest._gate import Row, equals, exit_code, healthy, shown
-from loadtest._report import latency_rows, table, write_report
+from loadtest._profile import Plan
+from loadtest._scenario import Scenario
 
-__all__ = ["Run", "prepare", "run_of"]
+__all__ = ["ANSWER", "ORDER", "TELL", "Run", "boot_id", "packed", "run_of", "unpacked"]
 
-_USERS = 50
-_SPAWN_RATE = 100.0  # Locust warns above
-_LEAD_SECONDS = 0.05  # between the starting signal and the first operation
+#: Messages between the processes: to all with users, their answers, and what they tell unasked.
+ORDER, ANSWER, TELL = "liverpc.order", "liverpc.answer", "liverpc.tell"
+
 _TICK = 0.01
-_CHAOS_MARGIN = 30.0
-_CHAOS_MAX = 900.0  # seconds a fault lives at most
-
-
-class Scenario(Protocol):
-    """What happens in a run.
-
-    Attributes:
-        name: As ``--scenario`` takes it.
-        waits_for_all: Whether the starting signal is given when all users are ready.
-        publishes: Whether it makes publishes that a fault could drop.
-        looks_inside: Whether it compares what the server says of itself.
-    """
-
-    name: str
-    waits_for_all: bool
-    publishes: bool
-    looks_inside: bool
-
-    def begin(self) -> None:
-        """All users are ready; the starting signal follows."""
-
-    def finish(self) -> list[Row]:
-        """Wait for what is under way, and count. The users are still connected."""
-        ...
 
 
 class Run:
-    """A test from its start to its verdict.
+    """What happens in this process.
 
     Attributes:
-        options: What was asked for.
+        plan: What the run shall be.
+        options: Those of the plan that all scenarios have.
         url: Of the server.
-        begun: Whether the starting signal was given: everybody is ready.
-        start: When the first operation is due, on ``time.perf_counter``.
+        scenario: Its state in this process.
+        recorder: For latencies.
+        begun: Whether the starting signal was given.
+        start: When the first operation is due, on this process's ``time.perf_counter``.
+        offset: What is added to ``time.perf_counter`` for a moment on the leading process's clock, which is the
+            clock of everything that travels between processes; 0.0 on one machine.
         stopping: Whether operations shall no longer be started.
-        lag: How late operations were started.
-        details: What a scenario adds to the JSON report.
-        attachment: To the devtools, if a fault is to be injected or the scenario looks inside.
-        server_pid: Of the server, if it is on this machine and has the devtools.
-
-    Args:
-        environment: Locust's.
-        options: What was asked for.
-        scenario: Makes what runs the scenario, for one run.
-        url: Of the server.
+        users: How many there shall be, in all processes.
+        lead: The leading part, where it is in this process. Its methods are for the leading parts of scenarios.
+        lead_only: Whether this process leads others and has no users itself.
+        node: Names this process among the others.
     """
 
-    def __init__(self, environment: Any, options: Options, scenario: Callable[[Run], Scenario], url: str) -> None:
+    def __init__(self, environment: Any, plan: Plan, scenario: type[Scenario], tell: Callable[[str, Any], None]):
         self.environment = environment
-        self.options = options
-        self.url = url
+        self.plan = plan
+        self.options = plan.options
+        self.url = plan.url
         self.recorder = recorder_of(environment)
-        self.attachment: Attachment | None = None
-        self.server_pid: int | None = None
-        self._make_scenario = scenario
-        self._started = False
-        self._code = 0
-        self._table = ""
-        self._reset()
-
-    def _reset(self) -> None:
+        self.recorder.on_flush = self._flushed
         self.begun = Event()
         self.start = time.perf_counter()
+        self.offset = 0.0
         self.stopping = False
-        self.lag = Histogram()
-        self.details: dict[str, Any] = {}
-        self.scenario: Any = self._make_scenario(self)  # its own users know more of it
-        self._users = 0
+        self.users = plan.options.users
+        self.lead: Any = None
+        self.lead_only = isinstance(environment.runner, MasterRunner)
+        self.node = str(getattr(environment.runner, "client_id", "lead"))
+        self._tell = tell
+        self._numbers = 0
         self._ready = 0
-        self._rows: list[Row] | None = None
-        self._error = ""
-        self._loop_lag = Histogram()
-        self._cpu = 0.0
+        self._lag, self._loop_lag = Histogram(), Histogram()
+        self._cpu, self._cpu_at = time.process_time(), time.perf_counter()
+        self._told_failures: dict[tuple[str, str, str], int] = {}
+        self._orders: dict[str, Callable[[Any], Any]] = {
+            "go": self._go,
+            "settle": self._settle,
+            "count": self._count,
+            "clock": lambda _: {"node": self.node, "boot": boot_id(), "at": time.perf_counter()},
+        }
+        self.scenario: Any = scenario(self)  # its own users know more of it
+        self.spawn(self._tick)
 
     # -- for users and scenarios
 
     def next_user(self) -> int:
-        """The number of a new user: 0, 1, 2…"""
-        self._users += 1
-        return self._users - 1
-
-    @property
-    def fault_seconds(self) -> float:
-        """How long a fault may live: a little longer than the run, should this process be gone by then."""
-        return float(self.environment.parsed_options.run_time) + _CHAOS_MARGIN
-
-    @property
-    def users(self) -> int:
-        """How many there shall be."""
-        return int(self.environment.runner.target_user_count)
+        """The number of a new user, among those of all processes: some of 0, 1, 2…"""
+        self._numbers += 1
+        processes, index = self.plan.processes, max(getattr(self.environment.runner, "worker_index", 0), 0)
+        return (self._numbers - 1) * processes + index
 
     def ready(self) -> None:
         """One more user is ready; the last one gives the starting signal."""
         self._ready += 1
-        if self._ready == self.users and not self.begun.is_set():
-            self.spawn(self._begin)
+        self._tell("ready", 1)
 
-    def spawn(self, function: Callable[[], None]) -> None:
+    def now(self) -> float:
+        """This moment on the leading process's clock, for stamps that another process reads."""
+        return time.perf_counter() + self.offset
+
+    def wait_until(self, due: float) -> None:
+        """Sleep until an operation is due, on this process's clock, and note how late it is."""
+        gevent.sleep(max(0.0, due - time.perf_counter()))  # whoever is late lets others have their turn, too
+        self._lag.add(time.perf_counter() - due)
+
+    def pause(self, seconds: float) -> bool:
+        """Sleep, at most until the run ends; returns whether it goes on."""
+        until = time.perf_counter() + seconds
+        while not self.stopping and (left := until - time.perf_counter()) > 0:
+            gevent.sleep(min(left, 0.1))
+        return not self.stopping
+
+    def on_order(self, verb: str, function: Callable[[Any], Any]) -> None:
+        """Let ``run.lead.order(verb, …)`` call a function here, in a greenlet of its own."""
+        self._orders[verb] = function
+
+    def spawn(self, function: Callable[[], None]) -> Any:
         """Run something beside the users, until Locust quits at the latest; what it raises breaks the test."""
         greenlet = self.environment.runner.greenlet.spawn(function)
         greenlet.link_exception(lambda dead: self.broken(f"{function.__name__} raised {dead.exception!r}"))
-
-    def wait_until(self, due: float) -> None:
-        """Sleep until an operation is due and note how late it is."""
-        delay = due - time.perf_counter()
-        if delay > 0:
-            gevent.sleep(delay)
-        self.lag.add(time.perf_counter() - due)
+        return greenlet
 
     def broken(self, error: str) -> None:
         """The test itself went wrong; the first reason counts."""
-        self._error = self._error or error
+        self._tell("broken", error)
 
-    # -- Locust's events
+    # -- for the leading part
 
-    def on_test_start(self, **_: Any) -> None:
-        self._reset()
-        self._started = True
-        self._cpu = time.process_time()
-        self.spawn(self._tick)
+    def obey(self, verb: str, data: Any) -> Any:
+        """Carry out an order; returns what it answers."""
+        return self._orders[verb](data)
 
-    def on_test_stopping(self, **_: Any) -> None:
-        """Let what is under way come to its end, then count; users are still connected."""
-        if self._rows is not None:
-            return
-        self._rows = []
-        self.stopping = True
-        try:
-            self._rows = self._count()
-        except Exception:
-            self.broken("counting failed, the log tells why")
-            raise
-        for raised in self.environment.runner.exceptions.values():
-            self.broken(f"a user raised {raised['msg']!r} ({raised['count']} times)")
-
-    def on_quitting(self, **_: Any) -> None:
-        if self._started:  # the web interface may be left without a test
-            self.on_test_stopping()
-            self._conclude()
-        if self.attachment is not None:
-            self.attachment.close()
-
-    def on_quit(self, **_: Any) -> None:
-        if self._table:
-            sys.stdout.write(self._table + "\n")
-            sys.stdout.flush()
+    def flush(self) -> None:
+        """Tell what was not told yet."""
+        self.recorder.flush()
 
     # -- inside
 
-    def _count(self) -> list[Row]:
-        measured = time.perf_counter() - self.start
-        busy = (time.process_time() - self._cpu) / max(measured, 1e-9)
-        rows: list[Row] = []
-        if self.scenario.waits_for_all and not self.begun.is_set():
-            self.broken(f"nothing was done: {self._ready} of {self.users} users became ready")
-        else:
-            rows = self.scenario.finish()
-        failures = sum(count for (kind, _, _), count in self.recorder.failures.items() if kind == "WS")
-        return [
-            *rows,
-            equals("connects: failed", failures, 0),
-            healthy("generator: cpu", busy * 100, 75, "%", measured),
-            healthy("generator: schedule lag p99", self.lag.percentile(0.99) * 1000, 5, "ms", measured),
-            healthy("generator: loop lag p99", self._loop_lag.percentile(0.99) * 1000, 10, "ms", measured),
-            shown("measured", f"{measured:.1f} s"),
-        ]
-
-    def _conclude(self) -> None:
-        rows = self._rows or []
-        self.recorder.flush()
-        totals = self.recorder.totals
-        self._code = exit_code(rows, self._error)
-        if self.options.report is not None:
-            try:
-                write_report(
-                    self.options.report,
-                    options=self.options,
-                    rows=rows,
-                    totals=totals,
-                    details=self.details,
-                    code=self._code,
-                    error=self._error,
-                )
-            except OSError as error:
-                self.broken(f"cannot write the report: {error}")
-                self._code = exit_code(rows, self._error)
-        title = f"{self.scenario.name}: {self.users} users, {self.options.rate:g}/s {self.options.arrivals}"
-        self._table = table(title, rows, latency_rows(totals), self._code, self._error)
-        self.environment.process_exit_code = self._code
-
-    def _begin(self) -> None:
-        try:
-            self.scenario.begin()
-        except (RpcError, AttachError) as error:
-            self.broken(str(error))
-            # Not from inside the runner's own greenlets, which quitting ends.
-            gevent.spawn(self.environment.runner.quit)
-            return
-        self.start = time.perf_counter() + _LEAD_SECONDS
-        self._cpu = time.process_time()
-        self._loop_lag = Histogram()
+    def _go(self, data: Any) -> None:
+        self.offset = data["offsets"].get(self.node, 0.0)
+        self.start = data["start"] - self.offset
         self.begun.set()
 
+    def _settle(self, _: Any) -> dict[str, int]:
+        self.stopping = True
+        return dict(self.scenario.settle())
+
+    def _count(self, published: Mapping[str, int]) -> Any:
+        tally = self.scenario.count(published)
+        self.scenario.close()
+        for raised in self.environment.runner.exceptions.values():
+            self.broken(f"a user raised {raised['msg']!r} ({raised['count']} times)")
+        self.flush()
+        return msgspec.to_builtins(tally)
+
     def _tick(self) -> None:
-        while not self.stopping:
+        while self.recorder.on_flush == self._flushed:  # until the next run begins, in the web interface
             began = time.perf_counter()
             gevent.sleep(_TICK)
             self._loop_lag.add(time.perf_counter() - began - _TICK)
+
+    def _flushed(self, fresh: Mapping[tuple[str, str], Histogram]) -> None:
+        """Tell the leading process about the last second."""
+        now, cpu = time.perf_counter(), time.process_time()
+        failures = {
+            key: count - self._told_failures.get(key, 0)
+            for key, count in self.recorder.failures.items()
+            if count != self._told_failures.get(key, 0)
+        }
+        self._told_failures = dict(self.recorder.failures)
+        data = {
+            "node": self.node,
+            "cpu": cpu - self._cpu,
+            "seconds": now - self._cpu_at,
+            "lag": packed(self._lag),
+            "loop_lag": packed(self._loop_lag),
+            "series": [[kind, name, packed(histogram)] for (kind, name), histogram in fresh.items()],
+            "failures": [[*key, count] for key, count in failures.items()],
+        }
+        self._cpu, self._cpu_at = cpu, now
+        self._lag, self._loop_lag = Histogram(), Histogram()
+        self._tell("second", data)
+
+
+def boot_id() -> str:
+    """Says whether two processes share a clock."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def packed(histogram: Histogram) -> list[Any]:
+    """A histogram for another process."""
+    return [histogram.counts, histogram.count, histogram.total, histogram.min, histogram.max]
+
+
+def unpacked(data: list[Any]) -> Histogram:
+    """What :func:`packed` made."""
+    histogram = Histogram()
+    histogram.counts, histogram.count, histogram.total, histogram.min, histogram.max = data
+    return histogram
 
 
 def run_of(environment: Any) -> Run:
     """The run of a Locust environment."""
     run: Run = environment.liverpc_run
     return run
-
-
-def prepare(environment: Any, runner: Any, **_: Any) -> None:
-    """Locust's hook ``init``: check what was asked for, before any user starts.
-
-    Ends the process with one sentence on stderr and exit code 1 when it cannot be done, 2 when it makes no sense.
-    """
-    given = environment.parsed_options
-    options = msgspec.convert(given, Options, from_attributes=True)
-    if not isinstance(runner, LocalRunner):
-        _refuse("the load tests run in one process so far: leave out --processes, --master and --worker")
-    if options.cancelled + options.killed > 1:
-        given_shares = f"{options.cancelled:g} and {options.killed:g}"
-        _refuse(f"--cancelled and --killed are shares of all uploads, together 1 at most: not {given_shares}", 2)
-    user_class = _choose(environment, options)
-    if given.num_users is None:
-        given.num_users = _USERS
-    if given.spawn_rate is None:
-        given.spawn_rate = _SPAWN_RATE
-    if options.chaos is not None:
-        if not user_class.scenario.publishes:
-            _refuse(f"--chaos drops publishes, and the scenario {user_class.scenario.name} makes none: use fanout")
-        if not given.run_time or given.run_time + _CHAOS_MARGIN > _CHAOS_MAX:
-            _refuse(f"--chaos needs --run-time (-t), of at most {_CHAOS_MAX - _CHAOS_MARGIN:g} s")
-    if not environment.host:
-        _refuse("--host is missing: --host ws://127.0.0.1:8000 names the server")
-    try:
-        url = live_url(environment.host)
-        run = Run(environment, options, user_class.scenario, url)
-        _try_out(url, needs_demo=user_class.scenario.waits_for_all)
-        _attach(run)
-    except (ConfigError, AttachError) as error:
-        _refuse(str(error))
-    # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.
-    gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
-    environment.user_classes = [user_class]
-    environment.liverpc_run = run
-    events = environment.events
-    events.test_start.add_listener(run.on_test_start)
-    events.test_stopping.add_listener(run.on_test_stopping)
-    events.quitting.add_listener(run.on_quitting)
-    events.quit.add_listener(run.on_quit)
-
-
-def _attach(run: Run) -> None:
-    """Open the devtools, if the run needs them."""
-    chaos = run.options.chaos
-    if chaos is not None and not glob(chaos.topic)(run.scenario.topic):
-        raise ConfigError(f"--chaos topic={chaos.topic} spares the topic of the test: use load:*")
-    if chaos is None and not run.scenario.looks_inside:
-        return
-    devtools = devtools_url(run.url)
-    token = find_token(devtools, file=run.options.attach_token_file)
-    run.attachment = Attachment.open(devtools, token.secret, want="chaos" if chaos is not None else "metrics")
-    if token.renewable and token.secret:  # a server of this user left it on this machine
-        run.server_pid = run.attachment.server.pid
-
-
-def _choose(environment: Any, options: Options) -> Any:
-    classes = environment.user_classes
-    if options.scenario is not None:
-        classes = [
-            each for each in environment.available_user_classes.values() if each.scenario.name == options.scenario
-        ]
-    if len(classes) != 1:
-        _refuse(f"one scenario at a time: choose one with --scenario {'|'.join(SCENARIOS)}")
-    return classes[0]
-
-
-def _try_out(url: str, *, needs_demo: bool) -> None:
-    attempts: list[Attempt] = []
-    client = LiveClient(
-        url, config=ClientConfig(max_attempts=1, timeout=5, connect_timeout=5), on_attempt=attempts.append
-    )
-    try:
-        client.open()
-    except RpcError:
-        _refuse(f"cannot connect to {shown_url(url)}: {attempts[-1].reason}")
-    try:
-        if needs_demo:
-            client.call("load/echo", 1)
-    except RpcError as error:
-        _refuse(f"{shown_url(url)} does not answer load/echo ({error}); the load tests drive `liverpc demo --users 0`")
-    finally:
-        client.close()
-
-
-def _refuse(sentence: str, code: int = 1) -> NoReturn:
-    sys.stderr.write(f"loadtest: {sentence}\n")
-    sys.exit(code)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import resource
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,15 +23,18 @@ from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.uploading import LiveUpload
 from liverpc.contrib.locust.users import LiveUser
 from liverpc.errors import AttachError, ErrorCode, RpcError
-from loadtest._gate import Row, equals, shown
-from loadtest._plan import Data, Plan, plans
+from loadtest._gate import must, told
+from loadtest._result import Row
 from loadtest._run import Run, run_of
-from loadtest._scenarios import FOREVER, Operations, drain
+from loadtest._scenario import FOREVER, Operations, Scenario, Tally, drain, operation_rows
+from loadtest._upload_plan import Data, Plan, UploadKnobs, plans
+from loadtest._words import parse_bandwidth
 
 __all__ = ["Upload", "UploadUser"]
 
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 0.1  # until whoever waits for its turn sees that the run ends
+_ENDS = ("stored", "cancelled", "killed", "given up at the end")
 _REST_SECONDS = 0.1  # after a failure: a server that refuses everything is not asked a thousand times per second
 
 
@@ -54,7 +57,7 @@ class _Look(msgspec.Struct, frozen=True):
         return {what: more for what, number in self.has.items() if (more := number - before.has.get(what, 0)) > 0}
 
 
-class Upload:
+class Upload(Scenario):
     """Users upload all the time, and calls are made meanwhile: on their connections, and on one beside them.
 
     Attributes:
@@ -63,14 +66,14 @@ class Upload:
     """
 
     name = "upload"
-    waits_for_all = True
-    publishes = False
-    looks_inside = True
+    headline = "RPC load/echo bystander"
+    needs = "devtools"
+    Knobs = UploadKnobs
     answer_seconds: ClassVar = 5.0
     clean_seconds: ClassVar = 8.0
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        super().__init__(run)
         self.data = Data(run.options.seed)
         self.clients: list[LiveClient] = []
         self.running: set[LiveUpload] = set()
@@ -82,21 +85,23 @@ class Upload:
         self.ended_early = 0  # those of them that did not come to an answer of their function
         self.unclear = 0  # uploads that failed: let in or not, and by whom they were ended, only the server knows
         self.bytes = 0
+        self._bandwidth = parse_bandwidth(self.knobs.bandwidth) / run.plan.processes
         self._due = 0.0  # when the next bytes may be sent
-        self._bystander = LiveClient(run.url)
-        self._beside = Operations(run, "load/echo", name="load/echo bystander")
-        self._among = Operations(run, "load/echo", name="load/echo uploading")
+        self._bystander: LiveClient | None = None  # in the leading process
+        self._beside = Operations(run, "load/echo", "bystander", name="load/echo bystander")
+        self._among = Operations(run, "load/echo", "uploading", name="load/echo uploading")
         self._before: _Look  # the run
         self._buffered = 0
         self._memory = 0
+        run.spawn(self._call_among)
 
     # -- for users
 
     def pace(self, size: int) -> None:
         """Wait until so many more bytes may be sent, or the run ends; what was not sent in time is not made up for."""
         now = time.perf_counter()
-        due = self._due = max(self._due, now) + size / self._run.options.bandwidth
-        while due > (now := time.perf_counter()) and not self._run.stopping:
+        due = self._due = max(self._due, now) + size / self._bandwidth
+        while due > (now := time.perf_counter()) and not self.run.stopping:
             gevent.sleep(min(due - now, _STOP_SECONDS))
 
     def answered(self, stored: _Stored, sent: int, digest: str) -> None:
@@ -130,6 +135,7 @@ class Upload:
     # -- the run
 
     def begin(self) -> None:
+        self._bystander = LiveClient(self.run.url)
         self._bystander.open()
         try:
             with gevent.Timeout(self.answer_seconds):
@@ -139,26 +145,30 @@ class Upload:
         except gevent.Timeout:
             raise RpcError(ErrorCode.TIMEOUT, f"the server does not answer {_STORE.path}") from None
         self._before = self._look()
-        self._due = time.perf_counter()
-        self._run.spawn(self._call)
-        self._run.spawn(self._watch)
 
-    def _call(self) -> None:
-        run, options = self._run, self._run.options
-        run.begun.wait()
+    def lead(self) -> None:
+        self.run.spawn(self._watch)
+        assert self._bystander is not None
+        self._call(self._beside, [self._bystander], self.run.options.rate / 2)
+
+    def _call_among(self) -> None:
+        self.run.begun.wait()
+        self._due = time.perf_counter()
+        if self.clients:
+            self._call(self._among, self.clients, self.run.options.rate / 2 / self.run.plan.processes)
+
+    def _call(self, calls: Operations, clients: Sequence[LiveClient], rate: float) -> None:
+        run, options = self.run, self.run.options
         value = "x" * options.size
-        for number, due in enumerate(due_times(options.rate, run.start, options.random_arrivals)):
+        for number, due in enumerate(due_times(rate, run.start, options.random_arrivals)):
             run.wait_until(due)
             if run.stopping:
                 return
-            if number % 2:
-                self._among.send(self.clients[number // 2 % len(self.clients)], due, value)
-            else:
-                self._beside.send(self._bystander, due, value)
+            calls.send(clients[number % len(clients)], due, value)
 
     def _watch(self) -> None:
         with suppress(AttachError):  # counting says so
-            while not self._run.stopping:
+            while not self.run.stopping:
                 self._look()
                 gevent.sleep(_LOOK_SECONDS)
 
@@ -168,52 +178,66 @@ class Upload:
         Raises:
             AttachError: It does not say, or says nothing of uploads.
         """
-        attachment: Any = self._run.attachment
+        attachment: Any = self.run.lead.attachment
         counts: Counts = attachment.counts()
         if counts.uploads is None:
             raise AttachError("refused", "the devtools say nothing of uploads: the token is for some topics only")
         has = {"uploads": counts.uploads.running, "bytes": counts.uploads.buffered, "connections": counts.connections}
         self._buffered = max(self._buffered, counts.uploads.buffered)
-        process = Path(f"/proc/{self._run.server_pid}")
+        process = Path(f"/proc/{self.run.lead.server_pid}")
         with suppress(OSError):  # it is none of this machine, or no longer there
             pages = int((process / "statm").read_text().split()[1])
             self._memory = max(self._memory, pages * resource.getpagesize())
             has["file descriptors"] = sum(1 for _ in (process / "fd").iterdir())
         return _Look(counts.counters, has)
 
-    def finish(self) -> list[Row]:
-        ended = time.perf_counter()
+    def settle(self) -> dict[str, int]:
         drain(lambda: not self.running and not self._beside.pending and not self._among.pending, self.answer_seconds)
-        lost = len(self.running)
-        if not self.ends["stored"] and not lost and not self.ends["failed"]:
-            self._run.broken("no upload came to its end: use smaller ones or a longer run")
-        rate = self.bytes / max(ended - self._run.start, 1e-9) / 1e6
-        wanted = "max" if self._run.options.bandwidth == math.inf else f"{self._run.options.bandwidth / 1e6:g}"
-        self._run.details["upload_errors"] = dict(self.errors)
+        return {}
+
+    def count(self, published: object) -> Tally:
+        counts = {end: float(self.ends[end]) for end in (*_ENDS, "failed")}
+        counts |= {"lost": len(self.running), "wrong": self.wrong, "late": self.late, "bytes": self.bytes}
+        counts |= {"begun": self.begun, "ended_early": self.ended_early, "unclear": self.unclear}
+        tally = Tally(counts=counts, lists={"errors": [[code, number] for code, number in self.errors.items()]})
+        for calls in (self._beside, self._among):
+            tally.add(calls.tally())
+        return tally
+
+    def rows(self, tally: Tally) -> list[Row]:
+        stored, failed, lost = (tally.count(name) for name in ("stored", "failed", "lost"))
+        if not stored and not lost and not failed:
+            self.run.broken("no upload came to its end: use smaller ones or a longer run")
+        errors: Counter[str] = Counter()
+        for code, number in tally.lists["errors"]:
+            errors[code] += number
+        self.run.lead.details["upload_errors"] = dict(errors)
+        rate = self.run.options.rate / 2
+        seconds = max(self.run.lead.at, 1e-9)
+        why = ", ".join(f"{number} {code}" for code, number in errors.items())
         rows = [
-            shown("connections", self._run.users),
-            shown("MB/s, wanted and done", f"{wanted}, {rate:.1f}"),
-            *(
-                shown(f"uploads: {end}", self.ends[end])
-                for end in ("stored", "cancelled", "killed", "given up at the end")
-            ),
-            equals(
-                "uploads: failed", self.ends["failed"], 0, ", ".join(f"{n} {code}" for code, n in self.errors.items())
-            ),
-            equals("uploads: lost", lost, 0, f"nothing came of them within {self.answer_seconds:g} s"),
-            equals("uploads: stored wrong", self.wrong, 0, "another size or checksum than was sent"),
-            equals("uploads: cancelled, and not at once", self.late, 0),
-            *self._beside.rows("calls, bystander", 0.5),
-            *self._among.rows("calls, uploading", 0.5),
+            told("connections", "connections", self.run.users),
+            told("wanted_mb_per_s", "MB/s wanted", self.knobs.bandwidth),
+            told("mb_per_s", "MB/s done", tally.count("bytes") / seconds / 1e6, better="more", digits=1),
+            *(told(end.split()[0], f"uploads: {end}", int(tally.count(end))) for end in _ENDS),
+            must("failed", "uploads: failed", int(failed), 0, why),
+            must("lost", "uploads: lost", int(lost), 0, f"nothing came of them within {self.answer_seconds:g} s"),
+            must("wrong", "uploads: stored wrong", tally.count("wrong"), 0, "another size or checksum than was sent"),
+            must("late", "uploads: cancelled, and not at once", tally.count("late"), 0),
+            *operation_rows(tally, "bystander", "calls, bystander", rate),
+            *operation_rows(tally, "uploading", "calls, uploading", rate),
         ]
         try:
-            rows += self._inside()
+            rows += self._inside(tally)
         except AttachError as error:
-            rows.append(equals("server: can be looked at", f"no: {error}", "yes"))
-        self._bystander.close()
+            rows.append(must("looked_at", "server: can be looked at", f"no: {error}", "yes"))
         return rows
 
-    def _inside(self) -> list[Row]:
+    def close(self) -> None:
+        if self._bystander is not None:
+            self._bystander.close()
+
+    def _inside(self, tally: Tally) -> list[Row]:
         """Whether the server counted the same, and what it still has."""
         until = time.perf_counter() + self.clean_seconds
         while (left := (now := self._look()).more_than(self._before)) and time.perf_counter() < until:
@@ -221,27 +245,31 @@ class Upload:
         begun, ended = (
             now.counters[name] - self._before.counters[name] for name in ("uploads_started", "uploads_aborted")
         )
-        unclear = self.unclear + len(self.running)
+        unclear = int(tally.count("unclear") + tally.count("lost"))
+        memory = [told("memory_mb", "server: most memory", self._memory / 1e6, "MB", digits=0)] if self._memory else []
         return [
-            _counted("server: uploads begun", begun, self.begun, unclear),
-            _counted("server: uploads ended early", ended, self.ended_early, unclear),
-            *(_counted(f"server: {what} left over", left.get(what, 0)) for what in now.has),
-            shown("server: most bytes waiting at once", self._buffered),
-            *([shown("server: most memory", f"{self._memory / 1e6:.0f} MB")] if self._memory else []),
+            _counted("server_begun", "server: uploads begun", begun, int(tally.count("begun")), unclear),
+            _counted("server_early", "server: uploads ended early", ended, int(tally.count("ended_early")), unclear),
+            *(
+                _counted(f"{what.replace(' ', '_')}_left", f"server: {what} left over", left.get(what, 0))
+                for what in now.has
+            ),
+            told("waiting_bytes", "server: most bytes waiting at once", self._buffered),
+            *memory,
         ]
 
 
-def _counted(metric: str, value: int, sure: int = 0, unclear: int = 0) -> Row:
+def _counted(key: str, metric: str, value: int, sure: int = 0, unclear: int = 0) -> Row:
     """What the server counted must be ``sure``, or more by some of those that are ``unclear``, and failures already."""
     wanted = min(max(value, sure), sure + unclear)
-    return equals(metric, value, wanted, "or others are at it, too" if value > wanted else "")
+    return must(key, metric, value, wanted, "or others are at it, too" if value > wanted else "")
 
 
 class UploadUser(LiveUser):
     """Uploads one file after the other."""
 
     wait_time = FOREVER
-    scenario: ClassVar[type] = Upload
+    scenario: ClassVar[type[Scenario]] = Upload
 
     def on_start(self) -> None:
         super().on_start()
@@ -254,7 +282,7 @@ class UploadUser(LiveUser):
     def uploads(self) -> None:
         run = run_of(self.environment)
         run.begun.wait()
-        lanes = [gevent.spawn(self._uploads, run, lane) for lane in range(run.options.uploads_per_user)]
+        lanes = [gevent.spawn(self._uploads, run, lane) for lane in range(run.scenario.knobs.uploads_per_user)]
         try:
             gevent.joinall(lanes, raise_error=True)
         finally:
@@ -262,7 +290,7 @@ class UploadUser(LiveUser):
 
     def _uploads(self, run: Run, lane: int) -> None:
         scenario: Upload = run.scenario
-        for plan in plans(run.options, self.number, lane):
+        for plan in plans(scenario.knobs, run.options.seed, self.number, lane):
             if run.stopping:
                 return
             try:

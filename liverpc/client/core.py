@@ -28,6 +28,7 @@ from liverpc.client.link import Link, Status
 from liverpc.client.offline import OfflineCalls, OfflineQueue
 from liverpc.client.opened import OpenContracts
 from liverpc.client.outbox import UNSENT_MAX, Outbox
+from liverpc.client.store import StreamObserver
 from liverpc.client.streams import Streams
 from liverpc.client.subscription import Subscription
 from liverpc.client.uploads import Upload, Uploads
@@ -301,6 +302,7 @@ class ClientCore(Link):
         schema_version: int | None = None,
         on_change: Callable[[Subscription], object] | None = None,
         on_event: Callable[[EventFrame], object] | None = None,
+        observer: StreamObserver | None = None,
     ) -> Subscription:
         """Start listening to a stream and stay subscribed through reconnects.
 
@@ -317,6 +319,7 @@ class ClientCore(Link):
             schema_version=schema_version,
             on_change=on_change,
             on_event=on_event,
+            observer=observer,
         )
         return self.listen(subscription)
 

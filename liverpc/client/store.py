@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -23,7 +23,7 @@ from liverpc.wire.frames import EventFrame, Reply
 if TYPE_CHECKING:
     from liverpc.client.subscription import Subscription
 
-__all__ = ["Store", "StreamCounters", "StreamStatus"]
+__all__ = ["Store", "StreamCounters", "StreamObserver", "StreamStatus"]
 
 log = logging.getLogger("liverpc.client")
 
@@ -38,6 +38,19 @@ class StreamCounters:
         self.overflowed = 0  #: events dropped because too many waited for those before them
         self.resyncs = 0  #: requests for what was missed while connected
         self.changes_refused = 0  #: optimistic changes refused because too many waited for the server
+
+
+class StreamObserver(Protocol):
+    """Follows how a stream's value comes about: each answer to its request is one of the first two."""
+
+    def whole(self, value: Json, /) -> None:
+        """The server sent the whole value: at first, when it does not know what was missed, and when it reloads."""
+
+    def missed(self, data: list[Json], /) -> None:
+        """The server sent what was missed since the last connection, or else: events or changed rows, perhaps none."""
+
+    def event(self, data: Json, /) -> None:
+        """An event came, and it was its turn."""
 
 
 class Store:
@@ -70,6 +83,7 @@ class Store:
         timeout: float,
         schema_version: int | None,
         on_event: Callable[[EventFrame], object] | None,
+        observer: StreamObserver | None,
     ) -> None:
         self.path = path
         self.args = args
@@ -92,6 +106,7 @@ class Store:
         self.position = Position()
         self._result_type = result_type
         self._on_event = on_event
+        self._observer = observer
         self._options: tuple[str, str, bool, int] | None = None
         self._hydrated: Any = UNSET  # shown while there is no base
         self._known_version: Json = None  # of the rows, by the server's count
@@ -125,7 +140,7 @@ class Store:
     def key(self) -> Hashable:
         """What those who share a store have in common; None: they share none. TypeError without a JSON form."""
         args = canonical(self.args)
-        if self._on_event is not None:
+        if self._on_event is not None or self._observer is not None:
             return None
         declared = self._result_type
         try:
@@ -245,29 +260,42 @@ class Store:
             return  # what was collected so far is more than a placeholder
         if not (reply.channel and data is None):
             fold.load(data)
+        if self._observer is not None and not placeholder:
+            guarded(self._observer.whole, data)
         self.base, self._options, self._hydrated = fold, options, UNSET
         self.generation += 1
         self._rebased(None, None)
 
     def _patch(self, base: Fold, reply: Reply) -> bool:
+        changes = self._missed(reply)
+        if changes is None:
+            return False
+        for event, data in changes:
+            self._apply(base, event, data)
+        if self._observer is not None:
+            guarded(self._observer.missed, [data for _, data in changes])
+        return True
+
+    def _missed(self, reply: Reply) -> list[tuple[str, Json]] | None:
+        """The events that bring the value up to date; None when the answer does not tell them."""
         if reply.unchanged:
-            return True
+            return []
         data = Raw(b"[]") if reply.data is UNSET else reply.data
         if reply.replay:
             events = decode_replayed(data)
             if events is None or (self._paged and any(event.event == REFRESHED for event in events)):
-                return False  # of a page that was loaded anew, a log does not say where the next one begins
-            for event in events:
-                if event.seq is None or self.position.seq is None or event.seq > self.position.seq:
-                    self._apply(base, event.event, read_json(event.data))
-            return True
+                return None  # of a page that was loaded anew, a log does not say where the next one begins
+            seq = self.position.seq
+            return [
+                (event.event, read_json(event.data))
+                for event in events
+                if event.seq is None or seq is None or event.seq > seq
+            ]
         rows = read_json(data)
         if not isinstance(rows, list):
-            return False
-        for row in rows:
-            gone = isinstance(row, dict) and bool(row.get("_deleted"))  # true, or what JavaScript takes for it
-            self._apply(base, "deleted" if gone else "created", row)  # created replaces a row that is known
-        return True
+            return None
+        # Created replaces a row that is known; gone is what says true, or what JavaScript takes for it.
+        return [("deleted" if isinstance(row, dict) and bool(row.get("_deleted")) else "created", row) for row in rows]
 
     def _take_position(self, reply: Reply, *, whole: bool) -> None:
         position = self.position
@@ -345,6 +373,8 @@ class Store:
 
     def _take(self, base: Fold, frame: EventFrame, data: Json) -> None:
         self._apply(base, frame.event, data)
+        if self._observer is not None:
+            guarded(self._observer.whole if frame.event == REFRESHED else self._observer.event, data)
         if frame.event == REFRESHED and self._misfit is None:
             self._paged = frame.has_more is not None
             self._turn_page(frame.has_more, frame.cursor)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liverpc.client.listeners import guarded
-from liverpc.client.store import Store, StreamStatus
+from liverpc.client.store import Store, StreamObserver, StreamStatus
 from liverpc.errors import RpcError
 from liverpc.wire.frames import EventFrame
 
@@ -28,6 +28,7 @@ class Subscription:
         schema_version: The version of the rows' schema to ask for; None: the server's.
         on_change: Called after each change of value or status.
         on_event: Called with each event instead: nothing is decoded, there is no value, and nothing is shared.
+        observer: Told each step by which the value comes about, before ``on_change``; nothing is shared, either.
     """
 
     def __init__(
@@ -40,9 +41,16 @@ class Subscription:
         schema_version: int | None = None,
         on_change: Callable[[Subscription], object] | None = None,
         on_event: Callable[[EventFrame], object] | None = None,
+        observer: StreamObserver | None = None,
     ) -> None:
         self.store = Store(
-            path, args, result_type=result_type, timeout=timeout, schema_version=schema_version, on_event=on_event
+            path,
+            args,
+            result_type=result_type,
+            timeout=timeout,
+            schema_version=schema_version,
+            on_event=on_event,
+            observer=observer,
         )
         self._on_change = on_change
         self._value: Any = None

@@ -36,7 +36,7 @@ def make_server(world: World, *, limits: Limits | None = None, inspect: Inspect 
         [chat, rooms, board, files, till, ticker, load],
         on_connect=on_connect,
         limits=limits,
-        inspect=inspect or Inspect(enabled=True, chaos=True, test_users=_TEST_USERS),
+        inspect=inspect or Inspect(enabled=True, chaos=True, max_observers=8, test_users=_TEST_USERS),
         name="liverpc demo",
         dev=True,
     )

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from liverpc import Locals
 
-__all__ = ["BOARDS", "PROJECTS", "TEAMS", "File", "Message", "Price", "Session", "Todo", "Visitor", "World", "team_of"]
+__all__ = [
+    "BOARDS",
+    "PROJECTS",
+    "TEAMS",
+    "File",
+    "Group",
+    "Log",
+    "LogRow",
+    "Message",
+    "Price",
+    "Row",
+    "Said",
+    "Session",
+    "Todo",
+    "Visitor",
+    "World",
+    "team_of",
+]
 
 TEAMS = ("blue", "red")
 BOARDS = ("everybody", *TEAMS)
@@ -51,6 +69,48 @@ class File(msgspec.Struct, frozen=True):
     state: str = "running"  #: then ``stored`` or ``ended early``
 
 
+class LogRow(msgspec.Struct, frozen=True):
+    """What was appended to a log."""
+
+    n: int  #: 0, 1, 2…
+    value: Any
+
+
+@dataclass
+class Log:
+    """A log of the load tests."""
+
+    rows: deque[LogRow]  #: the last ones
+    next: int = 0  #: the number of the next row
+    loads: int = 0  #: how often its value was loaded
+
+
+class Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What somebody said in a room of the load tests; the rooms keep the last word of each."""
+
+    id: str  #: who
+    n: int  #: of what they said there: 0, 1, 2…
+    k: int  #: of what everybody said in all rooms of the group, in the order in which it was published
+    due: float
+    ts: float
+    pad: str = ""  #: not kept
+
+
+@dataclass
+class Group:
+    """Rooms of the load tests whose names have the same beginning."""
+
+    said: int = 0
+    rooms: dict[str, dict[str, Said]] = field(default_factory=dict[str, dict[str, Said]])
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One of many."""
+
+    id: int  #: 0, 1, 2…
+    text: str
+
+
 @dataclass
 class World:
     """The demo's data."""
@@ -59,6 +119,11 @@ class World:
     boards: dict[str, dict[int, Todo]] = field(default_factory=lambda: {name: {} for name in BOARDS})
     prices: dict[str, Price] = field(default_factory=dict[str, Price])
     files: dict[str, File] = field(default_factory=dict[str, File])  #: the last ones
+    logs: dict[str, Log] = field(default_factory=dict[str, Log])  #: the last ones
+    counts: dict[str, int] = field(default_factory=dict[str, int])  #: made by the load tests, the last ones
+    table: list[Row] = field(default_factory=list[Row])  #: what they load; made when first asked for
+    groups: dict[str, Group] = field(default_factory=dict[str, Group])  #: of rooms, the last ones
+    arrivals: dict[str, float] = field(default_factory=dict[str, float])  #: by user, as they say, the last ones
     ids: int = 0
     payments: int = 0
 

@@ -22,7 +22,7 @@ from liverpc.inspector.rooms import Survey
 from liverpc.inspector.tap import Tap
 from liverpc.inspector.telling import encoded
 from liverpc.inspector.trying import OpenClient, Trials
-from liverpc.inspector.view import Source
+from liverpc.inspector.view import TURNS, Source
 from liverpc.policies.faults import FaultRules
 from liverpc.policies.pressure import resident_bytes
 from liverpc.policies.running import RunningPolicies
@@ -37,7 +37,7 @@ __all__ = ["Inspector"]
 log = logging.getLogger("liverpc.inspector")
 
 _TICK = 0.125  # seconds between flushes of events; every second flush carries the state
-_CONNECTIONS_EVERY = 8  # ticks: looking at thousands of connections is the dear part
+_SECOND = 8  # ticks
 _MAX_BUSY = 0.02  # share of the loop's time above which less is captured
 _MAX_GLOBS = 16  # of all watches, for which less is captured
 _SLOW_SECONDS = 30.0
@@ -96,10 +96,10 @@ class Inspector:
         self._always = always or settings.capture == "always"
         self._rev = 0
         self._busy = 0.0
-        self._late: deque[float] = deque(maxlen=_CONNECTIONS_EVERY)  # seconds, of the ticks of the last second
+        self._late: deque[float] = deque(maxlen=_SECOND)  # seconds, of the ticks of the last second
         self._lately: deque[tuple[int, int]] = deque(maxlen=8)  # captured and lost events of each tick of a second
         self._calm = 0
-        self._look_at_connections = False
+        self._turn = 0  # of the connections that are looked at
         self._task: asyncio.Task[None] | None = None
         self.closed = False
 
@@ -193,7 +193,7 @@ class Inspector:
                 self._late.append(max(0.0, self.monotonic() - due))
                 began = time.thread_time()  # not the wall clock: a preempted process did not spend it
                 ticks += 1
-                self._look_at_connections = ticks % _CONNECTIONS_EVERY == 0
+                self._turn = ticks // 2 % TURNS
                 steps = (self._collect, self._tell_events, self._tell_state, self._tell_rooms)
                 for step in steps if ticks % 2 == 0 else (self._tell_events,):
                     try:
@@ -256,7 +256,7 @@ class Inspector:
             view = observer.view
             frame = shared.get(view.key)
             if frame is None:
-                state = view.delta(changes, self._rev, now, load, self._look_at_connections)
+                state = view.delta(changes, self._rev, now, load, self._turn)
                 frame = shared[view.key] = text_frame(encoded(state))
             observer.send_state(frame)
         changes.clear()

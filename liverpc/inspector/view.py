@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain, islice
 from math import inf
 from typing import Any
 
@@ -43,8 +44,9 @@ from liverpc.uploads.running import RunningUpload
 from liverpc.uploads.uploads import Uploads
 from liverpc.wire.names import glob
 
-__all__ = ["Source", "View"]
+__all__ = ["TURNS", "Source", "View"]
 
+TURNS = 4  # states in which all connections are looked at: of thousands at once, the server would be late for others
 _MAX_PENDING = 200
 _MAX_NUMBERS = 20_000  # ids that are remembered for one scoped observer
 _MAX_UPLOADS = 200
@@ -112,17 +114,20 @@ class View:
                 connection_stats=[_connection_stats(each) for each in connections[start:end]],
             )
 
-    def delta(self, changes: Changes, rev: int, at: float, load: Load, thorough: bool) -> State:
-        """What changed; ``thorough`` with what is too dear to be told each time."""
+    def delta(self, changes: Changes, rev: int, at: float, load: Load, turn: int) -> State:
+        """What changed, and the figures of one connection in :data:`TURNS`.
+
+        ``turn`` says which, from 0; in that one is what is too dear to be told each time.
+        """
         hub = self._source.hub
         changed = [hub.topics[name] for name in changes.topics if name in hub.topics]
         topics = [topic for topic in changed if self.covers(topic.wire)]
         # With a scope, a connection comes into sight with its first topic there, and leaves with the last.
         seen = changes.opened if self._globs is None else changes.opened | changes.joined
         opened = [hub.connections[each] for each in seen if each in hub.connections]
-        looked_at = hub.connections.values() if thorough else opened
+        looked_at = chain(opened, islice(hub.connections.values(), turn, None, TURNS))
         return msgspec.structs.replace(
-            self._figures(rev, at, load, thorough),
+            self._figures(rev, at, load, turn == 0),
             streams=[_stream(topic) for topic in topics if topic.name in changes.born],
             stream_stats=[_stream_stats(topic) for topic in topics],
             streams_gone=[number for number, name in changes.ended.items() if self.covers(name)],

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from loadtest._folder import read
+from loadtest._result import Result
+
 ROOT = Path(__file__).parents[2]
 LOCUST = Path(sys.executable).with_name("locust")
 IMPATIENT = Path(__file__).with_name("impatient_locustfile.py")
@@ -78,3 +81,9 @@ def cells(output: str) -> dict[str, list[str]]:
     lines = [line.split("  ") for line in output.splitlines()]
     rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     return {row[0]: row[1:] for row in rows if row}
+
+
+def result_in(runs: Path) -> Result:
+    """The only run in a folder of runs."""
+    (folder,) = runs.iterdir()
+    return read(folder)

@@ -369,24 +369,6 @@ async def test_a_handshake_that_fails_says_how(answer: bytes, refused: str, text
 # -- users of one's own
 
 
-def test_the_user_of_the_manual_runs(host: str, environ: dict[str, str], tmp_path: Path) -> None:
-    manual = (ROOT / "docs" / "load-tests.md").read_text()
-    code = re.search(r"^```python name=locustfile\.py\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
-    assert code is not None
-    file = tmp_path / "locustfile.py"
-    file.write_text(code[1])
-    done = locust(
-        *("--headless", "--only-summary", "-u", "3", "-r", "3", "-t", "2s", "--host", host),
-        environ=environ,
-        cwd=tmp_path,
-        file=file,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for series in ("RPC      chat/send", "SUB      chat/messages", "PUB      chat", "WS       connect"):
-        assert series in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_uploads_and_binary_calls_of_a_user_are_recorded(host: str, environ: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "locustfile.py"
     file.write_text(
@@ -446,7 +428,7 @@ def test_without_locust_the_error_names_the_extra() -> None:
 
 
 def test_the_pure_parts_load_neither_gevent_nor_locust() -> None:
-    names = ("ledger", "histogram", "schedule", "frames", "target")
+    names = ("ledger", "histogram", "schedule", "frames", "target", "people", "mix")
     code = "import sys\n" + "".join(f"import liverpc.contrib.locust.{name}\n" for name in names)
     code += "print({'gevent', 'locust', 'asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

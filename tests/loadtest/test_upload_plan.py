@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from itertools import islice
 from typing import Any
@@ -10,25 +9,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from loadtest._cli import Options, Size, add_options, parse_sizes
-from loadtest._plan import BLOCK, PIECE, Data, plans
+from loadtest._upload_plan import BLOCK, PIECE, Data, UploadKnobs, plans
+from loadtest._words import Size, parse_bandwidth, parse_sizes
 
 
-def options(*arguments: str) -> Options:
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    return msgspec.convert(parser.parse_args(arguments), Options, from_attributes=True)
+def options(**given: Any) -> UploadKnobs:
+    return msgspec.convert(given, UploadKnobs, strict=False)
 
 
 def test_the_defaults_mix_sizes_and_ends() -> None:
     given = options()
-    assert [(size.name, size.bytes, size.weight) for size in given.upload_sizes] == [
+    assert [(size.name, size.bytes, size.weight) for size in parse_sizes(given.upload_sizes)] == [
         ("1MB", 1_000_000, 16),
         ("10MB", 10_000_000, 3),
         ("100MB", 100_000_000, 1),
     ]
-    assert (given.uploads_per_user, given.bandwidth, given.cancelled, given.killed) == (1, 50e6, 0.1, 0.05)
-    assert options("--bandwidth", "max").bandwidth == math.inf
+    assert (given.uploads_per_user, given.bandwidth, given.cancelled, given.killed) == (1, "50", 0.1, 0.05)
+    assert parse_bandwidth("50") == 50e6
+    assert parse_bandwidth("max") == math.inf
 
 
 def test_sizes_have_units_and_weights() -> None:
@@ -41,45 +39,46 @@ def test_sizes_have_units_and_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "given",
     [
-        *(["--upload-sizes", text] for text in ("", "x", "MB", "0MB", "-1MB", "1Mk", "1MB=", "1MB=0", "1MB=x", "1MB,")),
-        ["--uploads-per-user", "0"],
-        ["--uploads-per-user", "1001"],
-        ["--bandwidth", "0"],
-        ["--bandwidth", "min"],
-        ["--cancelled", "1.1"],
-        ["--killed", "-0.1"],
-        ["--killed", "nan"],
+        *(
+            {"upload_sizes": text}
+            for text in ("", "x", "MB", "0MB", "-1MB", "1Mk", "1MB=", "1MB=0", "1MB=x", "1MB,", "5GB=1")
+        ),
+        {"uploads_per_user": "0"},
+        {"uploads_per_user": "1001"},
+        {"bandwidth": "0"},
+        {"bandwidth": "min"},
+        {"cancelled": "1.1"},
+        {"killed": "-0.1"},
+        {"killed": "nan"},
+        {"cancelled": 0.7, "killed": 0.4},
     ],
-    ids=" ".join,
+    ids=str,
 )
-def test_options_of_uploads_that_make_no_sense_are_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        options(*arguments)
-    assert arguments[0] in capsys.readouterr().err
+def test_options_of_uploads_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        options(**given)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
-    [(["--upload-sizes", "5GB=1"], "in B, kB or MB"), (["--bandwidth", "fast"], "megabytes per second, or max")],
+    ("given", "says"),
+    [
+        ({"upload_sizes": "5GB=1"}, "in B, kB or MB"),
+        ({"bandwidth": "fast"}, "megabytes per second, or max"),
+        ({"cancelled": 0.7, "killed": 0.4}, "together 1 at most: not 0.7 and 0.4"),
+    ],
 )
-def test_the_sentence_tells_what_would_be_right(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        options(*arguments)
-    assert caught.value.code == 2
-    assert says in capsys.readouterr().err
+def test_the_sentence_tells_what_would_be_right(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=says):
+        options(**given)
 
 
 def test_the_seed_decides_everything_and_the_shares_are_kept() -> None:
-    given = options("--seed", "s", "--upload-sizes", "1kB=3,10kB=1", "--cancelled", "0.2", "--killed", "0.1")
-    made = list(islice(plans(given, 0, 0), 10_000))
-    assert made == list(islice(plans(given, 0, 0), 10_000))
-    for others in (plans(given, 0, 1), plans(given, 1, 0), plans(options("--seed", "t"), 0, 0)):
+    given = options(upload_sizes="1kB=3,10kB=1", cancelled=0.2, killed=0.1)
+    made = list(islice(plans(given, "s", 0, 0), 10_000))
+    assert made == list(islice(plans(given, "s", 0, 0), 10_000))
+    for others in (plans(given, "s", 0, 1), plans(given, "s", 1, 0), plans(given, "t", 0, 0)):
         assert made[:100] != list(islice(others, 100))
 
     def share(test: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -17,7 +16,7 @@ import pytest
 
 from liverpc import Context, Inspect, Limits, LiveError, LiveServer, Token, UploadContext, live, public, remote
 from liverpc.client import connect
-from tests.loadtest.load_kit import IMPATIENT, begun, cells, first_url, locust, process
+from tests.loadtest.load_kit import IMPATIENT, begun, cells, first_url, locust, process, result_in
 
 pytestmark = pytest.mark.realtime
 
@@ -72,10 +71,9 @@ async def judged(url: str, environ: Mapping[str, str], *arguments: str) -> tuple
 
 
 def test_an_honest_server_passes(host: str, environ: dict[str, str], tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
     done = locust(
         *(*RUN, "-t", "3s", "-u", "4", "--uploads-per-user", "2", "--upload-sizes", "100kB=8,2MB=1"),
-        *("--cancelled", "0.2", "--killed", "0.2", "--report", str(report), "--host", host),
+        *("--cancelled", "0.2", "--killed", "0.2", "--run-dir", str(tmp_path), "--host", host),
         environ=environ,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -84,12 +82,12 @@ def test_an_honest_server_passes(host: str, environ: dict[str, str], tmp_path: P
     assert all(ends[end] > 5 for end in ("stored", "cancelled", "killed"))
     assert table["server: uploads begun"][-1] == table["server: uploads left over"][-1] == "ok"
     assert float(table["server: most memory"][0].split()[0]) > 1
-    latencies = json.loads(report.read_text())["latencies"]
+    latencies = result_in(tmp_path).latencies
     sizes = ("100kB", "2MB")
-    assert sum(latencies[f"UP {size} total"]["count"] for size in sizes) == ends["stored"]
-    assert all(latencies[f"UP {size} ack"]["p50"] <= latencies[f"UP {size} total"]["p50"] for size in sizes)
+    assert sum(latencies[f"UP {size} total"].count for size in sizes) == ends["stored"]
+    assert all(latencies[f"UP {size} ack"].p50 <= latencies[f"UP {size} total"].p50 for size in sizes)
     for series in ("bystander", "uploading"):
-        assert latencies[f"RPC load/echo {series}"]["count"] > 30
+        assert latencies[f"RPC load/echo {series}"].count > 30
 
 
 def one_byte(offset: int, chunk: bytes) -> bytes:

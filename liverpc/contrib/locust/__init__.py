@@ -1,8 +1,8 @@
 """Load tests of a liverpc server with Locust; needs ``pip install 'liverpc[loadtest]'``.
 
 Importing a name that runs under gevent imports Locust, which patches the standard library: do it in a
-locustfile, not in a test's process. :mod:`.ledger`, :mod:`.histogram`, :mod:`.schedule`, :mod:`.frames` and
-:mod:`.target` are pure and can be imported anywhere.
+locustfile, not in a test's process. :mod:`.ledger`, :mod:`.audit`, :mod:`.histogram`, :mod:`.schedule`,
+:mod:`.frames`, :mod:`.target`, :mod:`.people` and :mod:`.mix` are pure and can be imported anywhere.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from liverpc.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from liverpc.contrib.locust.attach import Attachment, Counts
+    from liverpc.contrib.locust.audit import ResumeAudit
     from liverpc.contrib.locust.client import Attempt, LiveClient
     from liverpc.contrib.locust.histogram import Histogram
     from liverpc.contrib.locust.ledger import Ledger
+    from liverpc.contrib.locust.mix import Mix, Recorded
+    from liverpc.contrib.locust.people import People, Person
+    from liverpc.contrib.locust.recorded import RecordedUser, Replayed
     from liverpc.contrib.locust.recorder import Recorder, recorder_of
     from liverpc.contrib.locust.schedule import due_times
     from liverpc.contrib.locust.uploading import LiveUpload
@@ -32,7 +36,14 @@ _HOME = {
     "LiveClient": "client",
     "LiveUpload": "uploading",
     "LiveUser": "users",
+    "Mix": "mix",
+    "People": "people",
+    "Person": "people",
+    "Recorded": "mix",
+    "RecordedUser": "recorded",
     "Recorder": "recorder",
+    "Replayed": "recorded",
+    "ResumeAudit": "audit",
     "due_times": "schedule",
     "recorder_of": "recorder",
 }
@@ -47,7 +58,14 @@ __all__ = [
     "LiveClient",
     "LiveUpload",
     "LiveUser",
+    "Mix",
+    "People",
+    "Person",
+    "Recorded",
+    "RecordedUser",
     "Recorder",
+    "Replayed",
+    "ResumeAudit",
     "due_times",
     "recorder_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -18,9 +19,11 @@ from liverpc.inspector.protocol import (
     SUBPROTOCOL,
     AttachSession,
     ChaosArm,
+    ChaosChanged,
     ChaosClear,
     ChaosRule,
     Err,
+    Match,
     Ok,
     Resync,
     ServerFrame,
@@ -28,6 +31,7 @@ from liverpc.inspector.protocol import (
     State,
     StreamStats,
     UploadTotals,
+    Watch,
     Welcome,
     closed_early,
     refusal,
@@ -38,6 +42,7 @@ __all__ = ["Attachment", "Counts"]
 _OPEN_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
 _BEAT_SECONDS = 0.5
+_NO_EVENTS = Match(kind=["none"])
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -53,29 +58,42 @@ class Counts(msgspec.Struct, frozen=True):
 class Attachment:
     """A devtools session. Faults armed here end when it does, or when this process no longer runs.
 
+    It asks the server not to record publishes and calls, which is most of the work that being watched makes. That
+    holds while nobody else who watches wants them.
+
     Attributes:
         server: Who is looked at.
+        local: Whether it is a process of this user on this machine; whoever opened the session says so.
     """
 
     server: ServerInfo
+    local = False
 
-    def __init__(self, socket: GeventSocket, session: AttachSession) -> None:
+    def __init__(
+        self, socket: GeventSocket, session: AttachSession, on_state: Callable[[State], object] | None = None
+    ) -> None:
         self._socket = socket
         self._session = session
+        self._on_state = on_state
         self._answers: dict[int, AsyncResult] = {}
         self._states: list[AsyncResult] = []  # whoever waits for a whole state
         self._whole: list[State] = []  # the parts of one, so far
+        self._over: dict[int, ChaosRule] = {}  # the last faults that ended
         self._ended: AttachError | None = None
         self._greenlets: list[Any] = []
 
     @classmethod
-    def open(cls, url: str, token: str, *, want: Level = "chaos") -> Attachment:
+    def open(
+        cls, url: str, token: str, *, want: Level = "chaos", on_state: Callable[[State], object] | None = None
+    ) -> Attachment:
         """Attach for watching and, at level ``chaos``, for injecting faults.
 
         Args:
             url: As of :func:`~liverpc.inspector.protocol.attach_url`.
             token: Empty: none is sent.
             want: The level; ``metrics`` is enough for :meth:`counts`.
+            on_state: Gets what the server tells by itself: first everything, perhaps in several parts, then four
+                times a second what changed. Must not wait.
 
         Raises:
             AttachError: The token was refused or does not open enough, there are no devtools, or there is
@@ -91,7 +109,8 @@ class Attachment:
         except OSError as error:
             raise AttachError("unreachable", f"cannot attach to {url}: {error.strerror or error}") from None
         session = AttachSession(client="locust", want=want, monotonic=time.monotonic)
-        attachment = cls(socket, session)
+        session.send(Watch(id=session.new_id(), match=_NO_EVENTS, capture=True))
+        attachment = cls(socket, session, on_state)
         try:
             welcome = attachment._greet(url)
         except BaseException:
@@ -107,7 +126,8 @@ class Attachment:
         return attachment
 
     def counts(self) -> Counts:
-        """What the server has counted by now.
+        """What the server has counted by now: everything is asked for, which is work when there are thousands of
+        connections or topics.
 
         Raises:
             AttachError: The session ended, or the server did not answer.
@@ -127,21 +147,30 @@ class Attachment:
             counters=last.counters,
         )
 
-    def arm(self, *, rate: float, seed: str, topic: str, ttl: float) -> int:
-        """Drop publishes on matching topics for ``ttl`` seconds at most; returns the rule's number.
+    def arm(self, rule: ChaosRule, *, ttl: float) -> int:
+        """Inject a fault for ``ttl`` seconds at most; returns its number.
 
         Raises:
             AttachError: The server refused.
         """
-        rule = ChaosRule(rate=rate, seed=seed, topic=topic)
         number = self._session.new_id()
         return self._ask(number, ChaosArm(id=number, rule=rule, ttl=ttl)).rule
 
-    def clear(self, rule: int) -> None:
-        """Remove a rule; one that is gone already is no error."""
+    def clear(self, rule: int) -> ChaosRule | None:
+        """Remove a rule; one that is gone already is no error.
+
+        Returns:
+            Its final figures; None when it was gone already.
+        """
         number = self._session.new_id()
         with suppress(AttachError):  # it has expired, or the session has ended and the server removes it
             self._ask(number, ChaosClear(id=number, rule=rule))
+            return self._over.get(rule)  # of which the server tells before it answers
+        return None
+
+    def wait(self) -> None:
+        """Wait until the session has ended, for whatever reason."""
+        self._greenlets[0].join()
 
     def close(self) -> None:
         """End the session, and with it its faults. Harmless when it has ended."""
@@ -197,6 +226,8 @@ class Attachment:
             self._ended = AttachError("unreachable", f"the devtools session ended: {closed.reason or closed.code}")
         except AttachError as error:
             self._ended = error
+        self._socket.close()  # a server that shuts down waits for it
+        self._socket.abort()
         for waiter in [*self._answers.values(), *self._states]:
             waiter.set_exception(self._ended)
 
@@ -212,7 +243,11 @@ class Attachment:
     def _take(self, message: bytes) -> None:
         frame: ServerFrame | None = self._session.receive(message)
         if isinstance(frame, State):
+            if self._on_state is not None:
+                self._on_state(frame)
             self._take_state(frame)
+        elif isinstance(frame, ChaosChanged):
+            self._over = {each.id: each for each in frame.ended}
         elif isinstance(frame, (Ok, Err)) and frame.id in self._answers:
             if isinstance(frame, Ok):
                 self._answers[frame.id].set(frame)

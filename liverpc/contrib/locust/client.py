@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +19,7 @@ from liverpc.client.calls import Call
 from liverpc.client.core import ClientCore
 from liverpc.client.listeners import guarded
 from liverpc.client.socket import HandshakeRefused, SocketClosed
+from liverpc.client.store import StreamObserver
 from liverpc.client.subscription import Subscription
 from liverpc.config import ClientConfig
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
@@ -52,6 +55,7 @@ class LiveClient:
         tls: For ``wss://``. Default: the system's certificate authorities.
         config: Time limits, back-off, sizes.
         on_attempt: Called after each attempt to connect.
+        on_lost: Called with the close code when a connection is lost, 1006 without one; not after :meth:`close`.
 
     Raises:
         ConfigError: The URL is none.
@@ -65,18 +69,21 @@ class LiveClient:
         tls: Any = None,
         config: ClientConfig | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
+        on_lost: Callable[[int], object] | None = None,
     ) -> None:
         self.core = ClientCore(config, monotonic=time.monotonic)
         self._url = live_url(url)
         self._headers = headers
         self._tls = tls
         self._on_attempt = on_attempt
+        self._on_lost = on_lost
         self._socket: GeventSocket | None = None
         self._opened = Event()
         self._runner: Any = None
         self._pump: Any = None  # sends the bytes of uploads, and everything else meanwhile
         self._timer: Any = None
         self._timer_due = 0.0
+        self._away_until = 0.0
 
     # -- life
 
@@ -116,6 +123,17 @@ class LiveClient:
             self._socket.abort(reset=reset)
         self._end()
 
+    def cut(self, away: float = 0.0, *, reset: bool = False) -> None:
+        """Lose the connection as when the network fails: nobody says goodbye, and it comes back by itself.
+
+        Args:
+            away: For so many seconds there is no network, so that attempts to connect fail.
+            reset: With a TCP reset, as of :meth:`abort`.
+        """
+        self._away_until = time.monotonic() + away
+        if self._socket is not None:
+            self._socket.abort(reset=reset)
+
     def _part(self, socket: GeventSocket, runner: Any) -> None:
         self._send()  # what was cancelled just now, or is being sent
         socket.close()
@@ -142,11 +160,20 @@ class LiveClient:
         return self._answer(self.begin(fn, *args, on_done=lambda _: answered.set(), **kwargs), fn, answered)
 
     def begin(
-        self, fn: Rpc[..., Any] | str, /, *args: Any, on_done: Callable[[Call], object] | None = None, **kwargs: Any
+        self,
+        fn: Rpc[..., Any] | str,
+        /,
+        *args: Any,
+        on_done: Callable[[Call], object] | None = None,
+        idempotency_key: str | None = None,
+        **kwargs: Any,
     ) -> Call:
-        """Send a call without waiting for its answer; ``on_done`` gets it when it has ended."""
+        """Send a call without waiting for its answer; ``on_done`` gets it when it has ended.
+
+        ``idempotency_key`` lets the server recognise a repetition; 1 to 256 characters.
+        """
         path, wire_args = _bound(fn, args, kwargs)
-        call = self.core.call(path, wire_args, on_done=on_done)
+        call = self.core.call(path, wire_args, idempotency_key=idempotency_key, on_done=on_done)
         self._settle()
         return call
 
@@ -205,6 +232,7 @@ class LiveClient:
         /,
         *args: Any,
         on_event: Callable[[EventFrame], object] | None = None,
+        observer: StreamObserver | None = None,
         **kwargs: Any,
     ) -> Subscription:
         """Listen to a stream, through reconnects, and wait for its first answer.
@@ -213,6 +241,8 @@ class LiveClient:
             fn: The stream's declaration or path.
             args: The stream's arguments.
             on_event: Gets each event undecoded. Without it, the subscription's ``value`` is kept up to date.
+            observer: Is told each step by which the value comes about, such as a
+                :class:`~liverpc.contrib.locust.audit.ResumeAudit`.
             kwargs: More arguments.
 
         Raises:
@@ -221,7 +251,12 @@ class LiveClient:
         path, wire_args = _bound(fn, args, kwargs)
         answered = Event()
         subscription = self.core.subscribe(
-            path, wire_args, result_type=_result_type(fn), on_change=lambda _: answered.set(), on_event=on_event
+            path,
+            wire_args,
+            result_type=_result_type(fn),
+            on_change=lambda _: answered.set(),
+            on_event=on_event,
+            observer=observer,
         )
         self._settle()
         try:
@@ -292,12 +327,16 @@ class LiveClient:
                     self._send_soon()  # whoever receives must not wait for the network
                 messages = socket.recv()
         except SocketClosed as closed:
+            if self._on_lost is not None and self.core.status != "closed":
+                guarded(self._on_lost, closed.code)
             return closed.code, closed.reason
         finally:
             self._hang_up()
 
     def _dial(self) -> GeventSocket:
         config = self.core.config
+        if time.monotonic() < self._away_until:
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         return open_socket(
             self._url,
             headers=self._headers,

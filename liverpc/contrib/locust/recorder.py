@@ -9,6 +9,7 @@ keeps response times finer than whole milliseconds, in the whole process.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -31,6 +32,8 @@ class Recorder:
     Attributes:
         totals: All samples since the test started, by kind and name, except those of the last second.
         failures: Failures since the test started, by kind, name and code.
+        on_flush: Called with the new samples, by kind and name, each time they were merged: once a second and at
+            the end, also when there are none.
     """
 
     def __init__(self, environment: Any) -> None:
@@ -40,6 +43,7 @@ class Recorder:
         self._parts: set[tuple[str, str]] = set()
         self.totals: dict[tuple[str, str], Histogram] = {}
         self.failures: dict[tuple[str, str, str], int] = {}
+        self.on_flush: Callable[[Mapping[tuple[str, str], Histogram]], object] | None = None
         events = environment.events
         events.test_start.add_listener(self._restart)
         for event in (events.test_stopping, events.test_stop, events.quitting):
@@ -81,6 +85,8 @@ class Recorder:
             if (kind, name) not in self._parts:
                 _merge(stats.total, histogram, sizes[kind, name])
             self.totals.setdefault((kind, name), Histogram()).merge(histogram)
+        if self.on_flush is not None:
+            self.on_flush(new)
 
     def _flush(self, **_: Any) -> None:
         self.flush()

@@ -179,7 +179,7 @@ def open_socket(
     limit = gevent.Timeout(timeout)
     try:
         with limit:
-            sock = gsocket.create_connection((parts.hostname, parts.port or (443 if secure else 80)))
+            sock = _connected(parts.hostname or "", parts.port or (443 if secure else 80))
             sock.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
             if secure:
                 sock = (tls or _default_tls()).wrap_socket(sock, server_hostname=parts.hostname)
@@ -197,6 +197,22 @@ def open_socket(
     upgraded = time.perf_counter()
     sock.settimeout(silence)
     return GeventSocket(sock, rest=rest, message_max=message_max, tcp=connected - began, upgrade=upgraded - connected)
+
+
+def _connected(host: str, port: int) -> Any:
+    family = gsocket.AF_INET6 if ":" in host else gsocket.AF_INET
+    try:
+        gsocket.inet_pton(family, host)
+    except OSError:
+        return gsocket.create_connection((host, port))
+    # Asking what an address is would take a thread, and each change of threads milliseconds while this one is busy.
+    sock = gsocket.socket(family)
+    try:
+        sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _default_tls() -> Any:

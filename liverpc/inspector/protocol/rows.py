@@ -72,7 +72,7 @@ class ConnectionInfo(Row, frozen=True):
     opened_at: float
 
 
-class ConnectionStats(Row, frozen=True):
+class ConnectionStats(Row, frozen=True, gc=False):
     """Figures of one connection; totals since it opened."""
 
     id: str

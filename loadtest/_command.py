@@ -1,0 +1,199 @@
+"""``python -m loadtest run | compare | calibrate``: whole series of runs, which Locust does one at a time."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from liverpc.errors import ConfigError
+from loadtest._compare import compare, compared_text, summarise
+from loadtest._folder import read, write
+from loadtest._gate import ABORTED, BROKEN, FAILED, INVALID, PASS
+from loadtest._profile import OptionError, Profile, read_profile
+from loadtest._report import grid, table
+from loadtest._result import Result
+
+__all__ = ["main"]
+
+_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_IN = "everything about it is in "  # Locust's last line
+_WORST = (BROKEN, FAILED, INVALID, ABORTED, PASS)  # from the worst exit code to the best
+_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do it, and return the exit code: that of the worst run; 2 for what makes no sense."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    # Scenarios come first, for behind an option that goes to Locust a word may be its value.
+    named = list(itertools.takewhile(lambda word: not word.startswith("-"), words[1:]))
+    if words[:1] in (["run"], ["calibrate"]):
+        del words[1 : 1 + len(named)]
+    given, extra = _parser().parse_known_args(words)
+    given.scenarios = named
+    if extra and given.command == "compare":
+        _parser().error(f"unrecognized arguments: {' '.join(extra)}")
+    try:
+        code: int = given.do(given, extra)
+    except OptionError as error:
+        return _complain(str(error), _USAGE)
+    except (ConfigError, OSError) as error:
+        return _complain(str(error), BROKEN)
+    except KeyboardInterrupt:
+        return _complain("interrupted", BROKEN)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest", description="Series of load tests; one is `locust -f loadtest --scenario …`."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        usage="%(prog)s [SCENARIO ...] [options] [options of Locust]",
+        help="run scenarios, and report each into a folder",
+        description="Run scenarios (default: all that the profile has) one after the other, each against a demo of "
+        "its own unless --host names a server. "
+        "Further options go to Locust, such as -u 100 --rate 500; they win over the profile.",
+    )
+    run.add_argument("--host", metavar="URL", help="of the server; default: a demo is started for each run")
+    run.add_argument("--repeat", type=int, metavar="N", help="of each scenario; default: the profile's, or 1")
+    run.add_argument(
+        "--against", type=_folders, metavar="FOLDER,...", help="earlier runs of the same scenario, to compare with"
+    )
+    run.set_defaults(do=_run)
+    calibrate = commands.add_parser(
+        "calibrate",
+        usage="%(prog)s SCENARIO [...] [options] [options of Locust]",
+        help="measure scenarios against a server that does nothing",
+        description="What is measured then is the load generator, the kernel and the network. Later runs with the same "
+        "options and the same --runs on this machine show it as their floor. Further options go to Locust.",
+    )
+    calibrate.set_defaults(do=_calibrate)
+    for each in (run, calibrate):
+        each.add_argument("--profile", metavar="NAME", help="of loadtest/profiles, or a .toml file")
+        each.add_argument(
+            "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="of all runs (default: %(default)s)"
+        )
+    comparing = commands.add_parser(
+        "compare",
+        help="compare runs",
+        description="Exit code 0: no worse; 3: worse; 2: they are not comparable.",
+    )
+    comparing.add_argument("old", type=_folders, metavar="OLD", help="folder of a run; of repeats: with commas between")
+    comparing.add_argument("new", type=_folders, metavar="NEW", help="likewise")
+    comparing.add_argument("--force", action="store_true", help="also when options or machines differ")
+    comparing.set_defaults(do=_compare)
+    return parser
+
+
+def _folders(text: str) -> list[Path]:
+    return [Path(each) for each in text.split(",") if each]
+
+
+def _run(given: argparse.Namespace, extra: list[str]) -> int:
+    profile = read_profile(given.profile) if given.profile else Profile()
+    scenarios = given.scenarios or list(profile.scenarios)
+    if not scenarios:
+        raise OptionError("nothing to run: name scenarios, or a --profile that has some")
+    repeat = profile.meta.repeat if given.repeat is None else given.repeat
+    if repeat < 1:
+        raise OptionError(f"--repeat {repeat}: at least 1")
+    lines = [("scenario", "p50 ms", "p99 ms", "verdict", "folder")]
+    codes = []
+    for scenario in scenarios:
+        server = ["--host", given.host] if given.host else ["--serve"]
+        arguments = [*server, *_arguments(given, profile), *extra]
+        runs = [_one(scenario, arguments, given.runs, number, repeat) for number in range(1, repeat + 1)]
+        results = [result for _, result in runs if result is not None]
+        if len(results) < repeat:
+            codes.append(BROKEN)
+            lines.append((scenario, "", "", "ERROR: it could not be run, see above", ""))
+            continue
+        code, summary = _judged(results, [folder for folder, _ in runs if folder], given.against)
+        codes.append(code)
+        figures = {row.key: row.value.removesuffix(" ms") for row in summary.rows}
+        folder = str(runs[-1][0])
+        lines.append((scenario, figures.get("p50_ms", ""), figures.get("p99_ms", ""), summary.verdict, folder))
+    print(f"\n{grid(lines)}")
+    return min(codes, key=_WORST.index)
+
+
+def _arguments(given: argparse.Namespace, profile: Profile) -> list[str]:
+    """What follows from the profile, for Locust."""
+    meta = profile.meta
+    return [
+        *(["--profile", given.profile] if given.profile else ["-t", "30s"]),
+        *(["--processes", str(meta.processes)] if meta.processes > 1 else []),
+        *(["--pin"] if meta.pin else []),
+    ]
+
+
+def _one(
+    scenario: str, arguments: Sequence[str], runs: Path, number: int, repeat: int
+) -> tuple[Path | None, Result | None]:
+    """One run in a process of its own; None when it did not come to a result, and has said why."""
+    print(f"{scenario}{f' ({number} of {repeat})' if repeat > 1 else ''} …", end=" ", flush=True)
+    began = time.monotonic()
+    command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
+    command += ["--loglevel", "WARNING", "--scenario", scenario, "--run-dir", str(runs), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ours
+    folder = next((line.removeprefix(_IN) for line in done.stdout.splitlines() if line.startswith(_IN)), None)
+    print(f"{time.monotonic() - began:.0f} s")
+    if folder is None:
+        return None, None
+    result = read(Path(folder))
+    print(table(result), flush=True)
+    return Path(folder), result
+
+
+def _judged(results: list[Result], folders: list[Path], against: list[Path] | None) -> tuple[int, Result]:
+    """The exit code of a run, or of repeats of it, and all of them as one."""
+    summary = summarise(results)
+    if len(results) > 1:
+        folder = folders[-1].with_name(f"{folders[-1].name}-summary")
+        folder.mkdir()
+        write(folder, summary)
+        print(table(summary))
+    if against is None:
+        return summary.exit_code, summary
+    comparison = compare([read(each) for each in against], results)
+    text = compared_text(comparison)
+    print(text)
+    (folders[-1] / "compare.txt").write_text(text + "\n", encoding="utf-8")
+    return min((summary.exit_code, comparison.exit_code or PASS), key=_order), summary
+
+
+def _order(code: int) -> int:
+    return _WORST.index(code) if code in _WORST else 0
+
+
+def _compare(given: argparse.Namespace, extra: list[str]) -> int:
+    comparison = compare([read(each) for each in given.old], [read(each) for each in given.new], force=given.force)
+    print(compared_text(comparison))
+    return comparison.exit_code
+
+
+def _calibrate(given: argparse.Namespace, extra: list[str]) -> int:
+    if not given.scenarios:
+        raise OptionError("nothing to calibrate: name scenarios, such as rpc or fanout")
+    from loadtest._calibrate import calibrate  # imports gevent
+    from loadtest._cores import split
+
+    profile = read_profile(given.profile) if given.profile else Profile()
+    cores = split() if profile.meta.pin else None
+    for scenario in given.scenarios:
+        print(f"{scenario} …", flush=True)
+        result = calibrate(scenario, [*_arguments(given, profile), *extra], runs=given.runs, cores=cores)
+        print(table(result), flush=True)
+    return PASS
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"loadtest: {sentence}", file=sys.stderr)
+    return code

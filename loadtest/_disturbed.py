@@ -1,0 +1,94 @@
+"""What ``abuse`` and ``slow_consumer`` share: healthy users, of whose life others must not be able to take anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from liverpc.contrib.locust.attach import Counts
+from liverpc.contrib.locust.ledger import Ledger
+from liverpc.errors import AttachError
+from liverpc.wire.frames import EventFrame
+from loadtest._fanout import Fanout
+from loadtest._gate import must
+from loadtest._phases import PHASES, phases_of
+from loadtest._result import Row
+from loadtest._run import Run
+from loadtest._scenario import drain
+
+__all__ = ["Disturbed", "Quiet", "Stamp"]
+
+_CLEAN_SECONDS = 10.0  # for the server to be rid of who is gone; more than its ``close_seconds``
+
+Quiet = Annotated[
+    float, msgspec.Meta(description="seconds before the disturbance and after it, at most a third of the run", gt=0)
+]
+
+
+class Stamp(msgspec.Struct, frozen=True, gc=False):
+    """What is needed of a publish."""
+
+    n: int  #: its number
+    due: float  #: when it should have been sent, on the leading process's clock
+
+
+class Disturbed(Fanout):
+    """Publishes and their account as in ``fanout``, and the latencies by phase.
+
+    Attributes:
+        phases: Of this run.
+    """
+
+    needs: ClassVar[Literal["", "devtools", "server"]] = "devtools"
+    topic: ClassVar[str] = ""  # a fault that drops publishes has nothing to do here
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.channel = f"{self.name.replace('_', '-')}-{run.plan.id}"
+        self.phases = phases_of(run.options, self.knobs.quiet)
+        self._before: Counts
+
+    def receiver(self) -> Callable[[EventFrame], None]:
+        ledger = Ledger()
+        self.ledgers.append(ledger)
+        run, add, phase = self.run, self.run.recorder.add, self.phases.of
+        names = {each: f"deliver {each}" for each in PHASES}
+        stamped = msgspec.json.Decoder(Stamp).decode
+
+        def receive(frame: EventFrame) -> None:
+            now = run.now()
+            stamp = stamped(frame.data)
+            ledger.add(stamp.n)
+            add("PUB", names[phase(stamp.due - run.start - run.offset)], now - stamp.due)
+
+        return receive
+
+    def begin(self) -> None:
+        super().begin()
+        drain(lambda: self.now().connections <= self.run.users + 1)  # whoever tried the server out is on its way out
+        self._before = self.now()
+
+    def left_over(self, gone: int = 0) -> list[Row]:
+        """Whether the server has no more connections than at the beginning, less the ``gone``."""
+        try:
+            wanted = self._before.connections - gone
+            drain(lambda: self.now().connections <= wanted, _CLEAN_SECONDS)
+            more = max(0, self.now().connections - wanted)
+        except AttachError as error:
+            return [must("server_looked_at", "server: can be looked at", f"no: {error}", "yes")]
+        return [must("connections_left", "server: connections left over", more, 0)]
+
+    def counted(self, counter: str) -> int:
+        """How much more the server has counted than at the beginning; raises as :meth:`now`."""
+        return self.now().counters.get(counter, 0) - self._before.counters.get(counter, 0)
+
+    def now(self) -> Counts:
+        """What the server counted by now.
+
+        Raises:
+            AttachError: It does not say.
+        """
+        counts: Counts = self.run.lead.attachment.counts()
+        return counts

@@ -1,0 +1,134 @@
+"""What ``steps`` and ``devtools`` share: calls or publishes on a schedule, told apart by the part of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from liverpc.contrib.locust.client import LiveClient
+from liverpc.contrib.locust.ledger import Ledger
+from liverpc.contrib.locust.users import LiveUser
+from liverpc.wire.frames import EventFrame
+from loadtest._disturbed import Stamp
+from loadtest._fanout import Fanout
+from loadtest._gate import told
+from loadtest._result import Row
+from loadtest._run import Run, run_of
+from loadtest._scenario import FOREVER, Operations, StayingUser, Tally, drain, operation_rows
+
+__all__ = ["Driven", "DrivenUser", "Of"]
+
+Of = Annotated[
+    Literal["rpc", "fanout"],
+    msgspec.Meta(description="rpc: calls, from all connections in turn; fanout: publishes, to all connections"),
+]
+
+
+class Driven(Fanout):
+    """Its knob ``of`` says which load it is. Each latency is in a series of its part of the run, too.
+
+    Attributes:
+        of: The load.
+        series: Kind and name of its latencies; with a blank and the part behind it, of those of the part.
+    """
+
+    topic: ClassVar[str] = ""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.of: str = self.knobs.of
+        self.series = ("RPC", "load/echo") if self.of == "rpc" else ("PUB", "deliver")
+        self.headline = " ".join(self.series)  # type: ignore[misc]  # of this run
+        self.channel = f"{self.name}-{run.plan.id}"
+        self.calls = Operations(run, "load/echo", "calls", also=lambda due: self._named(due - run.start))
+        self._clients: list[LiveClient] = []
+        self._index = 0
+        if self.of == "rpc" and not run.lead_only:
+            run.spawn(self._call)
+
+    def part(self, at: float) -> str:
+        """Names the part of the run in which a moment lies, in seconds since the first operation was due."""
+        raise NotImplementedError
+
+    def _named(self, at: float) -> str:
+        return f"{self.series[1]} {self.part(at)}"
+
+    # -- for users
+
+    def join(self, user: LiveUser) -> None:
+        """A user is connected, and takes part."""
+        number = self.run.next_user()
+        if not self._clients:
+            self._index = number % self.run.plan.processes
+        self._clients.append(user.client)
+        if self.of == "fanout":
+            user.stream("load/events", self.channel, on_event=self.receiver())
+
+    def receiver(self) -> Callable[[EventFrame], None]:
+        ledger = Ledger()
+        self.ledgers.append(ledger)
+        run, add, named = self.run, self.run.recorder.add, self._named
+        stamped = msgspec.json.Decoder(Stamp).decode
+
+        def receive(frame: EventFrame) -> None:
+            now = run.now()
+            stamp = stamped(frame.data)
+            ledger.add(stamp.n)
+            add("PUB", "deliver", now - stamp.due)
+            add("PUB", named(stamp.due - run.start - run.offset), now - stamp.due, part=True)
+
+        return receive
+
+    def _call(self) -> None:
+        """This process's share of all calls: each time one is due, the next connection makes it."""
+        run, clients = self.run, self._clients
+        run.begun.wait()
+        value = "x" * run.options.size
+        for turn, due in enumerate(islice(self.times(), self._index, None, run.plan.processes)):
+            run.wait_until(due)
+            if run.stopping:
+                return
+            self.calls.send(clients[turn % len(clients)], due, value)
+
+    # -- the leading process
+
+    def lead(self) -> None:
+        if self.of == "fanout":
+            super().lead()
+
+    def rows(self, tally: Tally) -> list[Row]:
+        if self.of == "fanout":
+            return super().rows(tally)
+        if not tally.count("calls"):
+            self.run.broken("no call was made")
+        return [
+            told("connections", "connections", self.run.users),
+            *operation_rows(tally, "calls", "calls", self.run.options.rate),
+        ]
+
+    # -- every process
+
+    def settle(self) -> dict[str, int]:
+        drain(lambda: not self.calls.pending)
+        return super().settle()
+
+    def count(self, published: Mapping[str, int]) -> Tally:
+        tally = super().count(published)
+        tally.add(self.calls.tally())
+        return tally
+
+
+class DrivenUser(StayingUser):
+    """Calls when it is told to, or listens."""
+
+    abstract = True
+    wait_time = FOREVER
+
+    def on_start(self) -> None:
+        super().on_start()
+        run = run_of(self.environment)
+        run.scenario.join(self)
+        run.ready()

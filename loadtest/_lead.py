@@ -1,0 +1,438 @@
+"""The leading part of a run: gives the signals, gathers what all processes counted, and decides."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import AsyncResult
+
+from liverpc.contrib.locust.attach import Attachment
+from liverpc.contrib.locust.histogram import Histogram
+from liverpc.contrib.locust.target import devtools_url
+from liverpc.errors import AttachError, ConfigError, RpcError
+from liverpc.inspector.protocol import find_token
+from loadtest._floor import floor_of
+from loadtest._gate import GATED_SECONDS, VERDICTS, exit_code, limited, must, told
+from loadtest._gathered import Gathered, milliseconds
+from loadtest._outlets import Outlets
+from loadtest._profile import Plan
+from loadtest._report import COLUMNS, series
+from loadtest._result import Box, Event, Result, Row, Second, ServerSecond
+from loadtest._run import ORDER, Run, boot_id
+from loadtest._sampler import Sampler
+from loadtest._scenario import Scenario, Tally
+from loadtest._server import Freezer, ServerProcess
+
+__all__ = ["CHAOS_MAX", "FAULT_SECONDS", "Lead", "attached"]
+
+_LEAD_SECONDS = 0.05  # between the starting signal and the first operation; more where it has to travel
+_TRAVEL_SECONDS = 0.5
+_CLOCK_ROUNDS = 20
+_CLOCK_SECONDS = 5.0
+FAULT_SECONDS = 30.0  # a fault outlives the run by that much at most, should this process be gone
+CHAOS_MAX = 900.0  # seconds a fault lives at most
+_LOOK_SECONDS = 0.5
+_GONE = "a process of the load generator is gone, and with it what it had counted"
+_KEPT_SECONDS = 24 * 3600  # of the time axis
+
+
+class Lead:
+    """What is led from here, and what came of it.
+
+    Attributes:
+        run: This process's own part.
+        plan: What the run shall be.
+        attachment: To the devtools, where the run needs them.
+        server: The server's process, if it was started for this run.
+        wanted: Operations per second that are due now; a scenario that changes its rate says so here.
+        seconds: The time axis so far.
+        details: What a scenario adds to the report.
+        clock_error: Seconds by which clocks of different machines may be wrong; 0.0 on one machine.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        server: ServerProcess | None,
+        attachment: Attachment | None,
+        box: Box,
+        outlets: Outlets,
+        members: Callable[[], int],
+    ) -> None:
+        self.run = run
+        run.lead = self
+        self.plan: Plan = run.plan
+        self.server = server
+        self.attachment = attachment
+        self._environment = run.environment
+        self._sampler = Sampler(
+            devtools_url(self.plan.url),
+            token_file=self._environment.parsed_options.attach_token_file,
+            pid=(lambda: server.pid) if server is not None else None,
+        )
+        self._server_second: ServerSecond | None = None
+        self._outlets = outlets
+        self._box = box
+        self.wanted = run.options.rate
+        self.seconds: list[Second] = []
+        self.events: list[Event] = []
+        self.details: dict[str, Any] = {}
+        self.result: Result | None = None
+        self.clock_error = 0.0
+        self._members = members
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._error = ""
+        self._aborted = False
+        self._ready = 0
+        self._numbers = count(1)
+        self._answers: dict[int, tuple[list[Any], int, AsyncResult]] = {}
+        self._gathered = Gathered()
+        self._warm = not run.options.warmup
+        self._breach = 0
+        self._over = False
+        freeze = run.options.freeze
+        self._freezer = Freezer(server, freeze) if server is not None and freeze is not None else None
+        self._sampler.start()
+        run.spawn(self._each_second)
+
+    # -- for scenarios
+
+    def say(self, text: str) -> None:
+        """Note on the time axis that something was done now."""
+        self.events.append(Event(round(self.at, 3), text))
+
+    @property
+    def totals(self) -> Mapping[tuple[str, str], Histogram]:
+        """All latencies since the warm-up, by kind and name, except those of the last second."""
+        return self._gathered.totals
+
+    @property
+    def failures(self) -> Mapping[tuple[str, str, str], int]:
+        """All failures, by kind, name and code, except those of the last second."""
+        return self._gathered.failures
+
+    @property
+    def at(self) -> float:
+        """Seconds since the first operation was due."""
+        return time.perf_counter() - self.run.start
+
+    def order(self, verb: str, data: Any = None, *, timeout: float = 30.0) -> list[Any]:
+        """Let every process with users do what its scenario gave ``run.on_order``; returns their answers.
+
+        Raises:
+            TimeoutError: One of them did not answer.
+        """
+        expected = self._members()
+        number = next(self._numbers)
+        done = AsyncResult()
+        self._answers[number] = ([], expected, done)
+        try:
+            self._environment.runner.send_message(ORDER, {"number": number, "verb": verb, "data": data})
+            until = time.monotonic() + timeout
+            while not done.ready():
+                if self._members() < expected:
+                    raise TimeoutError(_GONE)
+                if time.monotonic() > until:
+                    raise TimeoutError(f"a process of the load generator did not answer {verb!r} within {timeout:g} s")
+                done.wait(_LOOK_SECONDS)
+            answers: list[Any] = done.get()
+            return answers
+        finally:
+            del self._answers[number]
+
+    def finish(self) -> None:
+        """End the run: its time is over, or the scenario has done what it does."""
+        if self._over:
+            return
+        runner = self._environment.runner
+        # Not from inside the runner's own greenlets, which quitting ends.
+        gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
+
+    def broken(self, error: str) -> None:
+        """The test itself went wrong; the first reason counts."""
+        self._error = self._error or error
+
+    def attach(self) -> Attachment:
+        """A session with the devtools, which this run closes; a new one when the server was restarted.
+
+        Raises:
+            AttachError: As of ``Attachment.open``.
+        """
+        if self.attachment is not None:
+            self.attachment.close()
+        self.attachment = attached(
+            self.plan, type(self.run.scenario), self._environment.parsed_options.attach_token_file
+        )
+        return self.attachment
+
+    @property
+    def server_pid(self) -> int | None:
+        """Of the server's process, if it is this user's on this machine and has the devtools."""
+        if self.server is not None:
+            return self.server.pid
+        return self.attachment.server.pid if self.attachment is not None and self.attachment.local else None
+
+    @property
+    def fault_seconds(self) -> float:
+        """How long a fault may live: a little longer than the run, should this process be gone by then."""
+        return self.plan.options.seconds + FAULT_SECONDS
+
+    # -- told by the processes
+
+    def hear(self, verb: str, data: Any) -> None:
+        """Something was told."""
+        if verb == "ready":
+            self._ready += data
+            if self._ready == self.plan.options.users and not self.run.begun.is_set():
+                self.run.spawn(self._begin)
+        elif verb == "broken":
+            self.broken(data)
+        elif verb == "second":
+            # Getting ready comes before the warm-up, and counts.
+            begun = self.run.begun.is_set()
+            self._gathered.take(data, counts=self._warm or not begun, measured=self._warm and begun)
+
+    def answered(self, number: int, data: Any) -> None:
+        """An order was carried out in one of them."""
+        if number not in self._answers:
+            return
+        answers, expected, done = self._answers[number]
+        answers.append(data)
+        if len(answers) == expected:
+            done.set(answers)
+
+    # -- the run
+
+    def _begin(self) -> None:
+        try:
+            offsets = self._offsets() if self.run.lead_only else {}
+            self.run.scenario.begin()
+        except (RpcError, AttachError, ConfigError, OSError) as error:
+            self.broken(str(error))
+            self.finish()
+            return
+        before = self.run.start
+        wait = _TRAVEL_SECONDS if self.run.lead_only else _LEAD_SECONDS
+        self._all("go", {"start": time.perf_counter() + wait, "offsets": offsets}, _CLOCK_SECONDS)
+        self._shift(before - self.run.start)
+        if self._freezer is not None:
+            self._freezer.start()
+            self.say("the server is stopped again and again from now on")
+        if self.plan.options.seconds:
+            gevent.spawn_later(wait + self.plan.options.seconds, self.finish)
+        self.run.scenario.lead()
+
+    def _shift(self, by: float) -> None:
+        """Now that it is known when the first operation is due, the time axis begins there."""
+        self.seconds = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.seconds]
+        self.events = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.events]
+
+    def _offsets(self) -> dict[str, float]:
+        """What to add to the clocks of processes on other machines, by node: from the fastest of some questions."""
+        best = _CLOCK_SECONDS
+        offsets: dict[str, float] = {}
+        here = boot_id()
+        for _ in range(_CLOCK_ROUNDS):
+            asked = time.perf_counter()
+            answers = self.order("clock", timeout=_CLOCK_SECONDS)
+            took = time.perf_counter() - asked
+            if took < best:
+                best = took
+                middle = asked + took / 2
+                offsets = {each["node"]: middle - each["at"] for each in answers if each["boot"] != here}
+        if offsets:
+            self.clock_error = best / 2
+        return offsets
+
+    def _each_second(self) -> None:
+        due = time.perf_counter()
+        while not self._over:
+            due += 1.0
+            gevent.sleep(max(0.0, due - time.perf_counter()))
+            if not self._over:
+                self._second()
+
+    def _second(self) -> None:
+        if not self._warm and self.run.begun.is_set() and self.at >= self.plan.options.warmup:
+            self._warm = True
+            if self.plan.options.warmup:
+                self.say("warm-up over")
+                self._environment.runner.stats.reset_all()
+        second = self._gathered.second(
+            at=self.at,
+            users=self._environment.runner.user_count,
+            wanted=self.wanted if self.run.begun.is_set() else 0.0,
+            server=self._server_second,
+        )
+        self._server_second = self._sampler.second()  # what the processes tell arrives later, by up to a second
+        self.seconds.append(second)
+        del self.seconds[:-_KEPT_SECONDS]
+        self._outlets.second(second, self.totals, self.failures)
+        self._watch(second)
+        if self.run.begun.is_set() and self._members() < self.plan.processes:
+            self.broken(_GONE)
+            self.finish()
+
+    def _watch(self, second: Second) -> None:
+        """End the run when the headline's p99 was above its limit for too long."""
+        limit = self.plan.limits.get("p99_ms_max")
+        if not (self._warm and limit and self.plan.options.abort_after):
+            return
+        p99 = second.p99.get(self.run.scenario.headline)
+        self._breach = self._breach + 1 if p99 is not None and p99 > limit else 0
+        if self._breach >= self.plan.options.abort_after and not self._aborted:
+            self._aborted = True
+            self.say(f"aborted: p99 above {limit:g} ms for {self._breach} s")
+            self.finish()
+
+    # -- the end
+
+    def conclude(self) -> None:
+        """Let what is under way come to its end, count, and decide. Users are still connected."""
+        if self._over:
+            return
+        rows: list[Row] = []
+        measured = max(0.0, self.at - self.plan.options.warmup) if self.run.begun.is_set() else 0.0
+        try:
+            if not self.run.begun.is_set():
+                self.broken(f"nothing was done: {self._ready} of {self.plan.options.users} users became ready")
+                self.run.stopping = True
+            else:
+                rows = self.run.scenario.rows(self._counted())
+        except TimeoutError as error:
+            self.broken(str(error))
+        except Exception:
+            self.broken("counting failed, the log tells why")
+            raise
+        finally:
+            self._over = True
+            rows += self._own_rows(measured)
+            self._decide(rows, measured)
+
+    def _counted(self) -> Tally:
+        """What all processes counted."""
+        if self._freezer is not None:
+            self._freezer.stop()
+        seconds = self.run.scenario.settle_seconds + 5.0
+        published: Counter[str] = Counter()
+        for each in self._all("settle", None, seconds):
+            published.update(each)
+        tally = Tally()
+        for each in self._all("count", dict(published), seconds):
+            tally.add(msgspec.convert(each, Tally))
+        return tally
+
+    def _all(self, verb: str, data: Any, timeout: float) -> list[Any]:
+        answers = self.order(verb, data, timeout=timeout)
+        if self.run.lead_only:
+            answers.append(self.run.obey(verb, data))
+        return answers
+
+    def _own_rows(self, measured: float) -> list[Row]:
+        """Of connections, and of the load generator itself."""
+        failed = sum(number for (kind, _, _), number in self.failures.items() if kind == "WS")
+        health = self.plan.health
+        gated = measured >= GATED_SECONDS if health.gate is None else health.gate
+        rows = []
+        if not self.run.scenario.expects_lost_connections:
+            rows.append(must("connects_failed", "connects: failed", failed, 0))
+        headline = {f"{kind} {name}": each for (kind, name), each in self.totals.items()}.get(
+            self.run.scenario.headline
+        )
+        if headline is not None:
+            shown = series(headline, {})
+            name = self.run.scenario.headline
+            rows += [
+                told(f"{share}_ms", f"{name}: {COLUMNS[share]}", getattr(shown, share), "ms", better="less")
+                for share in ("p50", "p95", "p99", "p999", "max")
+            ]
+        return [
+            *rows,
+            *self._gathered.health_rows(health, gated=gated),
+            *self._clock_rows(),
+            told("measured_s", "measured", measured, "s", digits=1),
+        ]
+
+    def _clock_rows(self) -> list[Row]:
+        """Latencies between machines mean something only where they are well above what their clocks may be wrong."""
+        if not self.clock_error:
+            return []
+        error = self.clock_error * 1000
+        one_way = [each for (kind, _), each in self.totals.items() if kind == "PUB" and each.count]
+        least = min((milliseconds(each, 0.5) for each in one_way), default=4 * error)
+        row = told("clock_error_ms", "clocks of the machines: wrong by at most", error, "ms", digits=3)
+        if least >= 4 * error:
+            return [row]
+        return [msgspec.structs.replace(row, limit=f"< {least / 4:.3f} ms", mark="INVALID", kind="health")]
+
+    def _decide(self, rows: list[Row], measured: float) -> None:
+        try:
+            rows = limited(rows, self.plan.limits)
+        except ValueError as error:
+            self.broken(f"profile {self.plan.profile}: {error}")
+        code = exit_code(rows, self._error, aborted=self._aborted)
+        failures: dict[str, dict[str, int]] = {}
+        for (kind, name, what), number in self.failures.items():
+            failures.setdefault(f"{kind} {name}", {})[what] = number
+        latencies = {f"{kind} {name}": each for (kind, name), each in sorted(self.totals.items())}
+        self.result = Result(
+            scenario=self.plan.scenario,
+            profile=self.plan.profile,
+            options=msgspec.to_builtins(self.plan.options) | self.plan.knobs,
+            started=self._started.isoformat(timespec="seconds"),
+            warmup=self.plan.options.warmup,
+            measured=round(measured, 3),
+            users=self.plan.options.users,
+            processes=self.plan.processes,
+            exit_code=code,
+            verdict=VERDICTS[code],
+            error=self._error,
+            rows=rows,
+            headline=self.run.scenario.headline,
+            latencies={name: series(each, failures.pop(name, {})) for name, each in latencies.items()}
+            | {name: series(Histogram(), codes) for name, codes in failures.items()},
+            seconds=self.seconds,
+            events=self.events,
+            details=self.details,
+            box=self._box,
+        )
+        if (folder := self._environment.parsed_options.run_dir) is not None:
+            try:
+                floor = floor_of(Path(folder), self.result)
+                self.result = msgspec.structs.replace(self.result, floor=floor)
+            except ConfigError as error:
+                self.say(str(error))
+        self._outlets.finished(self.result)
+
+    def close(self) -> None:
+        """End what this run opened. Harmless when done already."""
+        self._over = True
+        if self._freezer is not None:
+            self._freezer.stop()
+        if self.attachment is not None:
+            self.attachment.close()
+        self._sampler.close()
+
+
+def attached(plan: Plan, scenario: type[Scenario], token_file: str | None) -> Attachment:
+    """A session with the devtools of the server, at the level that the run needs.
+
+    Raises:
+        AttachError: As of ``Attachment.open``.
+        ConfigError: The token file cannot be read.
+    """
+    url = devtools_url(plan.url)
+    token = find_token(url, file=token_file)
+    chaos = plan.options.chaos is not None or scenario.needs == "chaos"
+    attachment = Attachment.open(url, token.secret, want="chaos" if chaos else "metrics")
+    attachment.local = token.renewable and bool(token.secret)  # a server of this user left it on this machine
+    return attachment
