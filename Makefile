@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench load storm clean
 
 # Installs the package and the development tools into .venv whenever pyproject.toml changed.
 .venv/installed: pyproject.toml
@@ -24,6 +24,17 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy & mypy=$$!; $(BIN)/pyright; pyright=$$?; wait $$mypy && exit $$pyright
 	$(BIN)/lint-imports
+
+# Every scenario of the load tests for some seconds; whether everything is right, not how fast it is.
+load: .venv/installed
+	$(BIN)/python -m loadtest run --profile smoke
+
+# 2,000 clients lose their connections at once, and then their server, with and without jitter in their back-off.
+storm: .venv/installed
+	$(BIN)/python -m loadtest run reconnect_storm --profile storm
+	$(BIN)/python -m loadtest run reconnect_storm --profile storm --no-jitter
+	$(BIN)/python -m loadtest run reconnect_storm --profile storm --cut server
+	$(BIN)/python -m loadtest run reconnect_storm --profile storm --cut server --no-jitter
 
 # Measurements beside other servers, printed and written to build/bench.json; see docs/benchmarks.md.
 bench: .venv/installed

@@ -15,9 +15,10 @@ from locust import task
 from liverpc.config import Limits
 from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import LiveUser
-from loadtest._attackers import KINDS, Aim, Attack, Ending, attacks, load
+from loadtest._attackers import KINDS, Attack, Ending, attacks, load
 from loadtest._disturbed import Disturbed, Quiet
 from loadtest._gate import must, told
+from loadtest._peer import Aim
 from loadtest._phases import PHASES, memory_rows, p99_rows
 from loadtest._result import Row
 from loadtest._run import Run, run_of

@@ -65,6 +65,11 @@ def add_options(parser: argparse.ArgumentParser, scenarios: Mapping[str, type[ms
     group.add_argument(
         "--otlp", action="store_true", help="export the same through OpenTelemetry, as the variables OTEL_... say"
     )
+    group.add_argument(
+        "--record",
+        action="store_true",
+        help="let the devtools record the server into the folder of the run, which costs the server some time",
+    )
     group.add_argument("--pin", action="store_true", help="server and generator on cores of their own; needs --serve")
     seen: set[str] = set()
     for name, knobs in scenarios.items():

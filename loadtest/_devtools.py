@@ -48,6 +48,7 @@ class Devtools(Driven):
 
     name = "devtools"
     needs = "devtools"
+    defaults: ClassVar = {"users": 10, "rate": 300.0}  # more than the server tells observers of
     Knobs = DevtoolsKnobs
 
     def __init__(self, run: Run) -> None:
@@ -56,6 +57,7 @@ class Devtools(Driven):
         self._observers: list[Any] = []
         self._told: list[Told] = []
         self._watching: Any = None
+        self._first = 0  # of the seconds of the run
 
     def part(self, at: float) -> str:
         return self.phases.of(at)
@@ -81,6 +83,7 @@ class Devtools(Driven):
         ]
 
     def lead(self) -> None:
+        self._first = len(self.run.lead.seconds)
         self._watching = self.run.spawn(self._watch)
         super().lead()
 
@@ -127,29 +130,36 @@ class Devtools(Driven):
         ]
 
     def _cpu_rows(self) -> list[Row]:
-        """The server's CPU per operation: at a steady rate, what it needs more of it can do less of."""
-        each: dict[str, float] = {}
+        """What the observers take of the server's core, which is what its users lose when they need all of it.
+
+        That holds for a load above the budget that the server has for telling observers: what they cost grows no more.
+        """
+        used: dict[str, float] = {}
+        rows: list[Row] = []
         for phase in PHASES:
             seconds = [
                 second
-                for second in self.run.lead.seconds
+                for second in self.run.lead.seconds[self._first :]
                 # What is in a second lies before it.
-                if self.phases.of(second.at) == phase == self.phases.of(second.at - 1) and second.at >= 1
+                if self.phases.of(second.at) == phase == self.phases.of(second.at - 1)
             ]
-            used = [cpu for second in seconds if (cpu := of_server("cpu")(second)) is not None]
-            done = [second.done.get(self.headline, 0) for second in seconds]
-            if used and sum(done):
-                each[phase] = statistics.fmean(used) / statistics.fmean(done) * 1e6
-        rows = [
-            told(f"cpu_us_{phase}", f"server: CPU per operation {phase}", value, "us", better="less", digits=1)
-            for phase, value in each.items()
-        ]
-        quiet = [each[phase] for phase in ("before", "after") if phase in each]
-        if quiet and "under" in each:
-            ratio = statistics.fmean(quiet) / each["under"]
-            rows.append(
-                told("throughput_ratio", "throughput under, of that without observers", ratio, better="more", digits=3)
-            )
+            shares = [cpu for second in seconds if (cpu := of_server("cpu")(second)) is not None]
+            done = sum(second.done.get(self.headline, 0) for second in seconds)
+            if shares and done:
+                used[phase] = statistics.fmean(shares)
+                each = used[phase] * len(seconds) / done * 1e6
+                rows.append(
+                    told(f"cpu_us_{phase}", f"server: CPU per operation {phase}", each, "us", better="less", digits=1)
+                )
+        quiet = [used[phase] for phase in ("before", "after") if phase in used]
+        if quiet and "under" in used:
+            taken = used["under"] - statistics.fmean(quiet)
+            rows += [
+                told("observers_cpu", "server: CPU for the observers", taken * 100, "% of a core", better="less"),
+                told(
+                    "throughput_ratio", "throughput with observers, of that without", 1 - taken, better="more", digits=3
+                ),
+            ]
         return rows
 
     def _observer_rows(self) -> list[Row]:

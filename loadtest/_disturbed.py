@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -41,8 +41,8 @@ class Disturbed(Fanout):
         phases: Of this run.
     """
 
-    needs: ClassVar[Literal["", "devtools", "server"]] = "devtools"
-    topic: ClassVar[str] = ""  # a fault that drops publishes has nothing to do here
+    needs = "devtools"
+    topic = ""  # a fault that drops publishes has nothing to do here
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)

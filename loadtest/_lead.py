@@ -19,6 +19,7 @@ from liverpc.contrib.locust.histogram import Histogram
 from liverpc.contrib.locust.target import devtools_url
 from liverpc.errors import AttachError, ConfigError, RpcError
 from liverpc.inspector.protocol import find_token
+from loadtest._clocks import Clocks
 from loadtest._floor import floor_of
 from loadtest._gate import GATED_SECONDS, VERDICTS, exit_code, limited, must, told
 from loadtest._gathered import Gathered, milliseconds
@@ -26,7 +27,7 @@ from loadtest._outlets import Outlets
 from loadtest._profile import Plan
 from loadtest._report import COLUMNS, series
 from loadtest._result import Box, Event, Result, Row, Second, ServerSecond
-from loadtest._run import ORDER, Run, boot_id
+from loadtest._run import ORDER, Run
 from loadtest._sampler import Sampler
 from loadtest._scenario import Scenario, Tally
 from loadtest._server import Freezer, ServerProcess
@@ -55,7 +56,6 @@ class Lead:
         wanted: Operations per second that are due now; a scenario that changes its rate says so here.
         seconds: The time axis so far.
         details: What a scenario adds to the report.
-        clock_error: Seconds by which clocks of different machines may be wrong; 0.0 on one machine.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Lead:
         self.events: list[Event] = []
         self.details: dict[str, Any] = {}
         self.result: Result | None = None
-        self.clock_error = 0.0
+        self._clocks = Clocks()
         self._members = members
         self._started = datetime.datetime.now(datetime.UTC)
         self._error = ""
@@ -214,7 +214,7 @@ class Lead:
 
     def _begin(self) -> None:
         try:
-            offsets = self._offsets() if self.run.lead_only else {}
+            self._compare_clocks()
             self.run.scenario.begin()
         except (RpcError, AttachError, ConfigError, OSError) as error:
             self.broken(str(error))
@@ -222,7 +222,7 @@ class Lead:
             return
         before = self.run.start
         wait = _TRAVEL_SECONDS if self.run.lead_only else _LEAD_SECONDS
-        self._all("go", {"start": time.perf_counter() + wait, "offsets": offsets}, _CLOCK_SECONDS)
+        self._all("go", {"start": time.perf_counter() + wait, "offsets": self._clocks.offsets}, _CLOCK_SECONDS)
         self._shift(before - self.run.start)
         if self._freezer is not None:
             self._freezer.start()
@@ -236,22 +236,11 @@ class Lead:
         self.seconds = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.seconds]
         self.events = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.events]
 
-    def _offsets(self) -> dict[str, float]:
-        """What to add to the clocks of processes on other machines, by node: from the fastest of some questions."""
-        best = _CLOCK_SECONDS
-        offsets: dict[str, float] = {}
-        here = boot_id()
+    def _compare_clocks(self) -> None:
         for _ in range(_CLOCK_ROUNDS):
             asked = time.perf_counter()
             answers = self.order("clock", timeout=_CLOCK_SECONDS)
-            took = time.perf_counter() - asked
-            if took < best:
-                best = took
-                middle = asked + took / 2
-                offsets = {each["node"]: middle - each["at"] for each in answers if each["boot"] != here}
-        if offsets:
-            self.clock_error = best / 2
-        return offsets
+            self._clocks.take(asked, time.perf_counter(), dict(answers))
 
     def _each_second(self) -> None:
         due = time.perf_counter()
@@ -320,6 +309,7 @@ class Lead:
 
     def _counted(self) -> Tally:
         """What all processes counted."""
+        self.run.stopping = True  # what is led from here ends before others are asked how they did
         if self._freezer is not None:
             self._freezer.stop()
         seconds = self.run.scenario.settle_seconds + 5.0
@@ -364,9 +354,9 @@ class Lead:
 
     def _clock_rows(self) -> list[Row]:
         """Latencies between machines mean something only where they are well above what their clocks may be wrong."""
-        if not self.clock_error:
+        if not self._clocks.error:
             return []
-        error = self.clock_error * 1000
+        error = self._clocks.error * 1000
         one_way = [each for (kind, _), each in self.totals.items() if kind == "PUB" and each.count]
         least = min((milliseconds(each, 0.5) for each in one_way), default=4 * error)
         row = told("clock_error_ms", "clocks of the machines: wrong by at most", error, "ms", digits=3)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import gevent
 import msgspec
+from gevent import subprocess
 from locust import stats
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
@@ -19,7 +20,7 @@ from liverpc.config import ClientConfig
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.client import Attempt, LiveClient
 from liverpc.contrib.locust.recorder import recorder_of
-from liverpc.contrib.locust.target import live_url
+from liverpc.contrib.locust.target import devtools_url, live_url
 from liverpc.errors import AttachError, ConfigError, MissingExtraError, RpcError
 from liverpc.inspector.protocol import shown_url
 from liverpc.wire.names import glob
@@ -100,6 +101,7 @@ class Leader(Member):
         self._attachment: Attachment | None = None
         self._box = box()
         self._folder: Path | None = None
+        self._recording: Any = None
         self._csv: Any = None
         self._csv_writer: Any = None
         self._outlets = Outlets()
@@ -131,6 +133,8 @@ class Leader(Member):
             pin_generator(split())  # after the server, which would inherit it
         self._try_out()
         self._check_faults()
+        if given.record:
+            self._record(plan)
         if isinstance(runner, LocalRunner):
             runner.register_message(ORDER, self._order)
         runner.register_message(ANSWER, self._answered)
@@ -157,6 +161,7 @@ class Leader(Member):
         if environment.parsed_options.serve:
             if self._server is None:
                 self._serve()
+            environment.host = self._server.url  # the web interface's form may have another one, or none
         elif scenario.needs == "server" or given["freeze"]:
             raise ConfigError(f"the scenario {scenario.name} stops or ends the server: let it start one with --serve")
         elif not environment.host:
@@ -201,7 +206,18 @@ class Leader(Member):
         folder = self._folder or Path(tempfile.mkdtemp(prefix="liverpc-load-"))
         self._server = Demo(folder / "server.log", cores=split() if self._environment.parsed_options.pin else None)
         self._server.start()
-        self._environment.host = self._server.url
+
+    def _record(self, plan: Plan) -> None:
+        """Start a recording of the server, which ends with the run."""
+        given = self._environment.parsed_options
+        if self._folder is None:
+            raise ConfigError("--record needs --run-dir: the recording belongs into the folder of the run")
+        command = [sys.executable, "-m", "liverpc_devtools.cli", "record", devtools_url(plan.url)]
+        command += ["--output", str(self._folder / "attach.lrec.gz")]
+        if given.attach_token_file:
+            command += ["--token-file", given.attach_token_file]
+        with (self._folder / "record.log").open("wb") as log:
+            self._recording = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _check_faults(self) -> None:
         """Whether what shall go wrong on purpose can be made to, and the devtools are there where they are needed."""
@@ -293,8 +309,11 @@ class Leader(Member):
         return result.exit_code
 
     def close(self) -> None:
-        """End the server that was started for the run, and the outlets. Harmless when done already."""
+        """End what was started for the run. Harmless when done already."""
         self._outlets.close()
+        if self._recording is not None:
+            self._recording.terminate()
+            self._recording.wait()
         if self._server is not None:
             self._server.terminate()
 

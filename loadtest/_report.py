@@ -83,7 +83,11 @@ def latency_lines(result: Result) -> list[tuple[str, dict[str, float], str]]:
 
 def table(result: Result) -> str:
     """Everything in one table, the verdict last."""
-    cells = [(row.metric, row.value, row.limit, row.mark) for row in result.rows]
+    # The percentiles of the main series are among the latencies below.
+    repeated = {f"{name}_ms" for name in COLUMNS} if result.headline in result.latencies else set()
+    cells = [
+        (row.metric, row.value, row.limit, row.mark) for row in result.rows if row.limit or row.key not in repeated
+    ]
     if result.latencies:
         names = " ".join(COLUMNS[name] for name in _ABBREVIATED)
         cells.append((f"ms: {names} (samples)", "", "", ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -17,7 +16,7 @@ from liverpc.contrib.locust.recorder import recorder_of
 from loadtest._profile import Plan
 from loadtest._scenario import Scenario
 
-__all__ = ["ANSWER", "ORDER", "TELL", "Run", "boot_id", "packed", "run_of", "unpacked"]
+__all__ = ["ANSWER", "ORDER", "TELL", "Run", "packed", "run_of", "unpacked"]
 
 #: Messages between the processes: to all with users, their answers, and what they tell unasked.
 ORDER, ANSWER, TELL = "liverpc.order", "liverpc.answer", "liverpc.tell"
@@ -70,7 +69,7 @@ class Run:
             "go": self._go,
             "settle": self._settle,
             "count": self._count,
-            "clock": lambda _: {"node": self.node, "boot": boot_id(), "at": time.perf_counter()},
+            "clock": lambda _: [self.node, time.perf_counter()],
         }
         self.scenario: Any = scenario(self)  # its own users know more of it
         self.spawn(self._tick)
@@ -174,14 +173,6 @@ class Run:
         self._cpu, self._cpu_at = cpu, now
         self._lag, self._loop_lag = Histogram(), Histogram()
         self._tell("second", data)
-
-
-def boot_id() -> str:
-    """Says whether two processes share a clock."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def packed(histogram: Histogram) -> list[Any]:

@@ -169,9 +169,7 @@ class Operations:
         self.pending = 0
         self._last = run.start
 
-    def send(
-        self, client: LiveClient, due: float, *args: Any, then: Callable[[Any], object] | None = None
-    ) -> Event:
+    def send(self, client: LiveClient, due: float, *args: Any, then: Callable[[Any], object] | None = None) -> Event:
         """Start one call, whose time counts from ``due``; returns what tells that it was answered.
 
         ``then`` is told what it returns.
@@ -183,9 +181,7 @@ class Operations:
         client.begin(self._path, *args, on_done=partial(self._done, due, sent, answered, then))
         return answered
 
-    def _done(
-        self, due: float, sent: float, answered: Event, then: Callable[[Any], object] | None, call: Call
-    ) -> None:
+    def _done(self, due: float, sent: float, answered: Event, then: Callable[[Any], object] | None, call: Call) -> None:
         answered.set()
         self.pending -= 1
         now = time.perf_counter()

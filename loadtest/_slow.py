@@ -14,9 +14,9 @@ from liverpc.config import Limits
 from liverpc.contrib.locust.ledger import Ledger
 from liverpc.contrib.locust.users import LiveUser
 from liverpc.errors import AttachError
-from loadtest._attackers import Aim, Ended, Peer
 from loadtest._disturbed import Disturbed, Quiet, Stamp
 from loadtest._gate import must, told
+from loadtest._peer import Aim, Ended, Peer
 from loadtest._phases import bounded, memory_rows, p99_rows, slow_rows
 from loadtest._result import Row
 from loadtest._run import Run, run_of

@@ -12,11 +12,12 @@ import msgspec
 from loadtest._gate import told
 from loadtest._result import Row
 
-__all__ = ["SHORT_SECONDS", "Trend", "trend", "trend_rows"]
+__all__ = ["SHORT_SECONDS", "Trend", "drift", "trend", "trend_rows"]
 
 SHORT_SECONDS = 600.0  #: in less, slopes per hour mean little
 _BUCKETS = 60
 _HOUR = 3600.0
+_TENTHS = 10
 _CERTAIN = 1.96  # of a normal distribution, 95 %
 
 
@@ -68,3 +69,12 @@ def trend_rows(key: str, what: str, points: Sequence[tuple[float, float]], unit:
     sure = f"{found.low:.{digits}f} to {found.high:.{digits}f}"
     short = ", too short to mean much" if found.seconds < SHORT_SECONDS else ""
     return [msgspec.structs.replace(row, value=f"{row.value} ({sure}{short})")]
+
+
+def drift(values: Sequence[float]) -> float | None:
+    """How much larger the median of the last tenth is than that of the first; None: there are too few."""
+    tenth = len(values) // _TENTHS
+    if not tenth:
+        return None
+    first = statistics.median(values[:tenth])
+    return statistics.median(values[-tenth:]) / first if first else None

@@ -8,9 +8,20 @@ import secrets
 
 import msgspec
 
-__all__ = ["Chaos", "Freeze", "Size", "parse_bandwidth", "parse_chaos", "parse_freeze", "parse_sizes", "seconds"]
+__all__ = [
+    "Chaos",
+    "Freeze",
+    "Size",
+    "parse_bandwidth",
+    "parse_chaos",
+    "parse_freeze",
+    "parse_mix",
+    "parse_sizes",
+    "seconds",
+]
 
 _UNITS = {"B": 1, "kB": 1000, "MB": 1_000_000}
+_KINDS = 4  # of what a mix is made of
 _TIME = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -90,6 +101,22 @@ def parse_chaos(text: str) -> Chaos:
     if not 0 <= rate <= 1:
         raise ValueError(f"{text!r}: drop takes a rate from 0 to 1")
     return Chaos(rate, given.get("seed", secrets.token_hex(4)), given.get("topic", "load:*"))
+
+
+def parse_mix(text: str) -> list[float]:
+    """``60/25/10/5``: four shares, which come to 1 altogether.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    parts = text.split("/")
+    try:
+        weights = [float(part) for part in parts]
+    except ValueError:
+        weights = []
+    if len(weights) != _KINDS or not all(0 < each < 1e6 for each in weights):
+        raise ValueError(f"{text!r} is not like 60/25/10/5: publishes, calls, connections and uploads")
+    return [each / sum(weights) for each in weights]
 
 
 def parse_sizes(text: str) -> list[Size]:

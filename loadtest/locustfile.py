@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from locust import events
 
 from loadtest._abuse import AbuseUser
+from loadtest._chaos_run import ChaosUser
 from loadtest._cli import add_options
 from loadtest._connect import ConnectUser
 from loadtest._devtools import DevtoolsUser
@@ -28,6 +29,7 @@ from loadtest._rpc import RpcUser
 from loadtest._rpc_burst import RpcBurstUser
 from loadtest._server import free_port
 from loadtest._slow import SlowConsumerUser
+from loadtest._soak import SoakUser
 from loadtest._steps import StepsUser
 from loadtest._storm import ReconnectStormUser
 from loadtest._subscribe import SubscribeUser
@@ -35,6 +37,7 @@ from loadtest._uploads import UploadUser
 
 USERS = (
     AbuseUser,
+    ChaosUser,
     ConnectUser,
     DevtoolsUser,
     FanoutUser,
@@ -46,6 +49,7 @@ USERS = (
     RpcBurstUser,
     RpcUser,
     SlowConsumerUser,
+    SoakUser,
     StepsUser,
     SubscribeUser,
     UploadUser,

@@ -7,11 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from loadtest import locustfile
-from loadtest._uploads import Upload
+import loadtest.locustfile  # noqa: F401 - it adds the options
+from loadtest._uploads import Upload, UploadUser
 
 __all__ = ["UploadUser"]
 
-UploadUser = locustfile.UploadUser
 Upload.answer_seconds = 1.0
 Upload.clean_seconds = 1.0

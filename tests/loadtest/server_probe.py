@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 import gevent
 import psutil  # type: ignore[import-untyped]
 
+from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.client import LiveClient
 from liverpc.contrib.locust.target import devtools_url
-from liverpc.errors import ConfigError
+from liverpc.errors import AttachError, ConfigError
+from liverpc.inspector.protocol import State
 from loadtest._result import ServerSecond
 from loadtest._sampler import Sampler
 from loadtest._server import Demo, Freezer, free_port
@@ -106,6 +108,24 @@ def watched(folder: Path) -> None:
     demo.terminate()
 
 
+def attached(folder: Path) -> None:
+    """A session with the devtools whose URL and token are in ``FOLDER/attach``, until the server ends it."""
+    url, token = (folder / "attach").read_text().split()
+    states: list[State] = []
+    attachment = Attachment.open(url, token, want="metrics", on_state=states.append)
+    say(full=[state.full for state in states])
+    told = len(states)
+    until(lambda: len(states) > told + 2)
+    changes = states[told:]
+    say(by_itself=not any(state.full for state in changes), calls=sum(attachment.counts().counters.values()) > 0)
+    attachment.wait()
+    try:
+        attachment.counts()
+    except AttachError as error:
+        say(error=str(error))
+    attachment.close()
+
+
 def parent(folder: Path) -> None:
     """Starts a server and does not end it; ``FOLDER/frozen``: which does not run at the moment."""
     demo = Demo(folder / "server.log")
@@ -132,5 +152,5 @@ def ports(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    action = {each.__name__: each for each in (life, watched, parent, ports)}[sys.argv[1]]
+    action = {each.__name__: each for each in (life, watched, attached, parent, ports)}[sys.argv[1]]
     action(Path(sys.argv[2]))

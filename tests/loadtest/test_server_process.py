@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,11 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect as websocket
+from websockets.typing import Subprotocol
 
+from liverpc import Context, Inspect, LiveServer, Token, live, public
+from liverpc.client import connect, remote
+from liverpc.inspector.protocol import SUBPROTOCOL, AttachSession, Event, Get, Got
 from tests.loadtest.load_kit import ROOT
 
 pytestmark = pytest.mark.realtime
@@ -65,6 +73,46 @@ def test_the_sampler_looks_through_everything_that_happens_to_a_server(tmp_path:
     assert "cannot attach" in killed["trouble"]
     assert (again["again"], again["trouble"]) == (True, "")
     assert 0 < again["busy"] < 0.5
+
+
+@live
+def echo(ctx: Context[Any], value: int) -> int:
+    return value
+
+
+async def test_an_attachment_is_told_what_changes_and_has_nothing_recorded(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    token = Token(secret="token-for-this-test")
+    server = LiveServer(
+        {"desk": SimpleNamespace(echo=echo, _guard=public())}, inspect=Inspect(enabled=True, tokens=(token,))
+    )
+    with ExitStack() as stack:
+        async with server.serve("127.0.0.1", 0) as listening:
+            (tmp_path / "attach").write_text(f"{listening.attach_url} {token.secret}")
+            running = stack.enter_context(probe("attached", tmp_path, environ))
+            assert running.stdout is not None
+            lines = (json.loads(line) for line in running.stdout)
+            assert await asyncio.to_thread(next, lines) == {"full": [True]}
+            async with connect(listening.url) as client:
+                await client.call(remote("desk/echo", returns=int), 1)
+            assert await recorded(listening.attach_url, token.secret) == []
+            assert await asyncio.to_thread(next, lines) == {"by_itself": True, "calls": True}
+        ended = await asyncio.to_thread(next, lines)
+    assert "the server is shutting down" in ended["error"]
+
+
+async def recorded(url: str, token: str) -> list[Event]:
+    """The calls that a server has recorded."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with websocket(url, additional_headers=headers, subprotocols=[Subprotocol(SUBPROTOCOL)]) as socket:
+        session = AttachSession(client="tests", want="observe", monotonic=time.monotonic)
+        session.send(Get(id=1, ref=["calls"]))
+        for text in session.outgoing():
+            await socket.send(text.decode())
+        while True:
+            if isinstance(frame := session.receive(await socket.recv()), Got):
+                return frame.items
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["that runs", "that is frozen"])

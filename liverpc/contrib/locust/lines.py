@@ -30,10 +30,13 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     rest = bytearray()
     for data in _unpacked(file) if packed else iter(lambda: file.read(_CHUNK), b""):
-        rest += data
-        *lines, last = rest.split(b"\n")
-        yield from map(bytes, lines)
-        rest = bytearray(last)
+        end, *begun = data.split(b"\n")
+        rest += end
+        if begun:
+            yield bytes(rest)
+            *whole, last = begun
+            yield from whole
+            rest = bytearray(last)
         if len(rest) > _LINE_BYTES:
             raise Damaged("it has a line that is longer than any that liverpc-tui writes")
     if rest:

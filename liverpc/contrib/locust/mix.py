@@ -19,7 +19,7 @@ import msgspec
 from liverpc.contrib.locust.lines import Damaged, lines_of
 from liverpc.contrib.locust.schedule import due_times
 from liverpc.errors import ConfigError
-from liverpc.inspector.protocol import CallEvent, Events, ServerInfo, State, Welcome
+from liverpc.inspector.protocol import ServerInfo, State, Welcome
 
 __all__ = ["Calls", "Mix", "Recorded", "Subscribers", "is_whole"]
 
@@ -147,11 +147,40 @@ class _Header(msgspec.Struct, tag="liverpc.recording", tag_field="t"):
     schema: int
 
 
+class _Call(msgspec.Struct, tag="rpc", tag_field="kind"):
+    """As much of a :class:`~liverpc.inspector.protocol.CallEvent` as is needed: most of a recording are events."""
+
+    path: str
+    ok: bool
+    code: str = ""
+    stream: bool = False
+    carries: str = ""
+    args: msgspec.Raw = msgspec.Raw(b"null")
+
+    def recorded(self) -> Recorded:
+        args = msgspec.json.decode(self.args)
+        if not isinstance(args, dict):
+            return Recorded(self.path, missing=UNTOLD, code=self.code)
+        return Recorded(self.path, args, missing="" if is_whole(args) else GAPS, code=self.code)
+
+
+class _Publish(msgspec.Struct, tag="pub", tag_field="kind"):
+    pass
+
+
+class _Connection(msgspec.Struct, tag="conn", tag_field="kind"):
+    pass
+
+
+class _Events(msgspec.Struct, tag="ev", tag_field="t"):
+    items: list[_Call | _Publish | _Connection]
+
+
 class _Entry(msgspec.Struct):
     """As much of a line as is needed; others do not fit."""
 
     at: float
-    frame: Welcome | State | Events
+    frame: Welcome | State | _Events
 
 
 class _Sampled:
@@ -162,12 +191,12 @@ class _Sampled:
         self._seen = 0
         self._rng = random.Random(path)
 
-    def add(self, recorded: Recorded) -> None:
+    def add(self, call: _Call) -> None:
         self._seen += 1
         if len(self.samples) < _SAMPLES:
-            self.samples.append(recorded)
+            self.samples.append(call.recorded())
         elif (place := self._rng.randrange(self._seen)) < _SAMPLES:
-            self.samples[place] = recorded
+            self.samples[place] = call.recorded()
 
 
 class _Use(msgspec.Struct):
@@ -230,7 +259,7 @@ class _Reader:
             self._state(frame, entry.at)
         else:
             for event in frame.items:
-                if isinstance(event, CallEvent):
+                if isinstance(event, _Call):
                     self._call(event)
 
     def _welcome(self, server: ServerInfo) -> None:
@@ -296,7 +325,7 @@ class _Reader:
                 self._called[path] += max(0, stats.calls - self._told.get(path, 0))
             self._told[path] = stats.calls
 
-    def _call(self, event: CallEvent) -> None:
+    def _call(self, event: _Call) -> None:
         samples = self._uses if event.stream else self._calls
         if event.path not in samples and len(samples) >= _PATHS:
             return
@@ -306,12 +335,7 @@ class _Reader:
             self._streams.add(event.path)
             if not event.ok:
                 return  # nobody listens to it
-        if not isinstance(event.args, dict):
-            recorded = Recorded(event.path, missing=UNTOLD, code=event.code)
-        else:
-            missing = "" if is_whole(event.args) else GAPS
-            recorded = Recorded(event.path, event.args, missing=missing, code=event.code)
-        samples.setdefault(event.path, _Sampled(event.path)).add(recorded)
+        samples.setdefault(event.path, _Sampled(event.path)).add(event)
 
     def mix(self) -> Mix:
         """All of it; asked once, at the end."""

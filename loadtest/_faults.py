@@ -1,0 +1,208 @@
+"""The faults of the scenario ``chaos``: which there are, what the seed says they did, and whether it was noticed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import msgspec
+
+from liverpc.policies.faults import draws
+from loadtest._gate import must, told
+from loadtest._result import Row
+
+__all__ = [
+    "Fault",
+    "Noticed",
+    "Strike",
+    "fault_rows",
+    "losses",
+    "lost_by",
+    "parse_faults",
+    "recovery_row",
+    "struck",
+    "uninjected",
+]
+
+_SECONDS = {"delay": 0.2, "reorder": 1.0}  # unless given
+_ACTIONS = ("drop", "delay", "duplicate", "reorder")
+_EXAMPLES = 5
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """What shall go wrong for a while."""
+
+    name: str  #: of its figures: the action, with a number when it is not the first of its kind
+    action: str
+    rate: float
+    seconds: float = 0.0  #: how long an event is late, or waits for another at most
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.rate:g}" + (f", {self.seconds:g} s" if self.seconds else "")
+
+
+class Strike(msgspec.Struct, frozen=True):
+    """What a fault did to one kind of rooms, by the server's count."""
+
+    fault: Fault
+    seed: str
+    hits: int | None  #: None: it was gone before its time
+    seen: int
+    first: tuple[int, int]  #: the first message it could have struck: from this to that one
+
+
+class Noticed(msgspec.Struct, frozen=True):
+    """What clients noticed from the moment a fault was armed until the next one was."""
+
+    again: int  #: events that came once more
+    swapped: int  #: events that came after later ones, on one connection
+    felt: int  #: events that were as late as the fault makes them
+    let_go: int  #: events that were not, and that may have been held when it ended, which lets them go
+    recovered: float | None  #: seconds after its end when the last thing was unusual; None: nothing was
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """``drop=0.2,delay=0.1/0.3`` and the like: one fault after the other, with its rate and, behind a slash, seconds.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    faults: list[Fault] = []
+    for part in text.split(","):
+        action, _, figures = part.partition("=")
+        first, slash, second = figures.partition("/")
+        try:
+            rate, seconds = float(first), float(second) if slash else _SECONDS.get(action, 0.0)
+        except ValueError:
+            rate = seconds = -1.0
+        if action not in _ACTIONS or not 0 < rate <= 1 or (slash and not (action in _SECONDS and 0 < seconds <= 10)):
+            raise ValueError(
+                f"{part!r} is not like drop=0.2 or delay=0.1/0.3: {', '.join(_ACTIONS)}, a rate up to 1, and seconds "
+                f"up to 10 behind {' and '.join(_SECONDS)}"
+            )
+        number = sum(fault.action == action for fault in faults) + 1
+        faults.append(Fault(action if number == 1 else f"{action}{number}", action, rate, seconds))
+    return faults
+
+
+def struck(strike: Strike) -> set[int]:
+    """Which of the events that it saw the fault struck, as the seed says; from 0."""
+    return {n for n, draw in enumerate(islice(draws(strike.seed), strike.seen)) if draw < strike.fault.rate}
+
+
+def losses(strike: Strike, lost: set[int]) -> tuple[set[int], set[int]]:
+    """What the seed says was lost and was not, and what was lost besides in its time.
+
+    When the fault was armed, others spoke: the first message that it saw is known but for a few, of which one makes
+    everything agree.
+
+    Args:
+        strike: Of a fault that drops.
+        lost: The messages nobody got, as they are numbered in the group of rooms.
+    """
+    wanted = struck(strike)
+    best: tuple[set[int], set[int]] | None = None
+    for first in range(strike.first[0], strike.first[1] + 1):
+        there = {number for number in lost if first <= number < first + strike.seen}
+        here = {first + number for number in wanted}
+        if best is None or len(here ^ there) < len(best[0]) + len(best[1]):
+            best = here - there, there - here
+    assert best is not None
+    return best
+
+
+def uninjected(strikes: Sequence[Strike], noticed: Sequence[Noticed], lost: set[int]) -> dict[str, int]:
+    """What was noticed in plain rooms though it was not injected, by what it is; ``noticed`` is by fault."""
+    times = [
+        range(strike.first[0], strike.first[1] + strike.seen) for strike in strikes if strike.fault.action == "drop"
+    ]
+    pairs = list(zip(strikes, noticed, strict=True))
+    return {
+        "lost": sum(not any(number in time for time in times) for number in lost),
+        "duplicate": sum(each.again for strike, each in pairs if strike.fault.action != "duplicate"),
+        "out of order": sum(each.swapped for strike, each in pairs if strike.fault.action != "reorder"),
+    }
+
+
+def fault_rows(
+    strike: Strike,
+    noticed: Noticed,
+    lost: set[int],
+    by_subscribers: Mapping[tuple[str, str, int], int],
+    members: Mapping[str, int],
+) -> list[Row]:
+    """What a fault did in plain rooms, and whether it was noticed there.
+
+    Args:
+        strike: What it did.
+        noticed: What clients noticed.
+        lost: The messages nobody got, as they are numbered in the group of rooms.
+        by_subscribers: How many lost each message, by room, speaker and its number.
+        members: How many are in each room.
+    """
+    fault, hits = strike.fault, strike.hits
+    name, about = fault.name, f"{fault.name}: "
+    rows = [told(f"{name}_fault", f"{about}fault", f"{fault}, seed {strike.seed}")]
+    if hits is None:
+        why = "by somebody else, or by the server since it did more harm than it should"
+        return [*rows, must(f"{name}_state", f"{about}at the end of its time", "removed", "in force", why)]
+    rows += [
+        told(f"{name}_seen", f"{about}events it saw", strike.seen),
+        must(f"{name}_hits", f"{about}its strikes, and as the seed predicts", hits, len(struck(strike))),
+    ]
+    if fault.action == "drop":
+        unnoticed, besides = losses(strike, lost)
+        found = hits - len(unnoticed)
+        differ = sum(number != members.get(room, 0) for (room, _, _), number in by_subscribers.items())
+        rows += [
+            must(f"{name}_predicted", f"{about}losses as the seed predicts", _differences(besides, unnoticed), "all"),
+            must(f"{name}_differ", f"{about}messages lost by some of the room only", differ, 0),
+        ]
+    elif fault.action == "delay":
+        found = min(noticed.felt, hits)  # what is behind a late one is late, too
+        unfelt = max(0, hits - noticed.felt - noticed.let_go)
+        rows += [
+            told(f"{name}_noticed", f"{about}events late by {fault.seconds:g} s", noticed.felt),
+            must(f"{name}_unfelt", f"{about}strikes that nobody felt", unfelt, 0),
+        ]
+    elif fault.action == "duplicate":
+        found = noticed.again
+        rows.append(must(f"{name}_noticed", f"{about}duplicates noticed, of its strikes", found, hits))
+    else:
+        found = noticed.swapped
+        # A strike changes nothing while another event waits for one to let pass, or when it waits in vain.
+        rows += [
+            told(f"{name}_noticed", f"{about}swaps noticed", found),
+            must(f"{name}_surplus", f"{about}swaps that were not injected", max(0, found - hits), 0),
+        ]
+        if hits and not found:
+            rows.append(must(f"{name}_none", f"{about}anything was noticed", "no", "yes"))
+    if hits:
+        rows.append(told(f"{name}_detection_ratio", f"{about}noticed of injected", found / hits, digits=3))
+    return rows
+
+
+def recovery_row(fault: Fault, kind: str, recovered: float | None) -> Row:
+    """How long after a fault the last thing was unusual."""
+    seconds = max(0.0, recovered or 0.0)
+    key = f"{fault.name}_{kind}_recovered_s"
+    return told(key, f"{fault.name}: {kind} rooms usual again after", seconds, "s", better="less", digits=3)
+
+
+def lost_by(lists: Iterable[tuple[str, str, int, int]]) -> Counter[tuple[str, str, int]]:
+    """How many lost each message, of what all processes told."""
+    counts: Counter[tuple[str, str, int]] = Counter()
+    for room, who, number, subscribers in lists:
+        counts[room, who, number] += subscribers
+    return counts
+
+
+def _differences(besides: set[int], unnoticed: set[int]) -> str:
+    parts = [("lost and not predicted", besides), ("predicted and not lost", unnoticed)]
+    texts = [
+        f"{len(numbers)} {what}: {', '.join(map(str, sorted(numbers)[:_EXAMPLES]))}"
+        for what, numbers in parts
+        if numbers
+    ]
+    return "; ".join(texts) or "all"
