@@ -12,14 +12,13 @@ import gevent
 import msgspec
 from locust import task
 
-from liverpc.config import Limits
 from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import LiveUser
 from loadtest._attackers import KINDS, Attack, Ending, attacks, load
 from loadtest._disturbed import Disturbed, Quiet
 from loadtest._gate import must, told
 from loadtest._peer import Aim
-from loadtest._phases import PHASES, memory_rows, p99_rows
+from loadtest._phases import PHASES, p99_rows
 from loadtest._result import Row
 from loadtest._run import Run, run_of
 from loadtest._scenario import FOREVER, Operations, Scenario, Tally, drain, operation_rows
@@ -52,7 +51,6 @@ class Abuse(Disturbed):
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self.calls = {phase: Operations(run, "load/echo", "calls", name=f"load/echo {phase}") for phase in PHASES}
-        self._limits = Limits.from_env()  # the server's, too, wherever both have the same environment
         self._attackers: Any = None
         self._again: dict[str, float] = {}  # kinds that are not to be tried before
         self._endings: dict[str, Counter[str]] = {}
@@ -63,7 +61,7 @@ class Abuse(Disturbed):
     # -- the leading process
 
     def begin(self) -> None:
-        load(self._limits)
+        load(self.limits)
         super().begin()
 
     def lead(self) -> None:
@@ -74,7 +72,7 @@ class Abuse(Disturbed):
         if not self.run.pause(self.phases.begin - self.run.lead.at):
             return
         self.run.lead.say("attack begins")
-        kinds = attacks(self._limits)
+        kinds = attacks(self.limits)
         chosen = list(kinds.values()) if self.knobs.kind == "all" else [kinds[self.knobs.kind]]
         attackers = [gevent.spawn(self._attack_on, chosen, number) for number in range(self.knobs.attackers)]
         try:
@@ -85,7 +83,7 @@ class Abuse(Disturbed):
 
     def _attack_on(self, kinds: Sequence[Attack], number: int) -> None:
         """One attacker after the other, until the time is over."""
-        aim, lead = Aim(self.run.url, self._limits), self.run.lead
+        aim, lead = Aim(self.run.url, self.limits), self.run.lead
         rng = random.Random(f"{self.run.options.seed}/{number}")
         end = self.phases.end - min(_FADE_SECONDS, (self.phases.end - self.phases.begin) / 4)
         first = kinds[number % len(kinds)]  # enough attackers try everything
@@ -127,7 +125,7 @@ class Abuse(Disturbed):
             *super().rows(tally),
             *p99_rows(lead.totals, {"calls": ("RPC", "load/echo"), "deliveries": ("PUB", "deliver")}),
             *self.left_over(),
-            *memory_rows(lead.seconds, self.phases),
+            *self.memory(),
         ]
 
     # -- every process

@@ -64,6 +64,8 @@ class Attack(msgspec.Struct, frozen=True):
                 peer.close()
         except Ended as ended:
             how = str(ended)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            how = f"answers without sense: {error!r}"
         seconds = time.monotonic() - began
         if how == self.promise and seconds < self.soonest:
             how += ", too soon"

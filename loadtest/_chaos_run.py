@@ -29,6 +29,13 @@ _BETWEEN_SECONDS = 0.05  # from what clients are told until it is so on the serv
 _LEASE_SECONDS = 30.0  # a fault outlives its time by that much at most, should this process be gone
 _UNUSUAL_SECONDS = 0.1  # no delivery is unusual below
 _END_SECONDS = 5.0
+#: How a fault shows besides in latencies. Who seldom speaks shows the gaps of a drop when another one is over, too.
+_SIGNS: Mapping[str, tuple[Manner, ...]] = {
+    "drop": ("gap", "replayed"),
+    "delay": ("replayed",),
+    "duplicate": ("again",),
+    "reorder": ("late", "replayed"),
+}
 _IN_TIME_MAX = 10_000  # deliveries remembered that a delay did not strike
 
 
@@ -136,7 +143,8 @@ class Chaos(Talk):
                 self._in_time.append((row["ts"], where))
             elif row["ts"] < self._cleared + run.offset:
                 self._noticed[f"{where} let go"] += 1
-        if self._cleared and (manner or swapped or now - row["due"] > self._unusual_after):
+        unusual = swapped or manner in _SIGNS[fault.action] or now - row["due"] > self._unusual_after
+        if self._cleared and unusual:
             self._recovered[where] = time.perf_counter() - self._cleared
 
     def _begin_fault(self, phase: int) -> None:
@@ -248,7 +256,9 @@ class Chaos(Talk):
         plain, kept = self._strikes[PLAIN.name], self._strikes[KEPT.name]
         noticed = [self._noticed_by(tally, phase, PLAIN) for phase in range(1, len(plain) + 1)]
         lost, by_subscribers = set(tally.lists["numbers"]), lost_by(map(tuple, tally.lists["lost"]))
-        members = {name.removeprefix("members "): n for name, n in tally.counts.items() if name.startswith("members ")}
+        members = {
+            name.removeprefix("members "): int(n) for name, n in tally.counts.items() if name.startswith("members ")
+        }
         if not plain:
             self.run.broken("the run ended before the first fault")
         rows = [*self.said_rows(tally), told("faults", "faults", len(plain))]
@@ -288,8 +298,10 @@ class Chaos(Talk):
 
     def _noticed_by(self, tally: Tally, phase: int, kind: Kind) -> Noticed:
         where = f"{phase} {kind.name}"
-        counts = [int(tally.count(f"{where} {what}")) for what in ("again", "swapped", "felt", "let go")]
-        return Noticed(*counts, recovered=tally.peaks.get(where))
+        again, swapped, felt, let_go = (
+            int(tally.count(f"{where} {what}")) for what in ("again", "swapped", "felt", "let go")
+        )
+        return Noticed(again, swapped, felt, let_go, tally.peaks.get(where))
 
 
 def _prefixed(prefix: str, tally: Tally) -> Tally:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
+import psutil  # type: ignore[import-untyped]
 
+from liverpc.config import Limits
 from liverpc.contrib.locust.attach import Counts
 from liverpc.contrib.locust.ledger import Ledger
 from liverpc.errors import AttachError
 from liverpc.wire.frames import EventFrame
 from loadtest._fanout import Fanout
 from loadtest._gate import must
-from loadtest._phases import PHASES, phases_of
+from loadtest._phases import PHASES, memory_rows, phases_of
 from loadtest._result import Row
 from loadtest._run import Run
 from loadtest._scenario import drain
@@ -39,6 +43,7 @@ class Disturbed(Fanout):
 
     Attributes:
         phases: Of this run.
+        limits: The server's, too, wherever it has the same environment.
     """
 
     needs = "devtools"
@@ -48,7 +53,9 @@ class Disturbed(Fanout):
         super().__init__(run)
         self.channel = f"{self.name.replace('_', '-')}-{run.plan.id}"
         self.phases = phases_of(run.options, self.knobs.quiet)
+        self.limits = Limits.from_env()
         self._before: Counts
+        self._memory: int | None = None  # of the server before
 
     def receiver(self) -> Callable[[EventFrame], None]:
         ledger = Ledger()
@@ -69,6 +76,7 @@ class Disturbed(Fanout):
         super().begin()
         drain(lambda: self.now().connections <= self.run.users + 1)  # whoever tried the server out is on its way out
         self._before = self.now()
+        self._memory = self._look()
 
     def left_over(self, gone: int = 0) -> list[Row]:
         """Whether the server has no more connections than at the beginning, less the ``gone``."""
@@ -79,6 +87,18 @@ class Disturbed(Fanout):
         except AttachError as error:
             return [must("server_looked_at", "server: can be looked at", f"no: {error}", "yes")]
         return [must("connections_left", "server: connections left over", more, 0)]
+
+    def memory(self) -> list[Row]:
+        """How much the server took for the disturbance, where its process can be looked at."""
+        each_second = [(each.at, each.server.rss_bytes) for each in self.run.lead.seconds if each.server]
+        looks = [(-math.inf, self._memory), *each_second, (math.inf, self._look())]
+        return memory_rows(((at, rss) for at, rss in looks if rss is not None), self.phases)
+
+    def _look(self) -> int | None:
+        pid = self.run.lead.server_pid
+        with suppress(psutil.Error):  # it is gone, or none of this user's
+            return None if pid is None else int(psutil.Process(pid).memory_info().rss)
+        return None
 
     def counted(self, counter: str) -> int:
         """How much more the server has counted than at the beginning; raises as :meth:`now`."""

@@ -41,7 +41,7 @@ class Driven(Fanout):
         super().__init__(run)
         self.of: str = self.knobs.of
         self.series = ("RPC", "load/echo") if self.of == "rpc" else ("PUB", "deliver")
-        self.headline = " ".join(self.series)  # type: ignore[misc]  # of this run
+        self.headline = " ".join(self.series)
         self.channel = f"{self.name}-{run.plan.id}"
         self.calls = Operations(run, "load/echo", "calls", also=lambda due: self._named(due - run.start))
         self._clients: list[LiveClient] = []

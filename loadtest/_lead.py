@@ -6,13 +6,12 @@ import datetime
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 import msgspec
-from gevent.event import AsyncResult
 
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.histogram import Histogram
@@ -23,6 +22,7 @@ from loadtest._clocks import Clocks
 from loadtest._floor import floor_of
 from loadtest._gate import GATED_SECONDS, VERDICTS, exit_code, limited, must, told
 from loadtest._gathered import Gathered, milliseconds
+from loadtest._orders import GONE, Orders
 from loadtest._outlets import Outlets
 from loadtest._profile import Plan
 from loadtest._report import COLUMNS, series
@@ -40,8 +40,6 @@ _CLOCK_ROUNDS = 20
 _CLOCK_SECONDS = 5.0
 FAULT_SECONDS = 30.0  # a fault outlives the run by that much at most, should this process be gone
 CHAOS_MAX = 900.0  # seconds a fault lives at most
-_LOOK_SECONDS = 0.5
-_GONE = "a process of the load generator is gone, and with it what it had counted"
 _KEPT_SECONDS = 24 * 3600  # of the time axis
 
 
@@ -55,6 +53,7 @@ class Lead:
         server: The server's process, if it was started for this run.
         wanted: Operations per second that are due now; a scenario that changes its rate says so here.
         seconds: The time axis so far.
+        orders: To the processes with users.
         details: What a scenario adds to the report.
     """
 
@@ -93,8 +92,7 @@ class Lead:
         self._error = ""
         self._aborted = False
         self._ready = 0
-        self._numbers = count(1)
-        self._answers: dict[int, tuple[list[Any], int, AsyncResult]] = {}
+        self.orders = Orders(partial(run.environment.runner.send_message, ORDER), members)
         self._gathered = Gathered()
         self._warm = not run.options.warmup
         self._breach = 0
@@ -131,23 +129,7 @@ class Lead:
         Raises:
             TimeoutError: One of them did not answer.
         """
-        expected = self._members()
-        number = next(self._numbers)
-        done = AsyncResult()
-        self._answers[number] = ([], expected, done)
-        try:
-            self._environment.runner.send_message(ORDER, {"number": number, "verb": verb, "data": data})
-            until = time.monotonic() + timeout
-            while not done.ready():
-                if self._members() < expected:
-                    raise TimeoutError(_GONE)
-                if time.monotonic() > until:
-                    raise TimeoutError(f"a process of the load generator did not answer {verb!r} within {timeout:g} s")
-                done.wait(_LOOK_SECONDS)
-            answers: list[Any] = done.get()
-            return answers
-        finally:
-            del self._answers[number]
+        return self.orders.give(verb, data, timeout)
 
     def finish(self) -> None:
         """End the run: its time is over, or the scenario has done what it does."""
@@ -200,15 +182,6 @@ class Lead:
             # Getting ready comes before the warm-up, and counts.
             begun = self.run.begun.is_set()
             self._gathered.take(data, counts=self._warm or not begun, measured=self._warm and begun)
-
-    def answered(self, number: int, data: Any) -> None:
-        """An order was carried out in one of them."""
-        if number not in self._answers:
-            return
-        answers, expected, done = self._answers[number]
-        answers.append(data)
-        if len(answers) == expected:
-            done.set(answers)
 
     # -- the run
 
@@ -268,7 +241,7 @@ class Lead:
         self._outlets.second(second, self.totals, self.failures)
         self._watch(second)
         if self.run.begun.is_set() and self._members() < self.plan.processes:
-            self.broken(_GONE)
+            self.broken(GONE)
             self.finish()
 
     def _watch(self, second: Second) -> None:
@@ -349,6 +322,7 @@ class Lead:
             *rows,
             *self._gathered.health_rows(health, gated=gated),
             *self._clock_rows(),
+            *self._sampler.rows(),
             told("measured_s", "measured", measured, "s", digits=1),
         ]
 

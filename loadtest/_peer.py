@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from liverpc.config import Limits
-from liverpc.contrib.locust.frames import CLOSE, TEXT, FrameReader, client_frame
+from liverpc.contrib.locust.frames import CLOSE, PONG, TEXT, FrameReader, client_frame
 
 __all__ = ["KEY", "PROMPT", "Aim", "Ended", "Peer", "call_frame", "text_frame"]
 
@@ -193,7 +193,11 @@ class Peer:
                 raise Ended(f"breaks the protocol: {end.reason}")
             self.send(client_frame(CLOSE, end.code.to_bytes(2, "big"), KEY))
             self._until_cut(f"close {end.code}")
-        return self._reader.feed(self.receive(most))
+        messages = self._reader.feed(self.receive(most))
+        if self._reader.ping is not None:  # whoever reads is not dropped for silence
+            payload, self._reader.ping = self._reader.ping, None
+            self.send(client_frame(PONG, payload, KEY))
+        return messages
 
     def _read(self) -> Iterator[dict[str, Any]]:
         while True:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from liverpc.contrib.locust.histogram import Histogram
 from loadtest._gate import must, told
 from loadtest._profile import Options
-from loadtest._result import Row, Second
+from loadtest._result import Row
 
 __all__ = ["PHASES", "Phases", "bounded", "memory_rows", "p99_rows", "phases_of", "slow_rows"]
 
@@ -74,11 +74,17 @@ def p99_rows(totals: Mapping[tuple[str, str], Histogram], series: Mapping[str, t
     return rows
 
 
-def memory_rows(seconds: Sequence[Second], phases: Phases) -> list[Row]:
-    """How much memory the server took for the disturbance, where its process can be looked at."""
-    looks = [(each.at, each.server.rss_bytes) for each in seconds if each.server and each.server.rss_bytes]
-    before = [rss for at, rss in looks if at < phases.begin]
-    since = [rss for at, rss in looks if at >= phases.begin]
+def memory_rows(looks: Iterable[tuple[float, int]], phases: Phases) -> list[Row]:
+    """How much memory the server took for the disturbance, if it was looked at before and since.
+
+    Args:
+        looks: Seconds since the first operation was due, and the resident bytes then, in their order.
+        phases: Of the run.
+    """
+    before: list[int] = []
+    since: list[int] = []
+    for at, rss in looks:
+        (before if at < phases.begin else since).append(rss)
     if not before or not since:
         return []
     return [
@@ -110,12 +116,12 @@ def slow_rows(counts: Mapping[str, float]) -> list[Row]:
             missed, or got twice or out of order, while it was connected.
     """
     ends = {name.removeprefix("slow_ended "): int(n) for name, n in counts.items() if name.startswith("slow_ended ")}
-    wrong = sum(number for how, number in ends.items() if how not in ("close 1013", "cut"))
+    wrong = sum(number for how, number in ends.items() if how not in ("close 1011", "close 1013", "cut"))
     return [
         told("slow", "slow subscribers", int(counts["slow"])),
         *(told(f"slow_{how.replace(' ', '_')}", f"slow: ended with {how}", number) for how, number in ends.items()),
         told("slow_late", "slow: served late", int(counts.get("slow_late", 0))),
-        must("slow_wrong_endings", "slow: ended otherwise than with 1013 or cut", wrong, 0),
+        must("slow_wrong_endings", "slow: ended otherwise than with 1011, 1013 or cut", wrong, 0),
         must("slow_kept", "slow: neither closed nor within outbox_bytes", int(counts.get("slow_kept", 0)), 0),
         must("slow_gaps", "slow: lost, twice or out of order before their end", int(counts.get("slow_gaps", 0)), 0),
     ]

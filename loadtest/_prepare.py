@@ -334,7 +334,7 @@ class Leader(Member):
 
     def _answered(self, msg: Any, **_: Any) -> None:
         if self._lead is not None:
-            self._lead.answered(**msg.data)
+            self._lead.orders.answered(**msg.data)
 
     def _members(self) -> int:
         runner = self._environment.runner

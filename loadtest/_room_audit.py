@@ -109,6 +109,11 @@ class Stay:
         ledgers = self._ledgers or {}
         return sum(ledgers[who].lost(number) if who in ledgers else number for who, number in said.items())
 
+    def behind(self, said: Mapping[str, int]) -> bool:
+        """Whether somebody's last message has not come."""
+        ledgers = self._ledgers or {}
+        return any(number > (ledgers[who].next if who in ledgers else 0) for who, number in said.items())
+
     def missing(self, who: str, said: int) -> set[int]:
         """Which numbers of one speaker."""
         ledger = (self._ledgers or {}).get(who)
@@ -205,7 +210,7 @@ class Cursors:
         number, at = data["n"], data["at"]
         before = self.last.get(key)
         if before is not None and number <= before[0]:
-            self.back += 1
+            self.back += number < before[0]  # the same: it was known before it was its turn to be sent
             return
         self.received += 1
         if before is not None:

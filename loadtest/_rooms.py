@@ -205,7 +205,7 @@ class Rooms(Talk):
         drain(lambda: all(each.numbers == numbers for each, numbers in cursors))
         for each, _ in cursors:
             self.count_cursors(each)
-        counts = {
+        counts: dict[str, int | float] = {
             "presence_wrong": sum(roster.keys != keys for roster, keys in rosters),
             "cursors_wrong": sum(each.numbers != numbers for each, numbers in cursors),
             "cursors_received": self._received,
@@ -225,7 +225,7 @@ class Rooms(Talk):
         rows = [
             *self.said_rows(tally),
             *ledger_rows(tally),
-            must("expected", "deliveries expected", tally.count("expected"), tally.count("deliveries")),
+            must("delivered", "delivered, of what was expected", tally.count("deliveries"), tally.count("expected")),
             *self.value_rows(tally),
             told("changes", "changes of rooms", tally.count("changes")),
             must("changes_failed", "changes of rooms: failed", tally.count("changes_failed"), 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,14 +14,19 @@ import psutil  # type: ignore[import-untyped]
 
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.errors import AttachError, ConfigError
-from liverpc.inspector.protocol import find_token
+from liverpc.inspector.protocol import FoundToken, find_token
+from loadtest._gate import told
 from loadtest._inside import Inside
-from loadtest._result import ServerSecond
+from loadtest._result import Row, ServerSecond
 
 __all__ = ["Sampler"]
 
+log = logging.getLogger("loadtest")
+
 _AGAIN_SECONDS = 0.25
-_REFUSED_SECONDS = 15.0  # a server that refuses five tokens in a minute refuses the sixth, whoever it is from
+# A server that has refused five tokens in a minute refuses the sixth, whoever it is from; one without devtools may have
+# been about to end.
+_REST_SECONDS = {"refused": 15.0, "absent": 1.0, "version": 15.0}
 
 
 class Sampler:
@@ -35,7 +41,7 @@ class Sampler:
         pid: The process to look at now; None: the one that the devtools name, if it is of this user and machine.
 
     Attributes:
-        trouble: Why nothing is seen from inside now, or was at first; empty: something is.
+        trouble: Why nothing is seen from inside now; empty: something is.
     """
 
     def __init__(
@@ -59,11 +65,6 @@ class Sampler:
         if self._greenlet is not None:
             self._greenlet.kill()
 
-    @property
-    def busy(self) -> float:
-        """The share of its time that the server spends on being looked at lately, 0..1, by its own count."""
-        return self._inside.busy
-
     def second(self) -> ServerSecond | None:
         """The second since the last call, without waiting; None when nothing is known of it."""
         seen = self._inside.second()
@@ -77,15 +78,21 @@ class Sampler:
             seen = msgspec.structs.replace(seen, rss_bytes=rss, cpu=cpu, fds=fds)
         return seen if seen != ServerSecond() else None
 
+    def rows(self) -> list[Row]:
+        """What looking at the server cost it; nothing when it was not seen from inside."""
+        if not self._inside.busy:
+            return []
+        share = self._inside.busy * 100
+        return [told("server_watched_percent", "server: of its time, for being looked at", share, "%")]
+
     def _run(self) -> None:
         while True:
+            token = FoundToken("", renewable=False)
             try:
                 token = find_token(self._url, file=self._token_file)
                 attachment = Attachment.open(self._url, token.secret, want="metrics", on_state=self._inside.take)
             except (AttachError, ConfigError) as error:
-                self.trouble = str(error)
-                refused = isinstance(error, ConfigError) or error.kind == "refused"
-                gevent.sleep(_REFUSED_SECONDS if refused else _AGAIN_SECONDS)
+                self._rest(error, token.secret)
                 continue
             self.trouble = ""
             try:
@@ -96,6 +103,24 @@ class Sampler:
                 attachment.close()
                 self._told_pid = None
                 self._inside.forget()
+
+    def _rest(self, error: AttachError | ConfigError, secret: str) -> None:
+        """Wait until it makes sense to try again."""
+        if not self.trouble:
+            log.info("the server is not seen from inside: %s", error)
+        self.trouble = str(error)
+        kind = error.kind if isinstance(error, AttachError) else "refused"
+        until = time.perf_counter() + _REST_SECONDS.get(kind, _AGAIN_SECONDS)
+        gevent.sleep(_AGAIN_SECONDS)
+        while time.perf_counter() < until and (kind != "refused" or self._token() == secret):
+            gevent.sleep(_AGAIN_SECONDS)
+
+    def _token(self) -> str:
+        """The token as it is now: that of a server which starts is there a moment after it listens."""
+        try:
+            return find_token(self._url, file=self._token_file).secret
+        except ConfigError:
+            return ""
 
 
 class _Process:
@@ -119,7 +144,7 @@ class _Process:
         except psutil.Error:  # it is gone, or none of this user's
             return None, None, None
         now, used = time.perf_counter(), times.user + times.system
-        cpu = (used - self._used) / (now - self._at) if self._used is not None else None
+        cpu = round((used - self._used) / (now - self._at), 4) if self._used is not None else None
         self._at, self._used = now, used
         return rss, cpu, fds
 

@@ -87,7 +87,7 @@ class Scenario:
     """
 
     name: ClassVar[str]
-    headline: ClassVar[str] = ""
+    headline: str = ""
     defaults: ClassVar[Mapping[str, Any]] = {}
     Knobs: ClassVar[type[msgspec.Struct]] = NoKnobs
     calls_demo: ClassVar[bool] = True

@@ -10,14 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from locust import task
 
-from liverpc.config import Limits
 from liverpc.contrib.locust.ledger import Ledger
 from liverpc.contrib.locust.users import LiveUser
 from liverpc.errors import AttachError
 from loadtest._disturbed import Disturbed, Quiet, Stamp
 from loadtest._gate import must, told
 from loadtest._peer import Aim, Ended, Peer
-from loadtest._phases import bounded, memory_rows, p99_rows, slow_rows
+from loadtest._phases import bounded, p99_rows, slow_rows
 from loadtest._result import Row
 from loadtest._run import Run, run_of
 from loadtest._scenario import FOREVER, Scenario, Tally, drain
@@ -70,7 +69,7 @@ class Laggard:
         self._run, self._phases = scenario.run, scenario.phases
         self._trickles = scenario.knobs.how == "trickle"
         self._topic = f"load:{scenario.channel}"
-        self._peer = peer = Peer(Aim(scenario.run.url, Limits()), _PATIENCE, receive_buffer=_RECEIVE_BUFFER)
+        self._peer = peer = Peer(Aim(scenario.run.url, scenario.limits), _PATIENCE, receive_buffer=_RECEIVE_BUFFER)
         peer.open()
         peer.call("load/events", scenario.channel, stream=True)
         if not (answer := next(peer.answers))["data"]["ok"]:
@@ -118,7 +117,6 @@ class SlowConsumer(Disturbed):
         self.slow = max(1, round(run.users * self.knobs.share))  # users with the first numbers
         self.laggards: list[Laggard] = []
         self._closed_at: list[float] = []  # when the server had closed another one as too slow
-        self._limits = Limits.from_env()  # the server's, too, wherever both have the same environment
 
     # -- the leading process
 
@@ -151,27 +149,25 @@ class SlowConsumer(Disturbed):
             ),
             *super().rows(tally),
             *p99_rows(lead.totals, {"deliveries": ("PUB", "deliver")}),
-            *memory_rows(lead.seconds, self.phases),
+            *self.memory(),
         ]
         waiting = [
             each.server.outbox_bytes for each in lead.seconds if each.server and each.server.outbox_bytes is not None
         ]
         if waiting:
             row = told("outbox_mb", "server: most bytes waiting for sockets", max(waiting) / 1e6, "MB")
-            rows.append(
-                bounded(row, (self.slow + 1) * self._limits.outbox_bytes / 1e6)
-            )  # one more for all healthy ones
+            rows.append(bounded(row, (self.slow + 1) * self.limits.outbox_bytes / 1e6))  # one more for all healthy ones
         return rows + self._inside(ended)
 
     def _inside(self, ended: int) -> list[Row]:
         """What the server says of it."""
         left = self.left_over(ended)
         try:
-            closed, aborted = self._too_slow(), self.counted("deadline_aborts")
+            closed, silent = self._too_slow(), self.counted("deadline_aborts") + self.counted("ping_timeouts")
         except AttachError:
             return left  # says so
-        # A socket that takes no byte for pong_seconds is dropped, too, however little waits for it.
-        wanted = min(max(closed, ended - aborted), ended)
+        # However little waits: without a byte taken by a full socket, or an answer to a ping, they go, too.
+        wanted = min(max(closed, ended - silent), ended)
         return [must("closed_as_too_slow", "server: connections closed as too slow", closed, wanted), *left]
 
     # -- every process
@@ -193,7 +189,7 @@ class SlowConsumer(Disturbed):
                 counts[f"slow_ended {each.end}"] += 1
             else:
                 counts["slow_late"] += 1
-                counts["slow_kept"] += waited > self._limits.outbox_bytes + _KERNEL_BYTES
+                counts["slow_kept"] += waited > self.limits.outbox_bytes + _KERNEL_BYTES
             counts["slow_gaps"] += ledger.lost(ledger.next if each.end else published)
             counts["slow_gaps"] += ledger.duplicates + ledger.out_of_order
         return counts

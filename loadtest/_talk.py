@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -104,7 +105,7 @@ class Guest:
         """Leave a room, when everything has come that was said there before; RpcError when it cannot be asked for."""
         stay = self.stays.pop(room)
         said = self.client.call("load/heard", room)
-        drain(lambda: not stay.lost(said))
+        drain(lambda: not stay.behind(said))
         for subscription in self._held.pop(room):
             self.client.unsubscribe(subscription)
         self.talk.left(stay, said)
@@ -195,7 +196,7 @@ class Talk(Scenario):
 
     def count(self, published: Mapping[str, int]) -> Tally:
         said = by_room(published, "said")
-        drain(lambda: not any(stay.lost(said.get(room, {})) for _, room, stay in self.stays()))
+        drain(lambda: not any(stay.behind(said.get(room, {})) for _, room, stay in self.stays()))
         tally = Tally()
         for operations in self.says.values():
             tally.add(operations.tally())
@@ -226,11 +227,14 @@ class Talk(Scenario):
             for room, guests in there.items():
                 heard = guests[0].client.call("load/heard", room)
                 otherwise += heard != said.get(room, {})
-                drain(lambda guests=guests, room=room, heard=heard: all(each.shows(room) == heard for each in guests))
+                drain(partial(self._agree, room, guests, heard))
                 wrong += sum(each.shows(room) != heard for each in guests)
         except RpcError as error:
             self.run.broken(f"the server does not say what was said: {error}")
         return Tally(counts={"values_wrong": wrong, "said_otherwise": otherwise})
+
+    def _agree(self, room: str, guests: Iterable[Guest], heard: Mapping[str, int]) -> bool:
+        return all(each.shows(room) == heard for each in guests)
 
     # -- rows
 

@@ -150,7 +150,7 @@ def arrive(ctx: Context[Visitor], at: float) -> None:
 
 @live.room("load-room:{name}", merge="crud", key="id", cursors=True)
 async def room(ctx: Context[Visitor], name: Name) -> list[Said]:
-    """What each said last in a room. A name is that of a group of rooms, a hyphen, and what tells it from the others."""
+    """What each said last in a room. Its name is that of a group of rooms, a hyphen, and its own in there."""
     return list(_room(ctx.user.world, name)[1].values())
 
 

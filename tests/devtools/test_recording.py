@@ -272,6 +272,22 @@ def test_a_file_without_a_trailer_is_read_as_far_as_it_goes(studio: Studio) -> N
     assert Recording(path).index.events == 70
 
 
+def test_under_steady_traffic_what_is_old_is_in_the_file(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "_FLUSH_SECONDS", 0.1)
+    path = studio.recorder.start()
+    began = time.monotonic()
+    number = 0
+    while time.monotonic() - began < 0.5:  # the writer is never idle for as long as that
+        number += 1
+        studio.passes(0.01, pub(at=1100.0 + number, seq=number))
+        time.sleep(0.01)
+    copy = path.with_name("copy.lrec.gz")  # as a program that is killed now leaves it
+    copy.write_bytes(path.read_bytes())
+    studio.recorder.stop()
+    kept = [each for each in Recording(copy).entries(0) if isinstance(each.frame, Events)]
+    assert len(kept) > number / 2
+
+
 def test_a_damaged_part_ends_it_with_a_word(studio: Studio) -> None:
     path = recorded(studio, 70)
     data = bytearray(path.read_bytes())

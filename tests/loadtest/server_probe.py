@@ -103,7 +103,7 @@ def watched(folder: Path) -> None:
     say(gone=look(lambda second: second is None) is None, trouble=sampler.trouble)
     demo.start()
     again = look(lambda second: second is not None and second.connections == 0 and second.cpu is not None)
-    say(again=again is not None and again.lag_ms is not None, trouble=sampler.trouble, busy=sampler.busy)
+    say(again=again is not None and again.lag_ms is not None, trouble=sampler.trouble, busy=sampler.rows()[0].number)
     sampler.close()
     demo.terminate()
 

@@ -16,13 +16,19 @@ import pytest
 
 from liverpc import Limits
 from loadtest._attackers import KINDS, attacks
-from loadtest._peer import Aim
+from loadtest._peer import Aim, Ended, Peer
 from tests.loadtest.load_kit import ROOT, cells, first_url, locust, process, result_in
 
 pytestmark = pytest.mark.realtime
 
 #: Of a server of which one need not wait long for anything.
-QUICK = {"CONNECT_SECONDS": "0.5", "CLOSE_SECONDS": "0.5", "STREAMS_PER_CONNECTION": "100"}
+QUICK = {
+    "CONNECT_SECONDS": "0.5",
+    "CLOSE_SECONDS": "0.5",
+    "PING_SECONDS": "0.2",
+    "PONG_SECONDS": "0.2",
+    "STREAMS_PER_CONNECTION": "100",
+}
 UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 CLOSED = b"\x88\x02\x03\xe8"  # with 1000
 
@@ -100,6 +106,8 @@ def test_manual_tells_of_every_kind() -> None:
         ("call_bomb", UPGRADED + answered("1") * 640, False, "more at once than calls_in_flight"),
         ("subscribe_bomb", UPGRADED + answered("1") * 150, False, "answers: {'ok': 150}"),
         ("refused", UPGRADED + answered("welcome"), False, 'answers: {"topic": "__rpc"'),
+        ("refused", UPGRADED + b"\x81\x02{x", False, "answers without sense"),
+        ("batch_bomb", UPGRADED + b'\x81\x14{"event": "__batch"}', False, "answers without sense"),
         ("huge_header", b"HTTP/1.1 200 OK\r\n\r\n", True, "http 200"),
         ("many_headers", b"HTTP/1.1 431 Too many\r\n\r\n", False, "http 431, but not cut"),
         ("many_headers", b"SSH-2.0-OpenSSH\r\n\r\n", False, "no HTTP"),
@@ -115,6 +123,15 @@ def test_server_that_breaks_a_promise_is_noticed(kind: str, words: bytes, cut: b
         ending = impatient.run(Aim(url, limits), random.Random(1))
     assert ending.how.startswith(how)
     assert not ending.right
+
+
+def test_peer_that_reads_is_not_dropped_for_silence(url: str) -> None:
+    peer = Peer(Aim(url, Limits()), 0.8)
+    peer.open()
+    with pytest.raises(Ended, match="silence"):
+        while True:
+            peer.messages()
+    peer.close()
 
 
 def test_server_that_is_not_there_is_noticed() -> None:

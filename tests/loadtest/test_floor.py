@@ -78,6 +78,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         keep(tmp_path, run())
 
 
+@pytest.mark.realtime
+def test_a_scenario_is_calibrated_against_a_server_that_does_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "loadtest", "calibrate", "rpc", "--runs", str(tmp_path), "-t", "1s", "-u", "2"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (kept,) = (tmp_path / "calibration").iterdir()
+    assert msgspec.json.decode(kept.read_bytes())["latencies"]["RPC load/echo"]["count"] > 10
+
+
 def test_a_box_knows_itself() -> None:
     here = box()
     assert here.fingerprint == box().fingerprint

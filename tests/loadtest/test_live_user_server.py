@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -36,11 +37,16 @@ def series(output: str) -> dict[str, tuple[int, int]]:
     return {f"{row['method']} {row['name']}": (row["num_requests"], row["num_failures"]) for row in rows}
 
 
+def manual() -> dict[str, str]:
+    """The files of the manual."""
+    text = (ROOT / "docs" / "load-tests.md").read_text()
+    return dict(re.findall(r"^```\w+ name=(\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
 def test_the_shop_of_the_manual_is_loaded_by_its_customers_from_two_processes(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    manual = (ROOT / "docs" / "load-tests.md").read_text()
-    files = dict(re.findall(r"^```\w+ name=(\S+)\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL))
+    files = manual()
     for name in ("orders.py", "shop.py", "locustfile.py", "users.csv"):
         (tmp_path / name).write_text(files[name])
     port, meeting = free_port(), str(free_port())
@@ -140,14 +146,13 @@ def test_a_recording_tells_what_was_called(recording: tuple[Path, Counter[str]])
     assert mix.problems == []
 
 
-AGAIN = """
+LOCUSTFILE = """
 import json, time
-from liverpc.contrib.locust import RecordedUser
+import again
+from liverpc.contrib.locust import People, RecordedUser
 
 
-class Again(RecordedUser):
-    recording = {path!r}
-    speed = 2.0
+class Counted(again.Again):
     fixed_count = 4
 
     def schedule(self, start):
@@ -166,7 +171,8 @@ class Again(RecordedUser):
 
 
 class Careless(RecordedUser):
-    recording = {path!r}
+    recording = "monday.lrec.gz"
+    people = People.read("one.csv", when_used_up="stop")
     fixed_count = 2
 
     def arguments(self, path, recorded):
@@ -178,8 +184,11 @@ def test_a_recording_is_replayed_on_another_server(
     recording: tuple[Path, Counter[str]], host: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
     path, _ = recording
+    shutil.copy(path, tmp_path / "monday.lrec.gz")
+    (tmp_path / "again.py").write_text(manual()["again.py"])
     file = tmp_path / "locustfile.py"
-    file.write_text(AGAIN.format(path=str(path)))
+    file.write_text(LOCUSTFILE)
+    (tmp_path / "one.csv").write_text(f"user,token\nann,{SECRET}\n")
     done = locust(
         *("--headless", "--json", "-u", "6", "-r", "100", "-t", "3s", "--host", host),
         environ=environ,
@@ -204,6 +213,8 @@ def test_a_recording_is_replayed_on_another_server(
     assert calls["load/publish"] > 0
     listening = sum(bool(mix.subscriptions(seed)) for seed in seeds)
     assert found.get("SUB load/events", (0, 0)) == (listening, 0)
+    assert found["WS connect"] == (5, 0)  # one of the careless ones found no row left
+    assert done.stderr.count("one.csv has 1 row for more users than that: the others do not start") == 1
     # What was redacted is never sent, whatever a user says.
     assert "RPC load/publish" not in found
     for why in ("its arguments were redacted or cut", "arguments() has returned what was redacted or cut"):

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from liverpc.client import RpcError, connect, remote
 from liverpc.demo import load
+from liverpc.demo.app import make_server
+from liverpc.demo.world import World
+from liverpc.testing import TestEnv
 from loadtest._null import NullServer
 from tests.transports.transport_kit import CLOSE, HEAD, PING, PONG, TEXT, frame, unframe
 
@@ -51,6 +56,27 @@ async def test_what_is_published_reaches_everybody_who_listens_and_nobody_else(u
         await two.aclose()
         await one.call(load.publish, "a", 3)
         assert a.value == [3]
+
+
+async def test_rows_are_the_demos_and_are_loaded_once_for_all(url: str) -> None:
+    async with TestEnv(make_server(World())) as env, env.connect() as visitor:
+        right = await visitor.call(load.table_sum, 100)
+    async with connect(url) as one, connect(url) as two:
+        assert await one.call(load.table_sum, 100) == right
+        async with one.stream(load.rows, "herd", 1, 100) as a, two.stream(load.rows, "herd", 1, 100) as b:
+            assert (len(a.value), zlib.crc32(msgspec.json.encode(b.value))) == (right.rows, right.crc32)
+            assert await one.call(load.counted, "herd") == 1
+            await one.call(load.publish, "rows-changed")
+            assert await two.call(load.counted, "herd") == 2
+        await two.call(load.echo)
+        await one.call(load.publish, "rows-changed")
+        assert await one.call(load.counted, "herd") == 2  # nobody is there any more
+
+
+async def test_a_repetition_counts_once(url: str) -> None:
+    async with connect(url) as client:
+        for key, counted in (("a", 1), ("a", 1), ("b", 2)):
+            assert await client.using(idempotency_key=key).call(load.once, "burst", 0) == counted
 
 
 async def test_frames_are_found_however_they_are_cut(url: str) -> None:

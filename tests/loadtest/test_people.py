@@ -77,6 +77,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         People.read(tmp_path / "none.csv")
 
 
+def test_what_to_do_with_too_many_users_is_one_of_two_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'cycle' or 'stop', not 'wait'"):
+        people(tmp_path, "user\nann\n", when_used_up="wait")
+
+
 def test_a_person_shows_its_line_only(tmp_path: Path) -> None:
     (person,) = people(tmp_path, f"user,token\nann,{SECRET}\n")
     assert repr(person) == f"{person}" == "<Person: users.csv, line 2>"

@@ -79,7 +79,7 @@ def test_observers_are_told_and_users_lose_nothing(runs: Mapping[str, Future[Don
     assert int(table["observers: events told"][0]) > 0
     assert table["observers: sessions that ended"] == ["0", "0", "ok"]
     assert table["observer that was stopped: thrown out"][0].startswith("not to be expected")
-    assert {"server: CPU per operation before", "throughput with observers, of that without"} <= table.keys()
+    assert {"server: CPU for the observers", "throughput with observers, of that without"} <= table.keys()
 
 
 def test_idle_connections_stay_and_are_weighed(runs: Mapping[str, Future[Done]]) -> None:

@@ -303,16 +303,17 @@ class _Writer:
 
     def run(self, entries: queue.Queue[list[Entry] | None]) -> None:
         """Write until told to stop, or until it cannot be done."""
+        due = time.monotonic() + _FLUSH_SECONDS
         try:
             while True:
-                try:
-                    batch = entries.get(timeout=_FLUSH_SECONDS)
-                except queue.Empty:
+                with contextlib.suppress(queue.Empty):
+                    batch = entries.get(timeout=max(0.0, due - time.monotonic()))
+                    if batch is None:
+                        break
+                    self._batch(batch)
+                if time.monotonic() >= due:
                     self._flush(zlib.Z_SYNC_FLUSH)
-                    continue
-                if batch is None:
-                    break
-                self._batch(batch)
+                    due = time.monotonic() + _FLUSH_SECONDS
             self._finish()
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)

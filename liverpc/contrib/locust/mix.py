@@ -11,6 +11,8 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +90,12 @@ class Mix(msgspec.Struct, frozen=True):
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}") from None
         except Damaged as error:
-            reader.problems.append(f"{path.name}: {error}")
+            reader.problems.append(str(error))
         if not reader.is_recording:
             raise ConfigError(f"{path} is no recording of liverpc-tui")
         if reader.seconds <= 0:
-            raise ConfigError(f"{path.name} is too short to tell how often something happened")
+            why = "".join(f" ({problem})" for problem in reader.problems)
+            raise ConfigError(f"{path.name} is too short to tell how often something happened{why}")
         return reader.mix()
 
     @property
@@ -126,9 +129,9 @@ class Mix(msgspec.Struct, frozen=True):
         if not rate > 0:
             return
         rng = random.Random(f"calls {seed}")
-        weights = [each.rate for each in self.calls]
+        weights = list(accumulate(each.rate for each in self.calls))
         for due in due_times(rate, start, f"moments {seed}"):
-            (path,) = rng.choices(self.calls, weights)
+            (path,) = rng.choices(self.calls, cum_weights=weights)
             yield due, rng.choice(path.samples)
 
 
@@ -158,10 +161,11 @@ class _Call(msgspec.Struct, tag="rpc", tag_field="kind"):
     args: msgspec.Raw = msgspec.Raw(b"null")
 
     def recorded(self) -> Recorded:
-        args = msgspec.json.decode(self.args)
-        if not isinstance(args, dict):
-            return Recorded(self.path, missing=UNTOLD, code=self.code)
-        return Recorded(self.path, args, missing="" if is_whole(args) else GAPS, code=self.code)
+        with suppress(msgspec.MsgspecError, RecursionError):
+            args = msgspec.json.decode(self.args)
+            if isinstance(args, dict):
+                return Recorded(self.path, args, missing="" if is_whole(args) else GAPS, code=self.code)
+        return Recorded(self.path, missing=UNTOLD, code=self.code)
 
 
 class _Publish(msgspec.Struct, tag="pub", tag_field="kind"):

@@ -83,6 +83,8 @@ class People:
                 what stands there.
         """
         path = Path(path)
+        if when_used_up not in ("cycle", "stop"):
+            raise ConfigError(f"when_used_up is 'cycle' or 'stop', not {when_used_up!r}")
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 lines = _lines(csv.reader(file, strict=True), path.name)
@@ -109,7 +111,8 @@ class People:
         if number >= len(self._rows) and not self._told:
             self._told = True
             what = "the others do not start" if self.when_used_up == "stop" else "rows are used by several of them"
-            log.warning("%s has %d rows for more users than that: %s", self.path.name, len(self._rows), what)
+            rows = "1 row" if len(self._rows) == 1 else f"{len(self._rows)} rows"
+            log.warning("%s has %s for more users than that: %s", self.path.name, rows, what)
         if number >= len(self._rows) and self.when_used_up == "stop":
             return None
         return self._rows[number % len(self._rows)]
