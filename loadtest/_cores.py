@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 __all__ = ["Cores", "pin_generator", "split"]
+
+log = logging.getLogger("loadtest")
 
 Cores = tuple[frozenset[int], frozenset[int]]
 
@@ -21,14 +24,15 @@ def split() -> Cores | None:
     return (first, frozenset(allowed) - first) if len(allowed) > 1 else None
 
 
-def pin_generator(cores: Cores | None) -> str:
-    """Keep this process to its cores; returns what was done, in words."""
+def pin_generator(cores: Cores | None) -> None:
+    """Keep this process to its cores; where that cannot be, it is left as it is, and the log says so."""
     if cores is None:
-        why = "there is only one core" if hasattr(os, "sched_getaffinity") else "this system has no means for it"
-        return f"server and generator share their cores: {why}"
+        why = "there is only one" if hasattr(os, "sched_getaffinity") else "this system has no means for it"
+        log.warning("--pin does nothing, server and load generator share their cores: %s", why)
+        return
     server, generator = cores
     os.sched_setaffinity(0, generator)
-    return f"server on core {_listed(server)}, generator on {_listed(generator)}"
+    log.info("the server has core %s, the load generator %s", _listed(server), _listed(generator))
 
 
 def _listed(cores: frozenset[int]) -> str:

@@ -31,6 +31,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 _PATIENCE = 30.0  # seconds that the server has with an observer who is silent
 _NOTICED = 5.0  # until that has been noticed, and said
 _END_SECONDS = 10.0
+_LATE = 2.0  # seconds before the moment of a ``Second`` lies what it tells, at most
 
 
 class DevtoolsKnobs(msgspec.Struct, frozen=True):
@@ -140,8 +141,7 @@ class Devtools(Driven):
             seconds = [
                 second
                 for second in self.run.lead.seconds[self._first :]
-                # What is in a second lies before it.
-                if self.phases.of(second.at) == phase == self.phases.of(second.at - 1)
+                if second.at >= _LATE and self.phases.of(second.at) == phase == self.phases.of(second.at - _LATE)
             ]
             shares = [cpu for second in seconds if (cpu := of_server("cpu")(second)) is not None]
             done = sum(second.done.get(self.headline, 0) for second in seconds)

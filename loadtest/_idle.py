@@ -17,7 +17,7 @@ from loadtest._trend import trend_rows
 __all__ = ["Idle", "IdleUser"]
 
 _BEFORE_SECONDS = 2.5  # in which the server is looked at without connections
-_REST = 1  # second, for the work of connecting to be over
+_REST = 2  # seconds, for the work of connecting to be over, and told
 
 
 class Idle(Connect):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import gevent
 import msgspec
 from gevent import subprocess
-from locust import stats
+from locust import runners, stats
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from liverpc.config import ClientConfig
@@ -40,6 +40,7 @@ from loadtest._server import Demo
 __all__ = ["prepare"]
 
 _READY_SECONDS = 5.0
+_SILENCE_SECONDS = 8  # after which a process with users is given up
 _PATIENCE = 10.0  # seconds for the leading process to end a run by itself after Ctrl-C
 
 
@@ -131,6 +132,7 @@ class Leader(Member):
             given.run_time = plan.options.seconds + 1.2 * plan.options.users / plan.options.spawn_rate + _READY_SECONDS
         if given.pin:
             pin_generator(split())  # after the server, which would inherit it
+        runners.HEARTBEAT_LIVENESS = _SILENCE_SECONDS  # Locust's three are too few for a machine that is busy
         self._try_out()
         self._check_faults()
         if given.record:

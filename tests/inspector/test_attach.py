@@ -133,6 +133,24 @@ async def test_the_first_state_is_complete_and_deltas_follow(live_env: TestEnv) 
     assert len(state.streams_gone) == 2
 
 
+async def test_all_connections_are_looked_at_within_a_second_and_only_some_at_a_time(live_env: TestEnv) -> None:
+    clients = [live_env.connect() for _ in range(10)]
+    for client in clients:
+        await client.call(remote("demo/say"), "red", "hi")
+    observer = await Observer.attach(live_env)
+    told = [await observer.wait(State, lambda state: not state.full) for _ in range(4)]
+    assert sorted(len(state.connection_stats) for state in told) == [2, 2, 3, 3]
+    stats = {each.id: each for state in told for each in state.connection_stats}
+    assert [each.calls for each in stats.values()] == [1] * 10
+    await clients[0].call(remote("demo/say"), "red", "hi")
+    again = [await observer.wait(State) for _ in range(4)]
+    assert sorted(each.calls for state in again for each in state.connection_stats) == [1] * 9 + [2]
+    newcomer = live_env.connect()
+    await newcomer.call(remote("demo/say"), "red", "hi")
+    state = await observer.wait(State, lambda state: state.connections)  # at once, not when it is its turn
+    assert state.connections[0].id in {each.id for each in state.connection_stats}
+
+
 async def test_a_second_observer_gets_everything_that_exists(live_env: TestEnv) -> None:
     await Observer.attach(live_env)
     client = live_env.connect(user={"id": "ann"})

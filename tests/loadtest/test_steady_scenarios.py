@@ -18,10 +18,10 @@ _SHORT = {
     "rpc_burst": ("-u", "4", "--rate", "10", "--batch", "20", "--duplicates", "0.25", "-t", "3s"),
     "subscribe": ("-u", "5", "--rate", "20", "--rows", "1000", "-t", "3s"),
     "steps": ("-u", "4", "--rate", "50", "--step", "2", "--limit", "0.001", "-t", "30s"),
-    "devtools": ("-u", "4", "--rate", "50", "--of", "rpc", "--observers", "2", "-t", "7s"),
+    "devtools": ("-u", "4", "--rate", "50", "--of", "rpc", "--observers", "2", "-t", "12s"),
 }
 _OWN_SERVER = {
-    "idle": ("-u", "120", "--rate", "100", "-t", "8s"),
+    "idle": ("-u", "120", "--rate", "150", "-t", "8s"),
     "soak": ("-u", "6", "--rate", "40", "--upload-bytes", "20000", "-t", "6s"),
 }
 
