@@ -51,8 +51,8 @@ class ChaosKnobs(TalkKnobs, frozen=True):
             "delay and reorder"
         ),
     ] = "drop=0.2,delay=0.1/0.2,duplicate=0.1,reorder=0.05"
-    trouble: Annotated[float, Meta(gt=0, le=800, description="seconds that each fault lasts")] = 5.0
-    calm: Annotated[float, Meta(gt=0, description="seconds before each fault, and after the last one")] = 3.0
+    trouble: Annotated[float, Meta(gt=0, le=800, description="seconds that each fault lasts")] = 4.0
+    calm: Annotated[float, Meta(gt=0, description="seconds before each fault, and after the last one")] = 2.0
 
 
 class Speaker(Guest):
