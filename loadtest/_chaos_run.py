@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from liverpc.contrib.locust.client import LiveClient
 from liverpc.contrib.locust.histogram import Histogram
-from liverpc.errors import AttachError, ConfigError
+from liverpc.errors import AttachError, ConfigError, RpcError
 from liverpc.inspector.protocol import ChaosRule
 from loadtest._faults import Fault, Noticed, Strike, fault_rows, lost_by, parse_faults, recovery_row, uninjected
 from loadtest._gate import must, told
@@ -36,7 +36,7 @@ _SIGNS: Mapping[str, tuple[Manner, ...]] = {
     "duplicate": ("again",),
     "reorder": ("late", "replayed"),
 }
-_IN_TIME_MAX = 10_000  # deliveries remembered that a delay did not strike
+_SLACK_SECONDS = 0.2  # for what is said to reach the server
 
 
 class ChaosKnobs(TalkKnobs, frozen=True):
@@ -69,6 +69,10 @@ class Speaker(Guest):
         self.numbers: dict[tuple[str, int], int] = {}
         self._newest = -1
 
+    def speak(self, due: float) -> None:
+        if not self.talk.hushed:
+            super().speak(due)
+
     def answered(self, room: str, number: int) -> Callable[[Any], object] | None:
         return partial(self.numbers.__setitem__, (room, number)) if self.kind is PLAIN else None
 
@@ -85,6 +89,7 @@ class Chaos(Talk):
 
     Attributes:
         faults: One after the other.
+        hushed: Whether nobody says anything for the moment.
     """
 
     name = "chaos"
@@ -108,17 +113,18 @@ class Chaos(Talk):
         self._last_words = {
             kind: Operations(run, kind.say, f"last_{kind.name}", name=f"{kind.say} last") for kind in self.kinds
         }
+        self.hushed = False
         self._phase = 0  # the number of the last fault that was armed, from 1
         self._armed = False
         self._cleared = 0.0  # when, on this process's clock; 0.0 while it is armed
         self._usual = Histogram()  # before the first fault
         self._unusual_after = 0.0
         self._noticed: Counter[str] = Counter()
-        self._in_time: deque[tuple[float, str]] = deque(maxlen=_IN_TIME_MAX)  # when it was said, and where
         self._recovered: dict[str, float] = {}
         self._strikes: dict[str, list[Strike]] = {kind.name: [] for kind in self.kinds}  # in the leading process
         self._asker: LiveClient | None = None  # likewise
         run.on_order("fault", self._begin_fault)
+        run.on_order("hush", self._hush)
         run.on_order("calm", self._end_fault)
 
     # -- for speakers
@@ -136,13 +142,8 @@ class Chaos(Talk):
             self._noticed[f"{where} {manner}"] += 1
         if swapped:
             self._noticed[f"{where} swapped"] += 1
-        if fault.action == "delay":
-            if now - row["ts"] >= fault.seconds:
-                self._noticed[f"{where} felt"] += 1
-            elif not self._cleared:
-                self._in_time.append((row["ts"], where))
-            elif row["ts"] < self._cleared + run.offset:
-                self._noticed[f"{where} let go"] += 1
+        if fault.action == "delay" and now - row["ts"] >= fault.seconds:
+            self._noticed[f"{where} felt"] += 1
         unusual = swapped or manner in _SIGNS[fault.action] or now - row["due"] > self._unusual_after
         if self._cleared and unusual:
             self._recovered[where] = time.perf_counter() - self._cleared
@@ -152,12 +153,11 @@ class Chaos(Talk):
             self._unusual_after = max(_UNUSUAL_SECONDS, 3 * self._usual.percentile(0.99))
         self._phase, self._armed, self._cleared = phase, True, 0.0
 
+    def _hush(self, _: Any) -> None:
+        self.hushed = True
+
     def _end_fault(self, _: Any) -> None:
-        self._armed, self._cleared = False, time.perf_counter()
-        if self._phase and (seconds := self.faults[self._phase - 1].seconds):
-            since = self.run.now() - seconds - _BETWEEN_SECONDS
-            self._noticed.update(f"{where} let go" for said, where in self._in_time if said >= since)
-            self._in_time.clear()
+        self._armed, self.hushed, self._cleared = False, False, time.perf_counter()
 
     # -- in the leading process
 
@@ -173,7 +173,7 @@ class Chaos(Talk):
             lead.order("fault", phase)
             try:
                 self._inject(fault)
-            except AttachError as error:
+            except (AttachError, RpcError) as error:
                 run.broken(str(error))
                 lead.finish()
                 return
@@ -202,6 +202,9 @@ class Chaos(Talk):
             armed.append((kind, number, rule, (before, self._said(kind))))
         run.lead.say(f"fault: {fault}")
         run.pause(self.knobs.trouble)
+        if fault.action == "delay":  # what it holds at its end it lets go at once, which nobody would notice
+            run.lead.order("hush")
+            gevent.sleep(fault.seconds + _SLACK_SECONDS)
         for kind, number, rule, first in armed:
             over = attachment.clear(number)
             seen, hits = (over.seen, over.hits) if over is not None else (0, None)
@@ -298,10 +301,8 @@ class Chaos(Talk):
 
     def _noticed_by(self, tally: Tally, phase: int, kind: Kind) -> Noticed:
         where = f"{phase} {kind.name}"
-        again, swapped, felt, let_go = (
-            int(tally.count(f"{where} {what}")) for what in ("again", "swapped", "felt", "let go")
-        )
-        return Noticed(again, swapped, felt, let_go, tally.peaks.get(where))
+        again, swapped, felt = (int(tally.count(f"{where} {what}")) for what in ("again", "swapped", "felt"))
+        return Noticed(again, swapped, felt, tally.peaks.get(where))
 
 
 def _prefixed(prefix: str, tally: Tally) -> Tally:

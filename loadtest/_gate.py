@@ -31,7 +31,7 @@ VERDICTS = {
     PASS: "PASS",
     BROKEN: "ERROR",
     FAILED: "FAIL",
-    INVALID: "INVALID: the load generator was overloaded",
+    INVALID: "INVALID: the load generator was not up to it",
     ABORTED: "ABORTED",
 }
 
@@ -110,7 +110,8 @@ def _with(row: Row, limits: list[tuple[str, float]]) -> Row:
 
 def exit_code(rows: Sequence[Row], error: str = "", *, aborted: bool = False) -> int:
     """0 passed, 1 the test itself went wrong (``error``), 3 a law or a limit was broken, 4 the generator was
-    overloaded, so that limits say nothing, 5 a limit was broken for so long that the run was ended early.
+    overloaded or its clocks were too far apart, so that limits say nothing, 5 a limit was broken for so long that the
+    run was ended early.
     """
     if error:
         return BROKEN

@@ -37,18 +37,12 @@ class Gathered:
         self._lag, self._loop_lag = Histogram(), Histogram()
         self._cpu: dict[str, tuple[float, float]] = {}  # seconds of CPU, and of time
 
-    def take(self, data: Mapping[str, Any], *, counts: bool, measured: bool) -> None:
-        """Take in what a process told.
-
-        Args:
-            data: Of ``Run``.
-            counts: Whether its latencies go into the totals.
-            measured: Whether it was at work, so that its health matters.
-        """
+    def take(self, data: Mapping[str, Any]) -> None:
+        """Take in what a process told of itself, and whether its latencies count and its health matters by then."""
         lag, loop_lag = unpacked(data["lag"]), unpacked(data["loop_lag"])
         cpu = data["cpu"] / max(data["seconds"], 1e-9)
         self._health[data["node"]] = Health(round(cpu, 4), milliseconds(lag, 0.99), milliseconds(loop_lag, 0.99))
-        if measured:
+        if data["measured"]:
             self._lag.merge(lag)
             self._loop_lag.merge(loop_lag)
             used, passed = self._cpu.get(data["node"], (0.0, 0.0))
@@ -56,7 +50,7 @@ class Gathered:
         for kind, name, numbers in data["series"]:
             histogram = unpacked(numbers)
             self._interval.setdefault((kind, name), Histogram()).merge(histogram)
-            if counts:
+            if data["counts"]:
                 self.totals.setdefault((kind, name), Histogram()).merge(histogram)
         for kind, name, code, number in data["failures"]:
             self.failures[kind, name, code] += number

@@ -12,7 +12,7 @@ def junit(result: Result) -> str:
     """A test case for the run itself, and one for each row with a limit.
 
     A broken limit or law is a failure. The run itself is an error if it broke or was ended early, a row if it says
-    that the load generator was overloaded.
+    that the load generator was not up to it.
     """
     broke = result.exit_code not in (0, 3, 4)
     run = _case(result, "run", element("error", result.error, message=result.verdict) if broke else None)
@@ -39,5 +39,5 @@ def _outcome(row: Row) -> Element | None:
     if row.mark == "FAIL":
         return element("failure", reason, message=reason, type=row.kind)
     if row.mark == "INVALID":
-        return element("error", reason, message=f"the load generator was overloaded: {reason}", type="INVALID")
+        return element("error", reason, message=f"the load generator was not up to it: {reason}", type="INVALID")
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from itertools import count, takewhile
 
 import msgspec
 
@@ -42,25 +43,28 @@ class Ladder(msgspec.Struct, frozen=True):
 
     def times(self, start: float, seed: str | None) -> Iterator[float]:
         """When operations are due; as of ``due_times``."""
-        number, begin = -1, start
-        while True:
-            end = start + self.end_of(number)
-            if begin < end:
-                for due in due_times(self.rate_of(number), begin, seed and f"{seed}/{number}"):
-                    if due >= end:
-                        break
-                    yield due
-            number, begin = number + 1, end
+        for number in count(-1):
+            yield from self._times_in(number, start, seed)
+
+    def due_in(self, number: int, seed: str | None) -> int:
+        """How many operations are due in a step; perhaps one more or less, for moments are rounded."""
+        return sum(1 for _ in self._times_in(number, 0.0, seed))
+
+    def _times_in(self, number: int, start: float, seed: str | None) -> Iterator[float]:
+        begin = start if number < 0 else start + self.end_of(number - 1)
+        end = start + self.end_of(number)
+        times = due_times(self.rate_of(number), begin, seed and f"{seed}/{number}")
+        return takewhile(lambda due: due < end, times)
 
 
 def broke(
-    done: Histogram, wanted: float, limit: float, seconds: Sequence[Second], health: HealthLimits, *, gated: bool
+    done: Histogram, wanted: int, limit: float, seconds: Sequence[Second], health: HealthLimits, *, gated: bool
 ) -> tuple[str, bool]:
     """Why a step did not hold, and whether that is for the load generator to answer for; empty: it held.
 
     Args:
         done: The latencies of what was due in it.
-        wanted: How many they should be.
+        wanted: How many they should be, give or take one.
         limit: Of their p99, in milliseconds.
         seconds: Of the step, and after it while its answers were awaited.
         health: What the load generator may need.
@@ -70,7 +74,7 @@ def broke(
     failed = sum(second.failed for second in seconds)
     reasons = [
         f"{failed} failed" if failed else "",
-        f"{done.count} of {wanted:.0f} done" if done.count < _DONE * wanted else "",
+        f"{done.count} of {wanted} done" if done.count + 1 < _DONE * wanted else "",
         f"p99 {p99:.1f} ms" if p99 > limit else "",
     ]
     worn = [what for what, name, most in _health(health) if _median(seconds, name) > most]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import gevent
 import msgspec
+from gevent.event import Event as Signal
 
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.histogram import Histogram
@@ -33,6 +35,8 @@ from loadtest._scenario import Scenario, Tally
 from loadtest._server import Freezer, ServerProcess
 
 __all__ = ["CHAOS_MAX", "FAULT_SECONDS", "Lead", "attached"]
+
+log = logging.getLogger("loadtest")
 
 _LEAD_SECONDS = 0.05  # between the starting signal and the first operation; more where it has to travel
 _TRAVEL_SECONDS = 0.5
@@ -96,7 +100,11 @@ class Lead:
         self._gathered = Gathered()
         self._warm = not run.options.warmup
         self._breach = 0
+        self._ending = False  # it is asked for
+        self._concluding = False
         self._over = False
+        self._concluded = Signal()
+        self._beginning: Any = None
         freeze = run.options.freeze
         self._freezer = Freezer(server, freeze) if server is not None and freeze is not None else None
         self._sampler.start()
@@ -133,8 +141,9 @@ class Lead:
 
     def finish(self) -> None:
         """End the run: its time is over, or the scenario has done what it does."""
-        if self._over:
+        if self._ending:
             return
+        self._ending = True
         runner = self._environment.runner
         # Not from inside the runner's own greenlets, which quitting ends.
         gevent.spawn(runner.stop if self._environment.web_ui else runner.quit)
@@ -174,29 +183,28 @@ class Lead:
         """Something was told."""
         if verb == "ready":
             self._ready += data
-            if self._ready == self.plan.options.users and not self.run.begun.is_set():
-                self.run.spawn(self._begin)
+            if self._ready >= self.plan.options.users and self._beginning is None:
+                self._beginning = self.run.spawn(self._begin)
+                self._beginning.link_exception(lambda _: self.finish())
         elif verb == "broken":
             self.broken(data)
         elif verb == "second":
-            # Getting ready comes before the warm-up, and counts.
-            begun = self.run.begun.is_set()
-            self._gathered.take(data, counts=self._warm or not begun, measured=self._warm and begun)
+            self._gathered.take(data)
 
     # -- the run
 
     def _begin(self) -> None:
+        wait = _TRAVEL_SECONDS if self.run.lead_only else _LEAD_SECONDS
         try:
             self._compare_clocks()
             self.run.scenario.begin()
+            if self._ending:
+                return
+            self._all("go", {"start": time.perf_counter() + wait, "offsets": self._clocks.offsets}, _CLOCK_SECONDS)
         except (RpcError, AttachError, ConfigError, OSError) as error:
             self.broken(str(error))
             self.finish()
             return
-        before = self.run.start
-        wait = _TRAVEL_SECONDS if self.run.lead_only else _LEAD_SECONDS
-        self._all("go", {"start": time.perf_counter() + wait, "offsets": self._clocks.offsets}, _CLOCK_SECONDS)
-        self._shift(before - self.run.start)
         if self._freezer is not None:
             self._freezer.start()
             self.say("the server is stopped again and again from now on")
@@ -204,7 +212,7 @@ class Lead:
             gevent.spawn_later(wait + self.plan.options.seconds, self.finish)
         self.run.scenario.lead()
 
-    def _shift(self, by: float) -> None:
+    def shift(self, by: float) -> None:
         """Now that it is known when the first operation is due, the time axis begins there."""
         self.seconds = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.seconds]
         self.events = [msgspec.structs.replace(each, at=round(each.at + by, 3)) for each in self.events]
@@ -240,9 +248,14 @@ class Lead:
         del self.seconds[:-_KEPT_SECONDS]
         self._outlets.second(second, self.totals, self.failures)
         self._watch(second)
-        if self.run.begun.is_set() and self._members() < self.plan.processes:
-            self.broken(GONE)
+        if self._is_somebody_gone():
             self.finish()
+
+    def _is_somebody_gone(self) -> bool:
+        gone = self._members() < self.plan.processes
+        if gone:
+            self.broken(GONE)
+        return gone
 
     def _watch(self, second: Second) -> None:
         """End the run when the headline's p99 was above its limit for too long."""
@@ -250,7 +263,8 @@ class Lead:
         if not (self._warm and limit and self.plan.options.abort_after):
             return
         p99 = second.p99.get(self.run.scenario.headline)
-        self._breach = self._breach + 1 if p99 is not None and p99 > limit else 0
+        if p99 is not None:  # when nothing was answered, it is not better
+            self._breach = self._breach + 1 if p99 > limit else 0
         if self._breach >= self.plan.options.abort_after and not self._aborted:
             self._aborted = True
             self.say(f"aborted: p99 above {limit:g} ms for {self._breach} s")
@@ -259,9 +273,15 @@ class Lead:
     # -- the end
 
     def conclude(self) -> None:
-        """Let what is under way come to its end, count, and decide. Users are still connected."""
-        if self._over:
+        """Let what is under way come to its end, count, and decide. Users are still connected.
+
+        Whoever asks for it a second time, such as by Ctrl-C, waits for that.
+        """
+        if self._concluding:
+            self._concluded.wait()
             return
+        self._concluding = self._ending = True
+        self._is_somebody_gone()
         rows: list[Row] = []
         measured = max(0.0, self.at - self.plan.options.warmup) if self.run.begun.is_set() else 0.0
         try:
@@ -273,12 +293,17 @@ class Lead:
         except TimeoutError as error:
             self.broken(str(error))
         except Exception:
+            log.exception("counting failed")
             self.broken("counting failed, the log tells why")
+        except BaseException:
+            self.broken("it was interrupted while it was counted")
             raise
         finally:
             self._over = True
-            rows += self._own_rows(measured)
-            self._decide(rows, measured)
+            try:
+                self._decide(rows + self._own_rows(measured), measured)
+            finally:
+                self._concluded.set()
 
     def _counted(self) -> Tally:
         """What all processes counted."""
@@ -288,10 +313,11 @@ class Lead:
         seconds = self.run.scenario.settle_seconds + 5.0
         published: Counter[str] = Counter()
         for each in self._all("settle", None, seconds):
-            published.update(each)
+            published.update(each or {})
         tally = Tally()
         for each in self._all("count", dict(published), seconds):
-            tally.add(msgspec.convert(each, Tally))
+            if each is not None:  # it failed there, and was told to be broken
+                tally.add(msgspec.convert(each, Tally))
         return tally
 
     def _all(self, verb: str, data: Any, timeout: float) -> list[Any]:
@@ -380,6 +406,8 @@ class Lead:
     def close(self) -> None:
         """End what this run opened. Harmless when done already."""
         self._over = True
+        if self._beginning is not None:
+            self._beginning.kill()
         if self._freezer is not None:
             self._freezer.stop()
         if self.attachment is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
+import shutil
 import signal
 import sys
 import tempfile
@@ -35,12 +37,14 @@ from loadtest._profile import OptionError, Plan, Profile, make_plan, read_profil
 from loadtest._report import table
 from loadtest._run import ANSWER, ORDER, TELL, Run
 from loadtest._scenario import Scenario
-from loadtest._server import Demo
+from loadtest._server import Demo, end_with_parent
 
 __all__ = ["prepare"]
 
 _READY_SECONDS = 5.0
 _SILENCE_SECONDS = 8  # after which a process with users is given up
+_INTERRUPTED = 130  # the exit code of shells for it
+_RECORDER_SECONDS = 10.0  # until the recorder has written its end
 _PATIENCE = 10.0  # seconds for the leading process to end a run by itself after Ctrl-C
 
 
@@ -58,6 +62,12 @@ def prepare(environment: Any, scenarios: Mapping[str, type[Scenario]]) -> None:
     except (ConfigError, AttachError, MissingExtraError) as error:
         leader.close()
         _refuse(str(error), 2 if isinstance(error, OptionError) else 1)
+    except OSError as error:  # of the machine: its disk is full, it has no more files or processes for us
+        leader.close()
+        _refuse(f"cannot begin: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except KeyboardInterrupt:
+        leader.close()
+        _refuse("interrupted")
 
 
 class Member:
@@ -72,6 +82,7 @@ class Member:
             pin_generator(split())
         # Ctrl-C in a terminal comes to all processes; the leading one ends the run, and with it this one.
         if getattr(environment.parsed_options, "processes", None):
+            end_with_parent()
             gevent.signal_handler(signal.SIGINT, lambda: gevent.spawn_later(_PATIENCE, environment.runner.quit))
 
     def _start(self, **_: Any) -> None:
@@ -106,6 +117,7 @@ class Leader(Member):
         self._csv: Any = None
         self._csv_writer: Any = None
         self._outlets = Outlets()
+        self._interrupted = False
         self._plan: Plan | None = None  # of the run that was prepared and has not started
 
     def prepare(self) -> None:
@@ -115,6 +127,8 @@ class Leader(Member):
             ConfigError, AttachError, MissingExtraError: It cannot be done; the text says why.
         """
         environment, runner, given = self._environment, self._environment.runner, self._environment.parsed_options
+        # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.
+        gevent.signal_handler(signal.SIGINT, self._interrupt, gevent.getcurrent())
         if given.profile:
             self._profile = read_profile(given.profile)
         user_class = self._choose()
@@ -141,13 +155,16 @@ class Leader(Member):
             runner.register_message(ORDER, self._order)
         runner.register_message(ANSWER, self._answered)
         runner.register_message(TELL, lambda msg, **_: self._tell(**msg.data))
-        # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.
-        gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
         events = environment.events
         events.test_start.add_listener(self._start)
         events.test_stopping.add_listener(self._conclude)
         events.quitting.add_listener(self._quitting)
         events.quit.add_listener(self._quit)
+
+    def _interrupt(self, main: Any) -> None:
+        """Ctrl-C ends the run, which is then counted; the second one does not wait for that."""
+        gevent.kill(main, SystemExit(_INTERRUPTED) if self._interrupted else KeyboardInterrupt())
+        self._interrupted = True
 
     def _choose(self) -> Any:
         classes = self._environment.user_classes
@@ -207,7 +224,13 @@ class Leader(Member):
             raise ConfigError("--serve starts a server of its own: leave out --host")
         folder = self._folder or Path(tempfile.mkdtemp(prefix="liverpc-load-"))
         self._server = Demo(folder / "server.log", cores=split() if self._environment.parsed_options.pin else None)
-        self._server.start()
+        if self._folder is None:
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            self._server.start()
+        except ConfigError:  # which names the log
+            atexit.unregister(shutil.rmtree)
+            raise
 
     def _record(self, plan: Plan) -> None:
         """Start a recording of the server, which ends with the run."""
@@ -219,7 +242,9 @@ class Leader(Member):
         if given.attach_token_file:
             command += ["--token-file", given.attach_token_file]
         with (self._folder / "record.log").open("wb") as log:
-            self._recording = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._recording = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent
+            )
 
     def _check_faults(self) -> None:
         """Whether what shall go wrong on purpose can be made to, and the devtools are there where they are needed."""
@@ -315,7 +340,10 @@ class Leader(Member):
         self._outlets.close()
         if self._recording is not None:
             self._recording.terminate()
-            self._recording.wait()
+            try:
+                self._recording.wait(_RECORDER_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._recording.kill()
         if self._server is not None:
             self._server.terminate()
 

@@ -78,12 +78,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     id: str  #: of this run: what it creates on the server bears it
     scenario: str
     url: str
-    processes: int = 1  #: with users
+    nodes: list[str] = []  #: its processes with users; known when it starts
     options: Options
     knobs: dict[str, Any]  #: of the scenario
     profile: str = ""
     limits: dict[str, float] = {}
     health: HealthLimits = HealthLimits()
+
+    @property
+    def processes(self) -> int:
+        """How many have users."""
+        return len(self.nodes)
 
 
 def read_profile(name: str) -> Profile:
@@ -114,7 +119,6 @@ def make_plan(
     *,
     scenario: str,
     url: str,
-    processes: int,
     defaults: Mapping[str, Any],
     knobs: type[msgspec.Struct],
     profile: Profile,
@@ -125,7 +129,6 @@ def make_plan(
     Args:
         scenario: Its name.
         url: Of the server.
-        processes: With users.
         defaults: The scenario's own.
         knobs: The type of the scenario's options.
         profile: Its section of this scenario is used.
@@ -161,7 +164,6 @@ def make_plan(
             id=secrets.token_hex(4),
             scenario=scenario,
             url=url,
-            processes=processes,
             options=options,
             knobs=msgspec.to_builtins(chosen),
             profile=profile.name,

@@ -16,7 +16,7 @@ from liverpc.contrib.locust.recorder import recorder_of
 from loadtest._profile import Plan
 from loadtest._scenario import Scenario
 
-__all__ = ["ANSWER", "ORDER", "TELL", "Run", "packed", "run_of", "unpacked"]
+__all__ = ["ANSWER", "ORDER", "TELL", "Run", "node_of", "packed", "run_of", "unpacked"]
 
 #: Messages between the processes: to all with users, their answers, and what they tell unasked.
 ORDER, ANSWER, TELL = "liverpc.order", "liverpc.answer", "liverpc.tell"
@@ -58,10 +58,11 @@ class Run:
         self.users = plan.options.users
         self.lead: Any = None
         self.lead_only = isinstance(environment.runner, MasterRunner)
-        self.node = str(getattr(environment.runner, "client_id", "lead"))
+        self.node = node_of(environment.runner)
         self._tell = tell
         self._numbers = 0
-        self._ready = 0
+        self._measured = False
+        self._closed = False
         self._lag, self._loop_lag = Histogram(), Histogram()
         self._cpu, self._cpu_at = time.process_time(), time.perf_counter()
         self._told_failures: dict[tuple[str, str, str], int] = {}
@@ -79,12 +80,10 @@ class Run:
     def next_user(self) -> int:
         """The number of a new user, among those of all processes: some of 0, 1, 2…"""
         self._numbers += 1
-        processes, index = self.plan.processes, max(getattr(self.environment.runner, "worker_index", 0), 0)
-        return (self._numbers - 1) * processes + index
+        return (self._numbers - 1) * self.plan.processes + self.plan.nodes.index(self.node)
 
     def ready(self) -> None:
         """One more user is ready; the last one gives the starting signal."""
-        self._ready += 1
         self._tell("ready", 1)
 
     def now(self) -> float:
@@ -127,12 +126,29 @@ class Run:
         """Tell what was not told yet."""
         self.recorder.flush()
 
+    def close(self) -> None:
+        """Close what the scenario opened. Harmless when done already."""
+        if not self._closed:
+            self._closed = True
+            self.scenario.close()
+
     # -- inside
 
     def _go(self, data: Any) -> None:
+        self.flush()  # getting ready comes before the warm-up, and is in the latencies
         self.offset = data["offsets"].get(self.node, 0.0)
-        self.start = data["start"] - self.offset
+        before, self.start = self.start, data["start"] - self.offset
+        if self.lead is not None:
+            self.lead.shift(before - self.start)
+        self._measured = not self.options.warmup
         self.begun.set()
+        if not self._measured:
+            self.spawn(self._warm_up)
+
+    def _warm_up(self) -> None:
+        gevent.sleep(max(0.0, self.start + self.options.warmup - time.perf_counter()))
+        self.flush()
+        self._measured = True
 
     def _settle(self, _: Any) -> dict[str, int]:
         self.stopping = True
@@ -140,7 +156,7 @@ class Run:
 
     def _count(self, published: Mapping[str, int]) -> Any:
         tally = self.scenario.count(published)
-        self.scenario.close()
+        self.close()
         for raised in self.environment.runner.exceptions.values():
             self.broken(f"a user raised {raised['msg']!r} ({raised['count']} times)")
         self.flush()
@@ -163,6 +179,8 @@ class Run:
         self._told_failures = dict(self.recorder.failures)
         data = {
             "node": self.node,
+            "counts": self._measured or not self.begun.is_set(),
+            "measured": self._measured,
             "cpu": cpu - self._cpu,
             "seconds": now - self._cpu_at,
             "lag": packed(self._lag),
@@ -185,6 +203,11 @@ def unpacked(data: list[Any]) -> Histogram:
     histogram = Histogram()
     histogram.counts, histogram.count, histogram.total, histogram.min, histogram.max = data
     return histogram
+
+
+def node_of(runner: Any) -> str:
+    """What names a process among the others."""
+    return str(getattr(runner, "client_id", "lead"))
 
 
 def run_of(environment: Any) -> Run:

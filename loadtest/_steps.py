@@ -46,7 +46,7 @@ class Steps(Driven):
 
     def part(self, at: float) -> str:
         number = self.ladder.number(at)
-        return "before" if number < 0 else f"at {self.ladder.rate_of(number):.0f}/s"
+        return "before" if number < 0 else f"step {number + 1}, {self.ladder.rate_of(number):.0f}/s"
 
     def times(self) -> Iterator[float]:
         return self.ladder.times(self.run.start, self.run.options.random_arrivals)
@@ -78,11 +78,11 @@ class Steps(Driven):
         lead, ladder = self.run.lead, self.ladder
         begin, end, rate = ladder.end_of(number - 1), ladder.end_of(number), ladder.rate_of(number)
         kind, _ = self.series
-        done = lead.totals.get((kind, self._named(begin)), Histogram())
+        done = lead.totals.get((kind, self._named((begin + end) / 2)), Histogram())
         each = 1 if self.of == "rpc" else self.run.users
         seconds = [second for second in lead.seconds if begin + 1 <= second.at <= end + 1]
-        wanted = rate * ladder.step * each
         health, options = self.run.plan.health, self.run.options
+        wanted = ladder.due_in(number, options.random_arrivals) * each
         long = not options.seconds or options.seconds - options.warmup >= GATED_SECONDS
         gated = long if health.gate is None else health.gate
         why, generator = broke(done, wanted, self.knobs.limit, seconds, health, gated=gated)

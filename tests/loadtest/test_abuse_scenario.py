@@ -86,7 +86,7 @@ def test_every_attack_on_a_real_server_ends_as_promised(url: str, quick: dict[st
 
 
 def test_manual_tells_of_every_kind() -> None:
-    manual = (ROOT / "docs" / "load-tests.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs" / "load-scenarios.md").read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"`{kind}`" not in manual] == []
 
 

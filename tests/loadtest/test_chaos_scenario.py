@@ -21,7 +21,7 @@ from loadtest._faults import (
 )
 from tests.loadtest.load_kit import cells, locust
 
-NOTHING = Noticed(again=0, swapped=0, felt=0, let_go=0, recovered=None)
+NOTHING = Noticed(again=0, swapped=0, felt=0, recovered=None)
 DROP = Strike(Fault("drop", "drop", 0.2), "j", hits=10, seen=50, first=(100, 103))
 WANTED = struck(DROP)
 
@@ -42,7 +42,19 @@ def test_faults_are_parsed_with_a_figure_name_for_each() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "drop", "drop=0", "drop=1.1", "drop=nan", "drop=0.1/1", "delay=0.1/0", "delay=0.1/x", "vanish=1"]
+    "text",
+    [
+        "",
+        "drop",
+        "drop=0",
+        "drop=1.1",
+        "drop=nan",
+        "drop=0.1/1",
+        "delay=0.1/0",
+        "delay=0.1/3.1",
+        "delay=0.1/x",
+        "vanish=1",
+    ],
 )
 def test_what_is_no_fault_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not like drop=0\.2"):
@@ -87,8 +99,7 @@ def test_a_fault_that_struck_otherwise_than_its_seed_says_or_was_removed_is_told
         ("duplicate", {"again": 11}, {"duplicate_noticed"}),
         ("delay", {"felt": 10}, set()),
         ("delay", {"felt": 60}, set()),  # what was behind
-        ("delay", {"felt": 7, "let_go": 3}, set()),
-        ("delay", {"felt": 7, "let_go": 2}, {"delay_unfelt"}),
+        ("delay", {"felt": 9}, {"delay_noticed"}),
         ("reorder", {"swapped": 10}, set()),
         ("reorder", {"swapped": 8}, set()),  # two strikes met
         ("reorder", {"swapped": 11}, {"reorder_surplus"}),
@@ -104,8 +115,8 @@ def test_each_fault_must_be_noticed_for_what_it_is(action: str, noticed: dict[st
 def test_what_was_noticed_and_not_injected_is_told() -> None:
     strikes = [DROP, msgspec.structs.replace(DROP, fault=Fault("duplicate", "duplicate", 0.2))]
     noticed = [
-        Noticed(again=1, swapped=2, felt=0, let_go=0, recovered=None),
-        Noticed(again=5, swapped=0, felt=0, let_go=0, recovered=None),
+        Noticed(again=1, swapped=2, felt=0, recovered=None),
+        Noticed(again=5, swapped=0, felt=0, recovered=None),
     ]
     lost = {99, 100, 152, 153}  # it saw 50 messages, the first of them 100 to 103
     assert uninjected(strikes, noticed, lost) == {"lost": 2, "duplicate": 1, "out of order": 2}
@@ -135,6 +146,7 @@ def test_plain_rooms_notice_every_fault_and_those_with_replay_none(environ: dict
         assert int(table[f"{fault}: strikes with replay"][0]) > 3
     assert table["drop: losses as the seed predicts"] == ["all", "all", "ok"]
     assert float(table["drop: noticed of injected"][0]) == float(table["duplicate: noticed of injected"][0]) == 1
+    assert float(table["delay: noticed of injected"][0]) == 1
     assert float(table["reorder: noticed of injected"][0]) > 0.5
     assert [table[f"with replay: {what}"] for what in ("lost", "duplicate", "out of order")] == [["0", "0", "ok"]] * 3
     assert int(table["with replay: messages asked for"][0]) > 0

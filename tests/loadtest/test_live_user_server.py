@@ -39,7 +39,7 @@ def series(output: str) -> dict[str, tuple[int, int]]:
 
 def manual() -> dict[str, str]:
     """The files of the manual."""
-    text = (ROOT / "docs" / "load-tests.md").read_text()
+    text = (ROOT / "docs" / "load-your-server.md").read_text()
     return dict(re.findall(r"^```\w+ name=(\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 

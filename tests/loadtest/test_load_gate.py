@@ -40,7 +40,6 @@ def planned(*arguments: str, profile: Profile = Profile(), **defaults: Any) -> P
     return make_plan(
         scenario="a",
         url="ws://x/ws",
-        processes=2,
         defaults=defaults,
         knobs=Knobs,
         profile=profile,

@@ -17,7 +17,7 @@ Done = subprocess.CompletedProcess[str]
 _SHORT = {
     "rpc_burst": ("-u", "4", "--rate", "10", "--batch", "20", "--duplicates", "0.25", "-t", "3s"),
     "subscribe": ("-u", "5", "--rate", "20", "--rows", "1000", "-t", "3s"),
-    "steps": ("-u", "4", "--rate", "50", "--step", "2", "--limit", "0.001", "-t", "30s"),
+    "steps": ("-u", "4", "--rate", "50", "--step", "2", "--limit", "0.001", "--arrivals", "poisson", "-t", "30s"),
     "devtools": ("-u", "4", "--rate", "50", "--of", "rpc", "--observers", "2", "-t", "12s"),
 }
 _OWN_SERVER = {
@@ -70,7 +70,7 @@ def test_steps_end_by_themselves_when_one_does_not_hold(runs: Mapping[str, Futur
     assert table["knee: what gave way at the next"][0].startswith("p99 ")
     assert "step 2" not in table
     assert float(table["measured"][0].split()[0]) < 15
-    assert any(metric.startswith("RPC load/echo at 50/s") for metric in table)
+    assert any(metric.startswith("RPC load/echo step 1, 50/s") for metric in table)
 
 
 def test_observers_are_told_and_users_lose_nothing(runs: Mapping[str, Future[Done]]) -> None:

@@ -335,7 +335,7 @@ async def test_a_connection_keeps_the_library_only_while_it_is_needed() -> None:
             peer.feed(whole, step=1000)
             assert peer.protocol._library is None
         peer.feed(frame(PING, b"ping")[:-1])
-        assert peer.protocol._library is not None
+        assert peer.protocol._library is None
         peer.feed(frame(PING, b"ping")[-1:])
         assert peer.protocol._library is None
         peer.feed(frame(TEXT, b"one ", fin=False) + frame(PING, b"between"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 
+from liverpc.contrib.locust.words import printable
 from liverpc.wire.close import CloseCode
 
 try:  # in C where there is a wheel for the platform
@@ -132,7 +133,8 @@ class FrameReader:
         elif opcode == CONTINUATION:
             if self._parts is None:
                 raise _violation("the server continued a message that was not begun")
-            self._parts.append(payload)
+            if payload:  # else they would need memory without an end
+                self._parts.append(payload)
             self._parts_bytes += len(payload)
             if final:
                 messages.append(b"".join(self._parts))
@@ -154,5 +156,5 @@ def _closed(payload: bytes) -> ClosedBy:
         return ClosedBy(CloseCode.NO_STATUS, "", violation=False)
     if len(payload) == 1:
         return _violation("the server sent half a close code")
-    reason = codecs.decode(payload[2:], "utf-8", "replace")
+    reason = printable(codecs.decode(payload[2:], "utf-8", "replace"))
     return ClosedBy(int.from_bytes(payload[:2], "big"), reason, violation=False)

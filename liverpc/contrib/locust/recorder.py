@@ -16,10 +16,14 @@ import gevent
 from locust import stats as locust_stats
 
 from liverpc.contrib.locust.histogram import Histogram
+from liverpc.contrib.locust.words import printable
 
 __all__ = ["Recorder", "recorder_of"]
 
 _FLUSH_SECONDS = 1.0
+_CODES_MAX = 100  # failures told apart; those of other kinds have the code _OTHER, for servers make up codes
+_CODE_MAX = 64  # characters
+_OTHER = "other"
 
 
 def _bucket(ms: float) -> float:
@@ -68,8 +72,11 @@ class Recorder:
         self._bytes[key] += size
 
     def fail(self, kind: str, name: str, seconds: float, code: str) -> None:
-        """Take one failure. ``code`` is one of few words, for Locust keeps a row for each."""
+        """Take one failure. ``code`` is one of few words, for Locust keeps a row for each; above 100, ``other``."""
         key = (kind, name, code)
+        if key not in self.failures:
+            code = printable(code, _CODE_MAX) if len(self.failures) < _CODES_MAX else _OTHER
+            key = (kind, name, code)
         self.failures[key] = self.failures.get(key, 0) + 1
         self._environment.events.request.fire(
             request_type=kind, name=name, response_time=seconds * 1000, response_length=0, exception=code, context={}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import struct
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from gevent.lock import BoundedSemaphore
 
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.contrib.locust.frames import BINARY, CLOSE, PONG, TEXT, ClosedBy, FrameReader, client_frame
+from liverpc.contrib.locust.words import printable
 from liverpc.wire.close import CloseCode
 
 __all__ = ["GeventSocket", "open_socket"]
@@ -28,6 +30,10 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CHUNK = 65536
 _HEAD_MAX = 16384
 _REFUSAL_MAX = 200  # bytes of a refusal's body that are kept
+_TURN = 16  # reads without waiting, after which everybody else has a turn
+_MOMENT = 1e-6  # seconds; with 0, only who is ready already would have a turn
+_STATUS = re.compile("[1-5][0-9][0-9]")
+_SHORT = re.compile("[0-9]{1,3}")  # a number of bytes that matters
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection and throws away what was not sent
 
 
@@ -49,6 +55,8 @@ class GeventSocket:
         self._early = self._reader.feed(rest)
         self._lock = BoundedSemaphore(1)
         self._said_goodbye = False
+        self._now = gevent.get_hub().loop.now  # stands still while nobody waits
+        self._turn = (0.0, 0)
 
     def recv(self) -> list[bytes]:
         """The next messages, at least one; waits for them.
@@ -66,6 +74,7 @@ class GeventSocket:
             if reader.end is not None:
                 self._answer_goodbye(reader.end)
                 raise SocketClosed(reader.end.code, reader.end.reason)
+            self._give_way()
             try:
                 data = self._sock.recv(_CHUNK)
             except TimeoutError:
@@ -109,6 +118,16 @@ class GeventSocket:
             with suppress(OSError):  # it is closed
                 self._sock.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_LINGER, _NO_LINGER)
         self._sock.close()
+
+    def _give_way(self) -> None:
+        # A read that need not wait lets nobody else run: with a server that never pauses not even time limits would.
+        began, reads = self._turn
+        now = self._now()
+        if now != began:
+            reads = 0
+        elif reads >= _TURN:
+            gevent.sleep(_MOMENT)
+        self._turn = now, reads + 1
 
     def _pong(self) -> None:
         # Never waits: who receives must go on receiving, or both sides might wait for each other. Whoever
@@ -249,7 +268,7 @@ def _agreed(sock: Any, key: str, subprotocol: str | None) -> bytes:
     head, _, rest = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ", 2)
-    if not words[0].startswith("HTTP/1.") or len(words) < 2 or not words[1].isdigit():
+    if not words[0].startswith("HTTP/1.") or len(words) < 2 or not _STATUS.fullmatch(words[1]):
         raise SocketClosed(CloseCode.LOST, "what answers there does not speak HTTP")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     status = int(words[1])
@@ -264,10 +283,10 @@ def _agreed(sock: Any, key: str, subprotocol: str | None) -> bytes:
 
 
 def _refusal(sock: Any, body: bytes, length: str) -> str:
-    wanted = min(int(length) if length.isdigit() else _REFUSAL_MAX, _REFUSAL_MAX)
-    while len(body) < wanted and (more := sock.recv(_REFUSAL_MAX)):
+    wanted = int(length) if _SHORT.fullmatch(length) else _REFUSAL_MAX
+    while len(body) < min(wanted, _REFUSAL_MAX) and (more := sock.recv(_REFUSAL_MAX)):
         body += more
-    return body[:_REFUSAL_MAX].decode(errors="replace").strip()
+    return printable(body[:_REFUSAL_MAX].decode(errors="replace").strip())
 
 
 def _reason(error: OSError) -> str:
