@@ -12,13 +12,12 @@ import gevent
 import msgspec
 from locust import task
 
-from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import LiveUser
 from loadtest._attackers import KINDS, Attack, Ending, attacks, load
 from loadtest._disturbed import Disturbed, Quiet
 from loadtest._gate import must, told
 from loadtest._peer import Aim
-from loadtest._phases import PHASES, p99_rows
+from loadtest._phases import p99_rows
 from loadtest._result import Row
 from loadtest._run import Run, run_of
 from loadtest._scenario import FOREVER, Operations, Scenario, Tally, drain, operation_rows
@@ -50,7 +49,7 @@ class Abuse(Disturbed):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self.calls = {phase: Operations(run, "load/echo", "calls", name=f"load/echo {phase}") for phase in PHASES}
+        self.calls = Operations(run, "load/echo", "calls", also=lambda due: f"load/echo {self.part(due - run.start)}")
         self._attackers: Any = None
         self._again: dict[str, float] = {}  # kinds that are not to be tried before
         self._endings: dict[str, Counter[str]] = {}
@@ -133,13 +132,12 @@ class Abuse(Disturbed):
     def settle(self) -> dict[str, int]:
         if self._attackers is not None:
             self._attackers.join()  # each of them has its own patience
-        drain(lambda: not any(calls.pending for calls in self.calls.values()))
+        drain(lambda: not self.calls.pending)
         return super().settle()
 
     def count(self, published: Mapping[str, int]) -> Tally:
         tally = super().count(published)
-        for calls in self.calls.values():
-            tally.add(calls.tally())
+        tally.add(self.calls.tally())
         return tally
 
 
@@ -163,13 +161,6 @@ class AbuseUser(LiveUser):
     @task  # type: ignore[untyped-decorator]  # Locust has no types
     def calls(self) -> None:
         run = run_of(self.environment)
-        run.begun.wait()
-        options, scenario = run.options, run.scenario
-        value = "x" * options.size
-        first = run.start + self.number / options.rate
-        seed = options.random_arrivals and f"{options.seed}/{self.number}"
-        for due in due_times(options.rate / run.users, first, seed):
-            run.wait_until(due)
-            if run.stopping:
-                return
-            scenario.calls[scenario.phases.of(due - run.start)].send(self.client, due, value)
+        value = "x" * run.options.size
+        for due in run.when_due(run.times_of(self.number)):
+            run.scenario.calls.send(self.client, due, value)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -29,12 +29,16 @@ def add_options(parser: argparse.ArgumentParser, scenarios: Mapping[str, type[ms
         "--serve", action="store_true", help="start the demo for the run, instead of --host; some scenarios need it"
     )
     hints = get_type_hints(Options, include_extras=True)
-    group.add_argument("--rate", type=_of_type(hints["rate"]), help="operations per second, of all users together")
+    group.add_argument(
+        "--rate", type=_of_type(hints["rate"]), metavar="N", help="operations per second, of all users together"
+    )
     group.add_argument(
         "--arrivals", choices=("constant", "poisson"), help="evenly spaced, or at random as independent users would"
     )
-    group.add_argument("--size", type=_of_type(hints["size"]), help="bytes of padding per message")
-    group.add_argument("--seed", help="of everything random here")
+    group.add_argument("--size", type=_of_type(hints["size"]), metavar="BYTES", help="of padding in each message")
+    group.add_argument(
+        "--seed", metavar="TEXT", help="of everything random: the same again with the same text (default: 1)"
+    )
     group.add_argument(
         "--warmup", type=_checked(seconds), metavar="TIME", help="at the beginning, not in the latencies (default: 0s)"
     )
@@ -71,13 +75,13 @@ def add_options(parser: argparse.ArgumentParser, scenarios: Mapping[str, type[ms
         help="let the devtools record the server into the folder of the run, which costs the server some time",
     )
     group.add_argument("--pin", action="store_true", help="server and generator on cores of their own; needs --serve")
-    seen: set[str] = set()
+    having: dict[str, list[tuple[str, Any, Any]]] = {}
     for name, knobs in scenarios.items():
         hints = get_type_hints(knobs, include_extras=True)
         for field in msgspec.structs.fields(knobs):
-            if field.name not in seen:
-                seen.add(field.name)
-                _add_knob(group, name, field, hints[field.name])
+            having.setdefault(field.name, []).append((name, field.default, hints[field.name]))
+    for knob, owners in having.items():
+        _add_knob(group, knob, owners)
 
 
 def given_options(given: Any, scenarios: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
@@ -88,17 +92,22 @@ def given_options(given: Any, scenarios: Iterable[type[msgspec.Struct]]) -> dict
     return {name: None if value == "" else value for name, value in values.items()}
 
 
-def _add_knob(group: Any, scenario: str, field: Any, hint: Any) -> None:
+def _add_knob(group: Any, name: str, owners: Sequence[tuple[str, Any, Any]]) -> None:
+    """The option of one or several scenarios; ``owners`` are their names, its defaults and its types."""
+    hint = owners[0][2]
     about, kind = "", hint
     if get_origin(hint) is Annotated:
         kind = get_args(hint)[0]
         about = next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta)), None) or ""
-    flag = f"--{field.name.replace('_', '-')}"
-    text = f"{scenario}: {about} (default: {field.default})".replace("%", "%%")
+    defaults = {default for _, default, _ in owners}
+    told = f"{defaults.pop()}" if len(defaults) == 1 else ", ".join(f"{each} {default}" for each, default, _ in owners)
+    text = f"{', '.join(each for each, _, _ in owners)}: {about}" + (f" (default: {told})" if told else "")
+    flag, text = f"--{name.replace('_', '-')}", text.replace("%", "%%")
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         return
-    group.add_argument(flag, type=_of_type(hint), metavar=field.name.upper(), help=text)
+    choices = f"{{{','.join(get_args(kind))}}}" if get_origin(kind) is Literal else None
+    group.add_argument(flag, type=_of_type(hint), metavar=choices or ("TEXT" if kind is str else "N"), help=text)
 
 
 def _of_type(hint: Any) -> Callable[[str], str]:

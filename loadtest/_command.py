@@ -1,4 +1,4 @@
-"""``python -m loadtest run | compare | calibrate``: whole series of runs, which Locust does one at a time."""
+"""``python -m loadtest run | compare | calibrate | options``: whole series of runs, which Locust does one at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from liverpc.errors import ConfigError
+from loadtest._cli import add_options
 from loadtest._compare import compare, compared_text, summarise
 from loadtest._folder import read, write
 from loadtest._gate import ABORTED, BROKEN, FAILED, INVALID, PASS
-from loadtest._profile import OptionError, Profile, read_profile
+from loadtest._profile import OptionError, Options, Profile, read_profile
 from loadtest._report import grid, table
 from loadtest._result import Result
 
@@ -22,8 +25,8 @@ __all__ = ["main"]
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _IN = "everything about it is in "  # Locust's last line
-_WORST = (BROKEN, FAILED, INVALID, ABORTED, PASS)  # from the worst exit code to the best
 _USAGE = 2
+_WORST = (BROKEN, _USAGE, FAILED, INVALID, ABORTED, PASS)  # from the worst exit code to the best
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         del words[1 : 1 + len(named)]
     given, extra = _parser().parse_known_args(words)
     given.scenarios = named
-    if extra and given.command == "compare":
+    if extra and given.command in ("compare", "options"):
         _parser().error(f"unrecognized arguments: {' '.join(extra)}")
     try:
         code: int = given.do(given, extra)
@@ -80,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="of all runs (default: %(default)s)"
         )
+    options = commands.add_parser(
+        "options",
+        help="print the options of a scenario, or of all",
+        description="Those that the load tests add to Locust's; `locust --help` prints Locust's own.",
+    )
+    options.add_argument("scenario", nargs="?", metavar="SCENARIO", help="default: all")
+    options.set_defaults(do=_options)
     comparing = commands.add_parser(
         "compare",
         help="compare runs",
@@ -109,17 +119,20 @@ def _run(given: argparse.Namespace, extra: list[str]) -> int:
     for scenario in scenarios:
         server = ["--host", given.host] if given.host else ["--serve"]
         arguments = [*server, *_arguments(given, profile), *extra]
-        runs = [_one(scenario, arguments, given.runs, number, repeat) for number in range(1, repeat + 1)]
-        results = [result for _, result in runs if result is not None]
-        if len(results) < repeat:
-            codes.append(BROKEN)
-            lines.append((scenario, "", "", "ERROR: it could not be run, see above", ""))
-            continue
-        code, summary = _judged(results, [folder for folder, _ in runs if folder], given.against)
-        codes.append(code)
-        figures = {row.key: row.value.removesuffix(" ms") for row in summary.rows}
-        folder = str(runs[-1][0])
-        lines.append((scenario, figures.get("p50_ms", ""), figures.get("p99_ms", ""), summary.verdict, folder))
+        runs = []
+        for number in range(1, repeat + 1):
+            run = _one(scenario, arguments, given.runs, number, repeat)
+            if isinstance(run, int):
+                codes.append(run)
+                lines.append((scenario, "", "", "ERROR: it could not be run, see above", ""))
+                break
+            runs.append(run)
+        else:
+            code, summary = _judged([result for _, result in runs], [folder for folder, _ in runs], given.against)
+            codes.append(code)
+            figures = {row.key: row.value.removesuffix(" ms") for row in summary.rows}
+            folder = str(runs[-1][0])
+            lines.append((scenario, figures.get("p50_ms", ""), figures.get("p99_ms", ""), summary.verdict, folder))
     print(f"\n{grid(lines)}")
     return min(codes, key=_WORST.index)
 
@@ -134,19 +147,22 @@ def _arguments(given: argparse.Namespace, profile: Profile) -> list[str]:
     ]
 
 
-def _one(
-    scenario: str, arguments: Sequence[str], runs: Path, number: int, repeat: int
-) -> tuple[Path | None, Result | None]:
-    """One run in a process of its own; None when it did not come to a result, and has said why."""
+def _one(scenario: str, arguments: Sequence[str], runs: Path, number: int, repeat: int) -> tuple[Path, Result] | int:
+    """One run in a process of its own; its exit code when it did not come to a result, and has said why."""
     print(f"{scenario}{f' ({number} of {repeat})' if repeat > 1 else ''} …", end=" ", flush=True)
     began = time.monotonic()
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--loglevel", "WARNING", "--scenario", scenario, "--run-dir", str(runs), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ours
-    folder = next((line.removeprefix(_IN) for line in done.stdout.splitlines() if line.startswith(_IN)), None)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603 - ours
+        try:
+            said, _ = running.communicate()
+        except KeyboardInterrupt:
+            running.communicate()  # it was told, too, and ends in its time
+            raise
+    folder = next((line.removeprefix(_IN) for line in said.splitlines() if line.startswith(_IN)), None)
     print(f"{time.monotonic() - began:.0f} s")
     if folder is None:
-        return None, None
+        return _USAGE if running.returncode == _USAGE else BROKEN
     result = read(Path(folder))
     print(table(result), flush=True)
     return Path(folder), result
@@ -166,17 +182,29 @@ def _judged(results: list[Result], folders: list[Path], against: list[Path] | No
     text = compared_text(comparison)
     print(text)
     (folders[-1] / "compare.txt").write_text(text + "\n", encoding="utf-8")
-    return min((summary.exit_code, comparison.exit_code or PASS), key=_order), summary
-
-
-def _order(code: int) -> int:
-    return _WORST.index(code) if code in _WORST else 0
+    return min((summary.exit_code, comparison.exit_code), key=_WORST.index), summary
 
 
 def _compare(given: argparse.Namespace, extra: list[str]) -> int:
     comparison = compare([read(each) for each in given.old], [read(each) for each in given.new], force=given.force)
     print(compared_text(comparison))
     return comparison.exit_code
+
+
+def _options(given: argparse.Namespace, extra: list[str]) -> int:
+    from loadtest.locustfile import USERS  # imports gevent
+
+    scenarios = {user.scenario.name: user.scenario for user in USERS}
+    if given.scenario not in (None, *scenarios):
+        raise OptionError(f"there is no scenario {given.scenario}: choose one of {', '.join(scenarios)}")
+    chosen = {given.scenario: scenarios[given.scenario]} if given.scenario else scenarios
+    parser = argparse.ArgumentParser(usage="locust -f loadtest [options of Locust] [options]", add_help=False)
+    if given.scenario:
+        of = msgspec.structs.replace(Options(), **chosen[given.scenario].defaults)
+        parser.description = f"By default, {given.scenario} has -u {of.users} -r {of.spawn_rate:g} --rate {of.rate:g}."
+    add_options(parser, {name: each.Knobs for name, each in chosen.items()})
+    print(parser.format_help(), end="")
+    return PASS
 
 
 def _calibrate(given: argparse.Namespace, extra: list[str]) -> int:

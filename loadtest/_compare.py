@@ -77,11 +77,11 @@ def compare(
 ) -> Comparison:
     """Compare a run, or repeats of it, with earlier ones.
 
-    A figure that has a better side is worse when at least two thirds of the new repeats are worse than the old ones'
-    median by more than the tolerance; p99.9 and maxima, the generator's health and the series' own percentiles are
-    judged likewise, and decide nothing. Nothing is compared unless scenario, options and machine are the same and
-    every run says something about the server, or ``force`` is given; :attr:`Comparison.differences` says what is
-    not so in either case.
+    A law that is broken now and was not before is worse. A figure that has a better side is worse when at least two
+    thirds of the new repeats are worse than the old ones' median by more than the tolerance; p99.9 and maxima, the
+    generator's health and the series' own percentiles are judged likewise, and decide nothing. Nothing is compared
+    unless scenario, options and machine are the same and every run says something about the server, or ``force`` is
+    given; :attr:`Comparison.differences` says what is not so in either case.
 
     Args:
         old: One run or more.
@@ -193,6 +193,8 @@ def _row_lines(before: Sequence[Result], after: Sequence[Result], tolerances: To
             judgement = _judge(was, _numbers(new), row.better, tolerances)
             if row.key in _NOISY or row.kind == "health":
                 judgement = "worse" if judgement == "WORSE" else judgement
+            if row.kind == "must" and _broken(new) and not _broken(old):
+                judgement = "WORSE"
             change = _change(was, statistics.median(_numbers(new)))
             lines.append(Line(row.key, row.metric, _spread(old), _spread(new), change, judgement))
     return lines
@@ -226,6 +228,10 @@ def _judge(was: float, now: Sequence[float], better: str, tolerances: Tolerances
     if sum(sign * (each - was) > margin for each in now) >= needed:
         return "WORSE"
     return "better" if sum(sign * (each - was) < -margin for each in now) >= needed else "same"
+
+
+def _broken(rows: Sequence[Row]) -> bool:
+    return any(row.mark == "FAIL" for row in rows)
 
 
 def _change(was: float, now: float) -> float | None:

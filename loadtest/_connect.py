@@ -32,7 +32,6 @@ class Connect(Scenario):
         super().__init__(run)
         self.begun = 0
         self.connected = 0
-        self.again = 0
         self._due: Iterator[tuple[int, float]] | None = None
 
     def due(self, number: int) -> float:
@@ -47,7 +46,7 @@ class Connect(Scenario):
         return {}
 
     def count(self, published: object) -> Tally:
-        return Tally(counts={"begun": self.begun, "connected": self.connected, "again": self.again})
+        return Tally(counts={"begun": self.begun, "connected": self.connected})
 
     def rows(self, tally: Tally) -> list[Row]:
         if not tally.count("connected"):
@@ -55,7 +54,6 @@ class Connect(Scenario):
         return [
             told("connects", "connections that were due", tally.count("begun")),
             must("connected", "connected, of those that were due", tally.count("connected"), tally.count("begun")),
-            must("reconnects", "connections lost and opened again", tally.count("again"), 0),
             *_memory_rows(self.run.lead.seconds),
         ]
 
@@ -97,12 +95,7 @@ class ConnectUser(StayingUser):
 
     def on_attempt(self, attempt: Attempt) -> None:
         super().on_attempt(attempt)
-        scenario = run_of(self.environment).scenario
-        if attempt.failure:
-            return
-        if self.connected:
-            scenario.again += 1
-        else:
+        if not attempt.failure and not self.connected:
             self.connected = True
-            scenario.connected += 1
+            run_of(self.environment).scenario.connected += 1
             self.recorder.add("WS", "connect from due", time.perf_counter() - self.due, part=True)

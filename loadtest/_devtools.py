@@ -171,6 +171,7 @@ class Devtools(Driven):
         rows = [
             told("observers", "observers", len(self._told)),
             told("observed_events", "observers: events told", sum(each.events for each in others)),
+            must("observed_nothing", "observers: that were told nothing", sum(not each.events for each in others), 0),
             told("observed_gaps", "observers: events they know they were not told", sum(each.lost for each in others)),
             must("observers_ended", "observers: sessions that ended", sum(bool(each.ended) for each in others), 0, why),
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 
@@ -12,30 +11,21 @@ import psutil  # type: ignore[import-untyped]
 
 from liverpc.config import Limits
 from liverpc.contrib.locust.attach import Counts
-from liverpc.contrib.locust.ledger import Ledger
 from liverpc.errors import AttachError
-from liverpc.wire.frames import EventFrame
 from loadtest._fanout import Fanout
 from loadtest._gate import must
-from loadtest._phases import PHASES, memory_rows, phases_of
+from loadtest._phases import memory_rows, phases_of
 from loadtest._result import Row
 from loadtest._run import Run
 from loadtest._scenario import drain
 
-__all__ = ["Disturbed", "Quiet", "Stamp"]
+__all__ = ["Disturbed", "Quiet"]
 
 _CLEAN_SECONDS = 10.0  # for the server to be rid of who is gone; more than its ``close_seconds``
 
 Quiet = Annotated[
     float, msgspec.Meta(description="seconds before the disturbance and after it, at most a third of the run", gt=0)
 ]
-
-
-class Stamp(msgspec.Struct, frozen=True, gc=False):
-    """What is needed of a publish."""
-
-    n: int  #: its number
-    due: float  #: when it should have been sent, on the leading process's clock
 
 
 class Disturbed(Fanout):
@@ -57,20 +47,8 @@ class Disturbed(Fanout):
         self._before: Counts
         self._memory: int | None = None  # of the server before
 
-    def receiver(self) -> Callable[[EventFrame], None]:
-        ledger = Ledger()
-        self.ledgers.append(ledger)
-        run, add, phase = self.run, self.run.recorder.add, self.phases.of
-        names = {each: f"deliver {each}" for each in PHASES}
-        stamped = msgspec.json.Decoder(Stamp).decode
-
-        def receive(frame: EventFrame) -> None:
-            now = run.now()
-            stamp = stamped(frame.data)
-            ledger.add(stamp.n)
-            add("PUB", names[phase(stamp.due - run.start - run.offset)], now - stamp.due)
-
-        return receive
+    def part(self, at: float) -> str:
+        return self.phases.of(at)
 
     def begin(self) -> None:
         super().begin()

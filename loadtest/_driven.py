@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from liverpc.contrib.locust.client import LiveClient
-from liverpc.contrib.locust.ledger import Ledger
 from liverpc.contrib.locust.users import LiveUser
-from liverpc.wire.frames import EventFrame
-from loadtest._disturbed import Stamp
 from loadtest._fanout import Fanout
 from loadtest._gate import told
 from loadtest._result import Row
@@ -43,54 +40,26 @@ class Driven(Fanout):
         self.series = ("RPC", "load/echo") if self.of == "rpc" else ("PUB", "deliver")
         self.headline = " ".join(self.series)
         self.channel = f"{self.name}-{run.plan.id}"
-        self.calls = Operations(run, "load/echo", "calls", also=lambda due: self._named(due - run.start))
+        self.calls = Operations(run, "load/echo", "calls", also=lambda due: f"load/echo {self.part(due - run.start)}")
         self._clients: list[LiveClient] = []
-        self._index = 0
         if self.of == "rpc" and not run.lead_only:
             run.spawn(self._call)
-
-    def part(self, at: float) -> str:
-        """Names the part of the run in which a moment lies, in seconds since the first operation was due."""
-        raise NotImplementedError
-
-    def _named(self, at: float) -> str:
-        return f"{self.series[1]} {self.part(at)}"
 
     # -- for users
 
     def join(self, user: LiveUser) -> None:
         """A user is connected, and takes part."""
-        number = self.run.next_user()
-        if not self._clients:
-            self._index = number % self.run.plan.processes
         self._clients.append(user.client)
         if self.of == "fanout":
             user.stream("load/events", self.channel, on_event=self.receiver())
-
-    def receiver(self) -> Callable[[EventFrame], None]:
-        ledger = Ledger()
-        self.ledgers.append(ledger)
-        run, add, named = self.run, self.run.recorder.add, self._named
-        stamped = msgspec.json.Decoder(Stamp).decode
-
-        def receive(frame: EventFrame) -> None:
-            now = run.now()
-            stamp = stamped(frame.data)
-            ledger.add(stamp.n)
-            add("PUB", "deliver", now - stamp.due)
-            add("PUB", named(stamp.due - run.start - run.offset), now - stamp.due, part=True)
-
-        return receive
 
     def _call(self) -> None:
         """This process's share of all calls: each time one is due, the next connection makes it."""
         run, clients = self.run, self._clients
         run.begun.wait()
         value = "x" * run.options.size
-        for turn, due in enumerate(islice(self.times(), self._index, None, run.plan.processes)):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        share = islice(self.times(), run.index, None, run.plan.processes)
+        for turn, due in enumerate(run.when_due(share)):
             self.calls.send(clients[turn % len(clients)], due, value)
 
     # -- the leading process

@@ -15,25 +15,26 @@ from liverpc.contrib.locust.schedule import due_times
 from liverpc.errors import AttachError
 from liverpc.inspector.protocol import ChaosRule
 from liverpc.wire.frames import EventFrame
-from loadtest._chaos import agreement
+from loadtest._faults import agreement
 from loadtest._gate import must, told
 from loadtest._result import Row
 from loadtest._run import Run, run_of
 from loadtest._scenario import Operations, Scenario, StayingUser, Tally, drain, operation_rows
 
-__all__ = ["Fanout", "FanoutUser", "ledger_rows", "ledger_tally", "lost_sets"]
+__all__ = ["Fanout", "FanoutUser", "Stamp", "ledger_rows", "ledger_tally", "lost_sets"]
 
 _EXAMPLES = 100  # lost publishes named in the report
 
 
-class _Stamp(msgspec.Struct, frozen=True, gc=False):
-    p: int  # the publisher
-    n: int  # of its publishes, from 0
-    due: float  # when it should have been sent, on the leading process's clock
-    ts: float  # when it was
+class Stamp(msgspec.Struct, frozen=True, gc=False):
+    """What a publish carries besides its padding. Moments are on the leading process's clock."""
+
+    n: int  #: of the publishes on its topic, from 0
+    due: float  #: when it should have been sent
+    ts: float  #: when it was
 
 
-_stamp = msgspec.json.Decoder(_Stamp).decode
+_stamped = msgspec.json.Decoder(Stamp).decode
 
 
 class Fanout(Scenario):
@@ -57,16 +58,25 @@ class Fanout(Scenario):
         """What takes the events of one more subscriber."""
         ledger = Ledger()
         self.ledgers.append(ledger)
-        run, add = self.run, self.run.recorder.add
+        run, add, part = self.run, self.run.recorder.add, self.part
 
         def receive(frame: EventFrame) -> None:
             now = run.now()
-            stamp = _stamp(frame.data)
+            stamp = _stamped(frame.data)
             ledger.add(stamp.n)
             add("PUB", "deliver", now - stamp.due)
             add("PUB", "deliver from send", now - stamp.ts, part=True)
+            if name := part(stamp.due - run.start - run.offset):
+                add("PUB", f"deliver {name}", now - stamp.due, part=True)
 
         return receive
+
+    def part(self, at: float) -> str:
+        """Names the part of the run in which a moment lies, in seconds since the first operation was due.
+
+        What was due in it is in a series of its own, too, with that behind its name. Empty: there are no parts.
+        """
+        return ""
 
     # -- the leading process
 
@@ -88,14 +98,10 @@ class Fanout(Scenario):
 
     def publish(self) -> None:
         """Publish on schedule until the run ends."""
-        run, options = self.run, self.run.options
         assert self._publisher is not None
-        padding = "x" * options.size
-        for number, due in enumerate(self.times()):
-            run.wait_until(due)
-            if run.stopping:
-                return
-            value = {"p": 0, "n": number, "due": due, "ts": time.perf_counter(), "pad": padding}
+        padding = "x" * self.run.options.size
+        for number, due in enumerate(self.run.when_due(self.times())):
+            value = {"n": number, "due": due, "ts": time.perf_counter(), "pad": padding}
             self.publishes.send(self._publisher, due, self.channel, value)
 
     # -- the end

@@ -1,26 +1,31 @@
-"""The faults of the scenario ``chaos``: which there are, what the seed says they did, and whether it was noticed."""
+"""Injected faults: which there are, what the seed says they did, and whether that was noticed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
 
+from liverpc.inspector.protocol import ChaosRule
 from liverpc.policies.faults import draws
 from loadtest._gate import must, told
 from loadtest._result import Row
+from loadtest._words import Chaos
 
 __all__ = [
     "Fault",
     "Noticed",
     "Strike",
+    "agreement",
     "fault_rows",
     "losses",
     "lost_by",
     "parse_faults",
+    "predicted",
     "recovery_row",
+    "strike_rows",
     "struck",
     "uninjected",
 ]
@@ -51,6 +56,7 @@ class Strike(msgspec.Struct, frozen=True):
     hits: int | None  #: None: it was gone before its time
     seen: int
     first: tuple[int, int]  #: the first message it could have struck: from this to that one
+    end: int  #: the number after the last message that was said before it ended, at least
 
 
 class Noticed(msgspec.Struct, frozen=True):
@@ -90,9 +96,53 @@ def parse_faults(text: str) -> list[Fault]:
     return faults
 
 
+def _struck(seed: str, rate: float, number: int) -> set[int]:
+    """Which of so many events, from 0: there is one draw for each, in order."""
+    return {n for n, draw in enumerate(islice(draws(seed), number)) if draw < rate}
+
+
+def predicted(chaos: Chaos, publishes: int) -> set[int]:
+    """The publishes that ``--chaos`` drops, of so many."""
+    return _struck(chaos.seed, chaos.rate, publishes)
+
+
+def agreement(
+    chaos: Chaos, published: int, lost: Sequence[tuple[set[int], int]], rule: ChaosRule | None, dropped: int | None
+) -> list[Row]:
+    """The rows that compare the ledgers, the rule and the server's counters.
+
+    Args:
+        chaos: The fault as it was asked for.
+        published: How many publishes were made.
+        lost: Which publishes were lost, and by how many subscribers exactly these.
+        rule: The fault at the end of the run; None when it was gone by then.
+        dropped: Publishes the server counted as dropped on the topic; None when the topic was gone.
+    """
+    union = set().union(*(each for each, _ in lost))
+    differing = sum(number for each, number in lost if each != union)
+    rows = [
+        told("fault", "fault", f"drop {chaos.rate:g} of {chaos.topic}, seed {chaos.seed}"),
+        must("fault_subscribers_differ", "fault: subscribers that lost other publishes", differing, 0),
+    ]
+    if rule is None:
+        why = "by somebody else, or its time was over"
+        return [*rows, must("fault_state", "fault: state at the end", "removed", "in force", why)]
+    others = "others publish on matching topics, or some failed"
+    wanted = predicted(chaos, published)
+    return [
+        *rows,
+        must("fault_seen", "fault: publishes it saw", rule.seen, published, others),
+        must("fault_hits", "fault: its hits, and publishes lost", rule.hits, len(union)),
+        must("fault_dropped", "fault: dropped by the server's count, and lost", dropped, len(union)),
+        must(
+            "fault_predicted", "fault: losses as the seed predicts", _differences(union - wanted, wanted - union), "all"
+        ),
+    ]
+
+
 def struck(strike: Strike) -> set[int]:
     """Which of the events that it saw the fault struck, as the seed says; from 0."""
-    return {n for n, draw in enumerate(islice(draws(strike.seed), strike.seen)) if draw < strike.fault.rate}
+    return _struck(strike.seed, strike.fault.rate, strike.seen)
 
 
 def losses(strike: Strike, lost: set[int]) -> tuple[set[int], set[int]]:
@@ -116,53 +166,63 @@ def losses(strike: Strike, lost: set[int]) -> tuple[set[int], set[int]]:
     return best
 
 
-def uninjected(strikes: Sequence[Strike], noticed: Sequence[Noticed], lost: set[int]) -> dict[str, int]:
-    """What was noticed in plain rooms though it was not injected, by what it is; ``noticed`` is by fault."""
+def uninjected(
+    strikes: Sequence[Strike], noticed: Sequence[Noticed], lost: set[int], before: Noticed
+) -> dict[str, int]:
+    """What was noticed in plain rooms though it was not injected, by what it is.
+
+    ``noticed`` is by fault, ``before`` of the time until the first one.
+    """
     times = [
         range(strike.first[0], strike.first[1] + strike.seen) for strike in strikes if strike.fault.action == "drop"
     ]
     pairs = list(zip(strikes, noticed, strict=True))
+    again = sum(each.again for strike, each in pairs if strike.fault.action != "duplicate")
+    swapped = sum(each.swapped for strike, each in pairs if strike.fault.action != "reorder")
     return {
         "lost": sum(not any(number in time for time in times) for number in lost),
-        "duplicate": sum(each.again for strike, each in pairs if strike.fault.action != "duplicate"),
-        "out of order": sum(each.swapped for strike, each in pairs if strike.fault.action != "reorder"),
+        "duplicate": before.again + again,
+        "out of order": before.swapped + swapped,
     }
 
 
-def fault_rows(
-    strike: Strike,
-    noticed: Noticed,
-    lost: set[int],
-    by_subscribers: Mapping[tuple[str, str, int], int],
-    members: Mapping[str, int],
-) -> list[Row]:
+def strike_rows(strike: Strike, kind: str = "") -> list[Row]:
+    """What a fault did in one kind of rooms: what the seed predicts, of everything that was said in its time.
+
+    ``kind``: names the rooms; empty: plain ones.
+    """
+    key = f"{strike.fault.name}_{kind}".rstrip("_")
+    about = f"{strike.fault.name}{f', {kind}' if kind else ''}: "
+    if strike.hits is None:
+        why = "by somebody else, or by the server since it did more harm than it should"
+        return [must(f"{key}_state", f"{about}at the end of its time", "removed", "in force", why)]
+    unseen = max(0, strike.end - strike.first[1] - strike.seen)
+    return [
+        told(f"{key}_seen", f"{about}events it saw", strike.seen),
+        must(f"{key}_unseen", f"{about}events it did not see", unseen, 0),
+        must(f"{key}_hits", f"{about}its strikes, and as the seed predicts", strike.hits, len(struck(strike))),
+    ]
+
+
+def fault_rows(strike: Strike, noticed: Noticed, lost: set[int]) -> list[Row]:
     """What a fault did in plain rooms, and whether it was noticed there.
 
     Args:
         strike: What it did.
         noticed: What clients noticed.
         lost: The messages nobody got, as they are numbered in the group of rooms.
-        by_subscribers: How many lost each message, by room, speaker and its number.
-        members: How many are in each room.
     """
     fault, hits = strike.fault, strike.hits
     name, about = fault.name, f"{fault.name}: "
-    rows = [told(f"{name}_fault", f"{about}fault", f"{fault}, seed {strike.seed}")]
+    rows = [told(f"{name}_fault", f"{about}fault", f"{fault}, seed {strike.seed}"), *strike_rows(strike)]
     if hits is None:
-        why = "by somebody else, or by the server since it did more harm than it should"
-        return [*rows, must(f"{name}_state", f"{about}at the end of its time", "removed", "in force", why)]
-    rows += [
-        told(f"{name}_seen", f"{about}events it saw", strike.seen),
-        must(f"{name}_hits", f"{about}its strikes, and as the seed predicts", hits, len(struck(strike))),
-    ]
+        return rows
     if fault.action == "drop":
         unnoticed, besides = losses(strike, lost)
         found = hits - len(unnoticed)
-        differ = sum(number != members.get(room, 0) for (room, _, _), number in by_subscribers.items())
-        rows += [
-            must(f"{name}_predicted", f"{about}losses as the seed predicts", _differences(besides, unnoticed), "all"),
-            must(f"{name}_differ", f"{about}messages lost by some of the room only", differ, 0),
-        ]
+        rows.append(
+            must(f"{name}_predicted", f"{about}losses as the seed predicts", _differences(besides, unnoticed), "all")
+        )
     elif fault.action == "delay":
         found = min(noticed.felt, hits)  # what is behind a late one is late, too
         rows += [

@@ -134,7 +134,7 @@ def _read(path: Path) -> bytes:
 def _decode(path: Path, data: bytes, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:  # of which a ValidationError is one
+    except (msgspec.DecodeError, RecursionError) as error:  # a ValidationError is one of the first
         raise ConfigError(f"{path} is damaged or cut off: {error}") from None
 
 

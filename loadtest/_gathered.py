@@ -26,11 +26,13 @@ class Gathered:
     Attributes:
         totals: Latencies that count, by kind and name.
         failures: All, by kind, name and code.
+        lost: Connections of users.
     """
 
     def __init__(self) -> None:
         self.totals: dict[tuple[str, str], Histogram] = {}
         self.failures: Counter[tuple[str, str, str]] = Counter()
+        self.lost = 0
         self._interval: dict[tuple[str, str], Histogram] = {}
         self._failed = 0
         self._health: dict[str, Health] = {}
@@ -52,6 +54,7 @@ class Gathered:
             self._interval.setdefault((kind, name), Histogram()).merge(histogram)
             if data["counts"]:
                 self.totals.setdefault((kind, name), Histogram()).merge(histogram)
+        self.lost += data["lost"]
         for kind, name, code, number in data["failures"]:
             self.failures[kind, name, code] += number
             self._failed += number

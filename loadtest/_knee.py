@@ -143,7 +143,7 @@ def knee(result: Result) -> Knee:
     if always:
         said.append(f"Used up from the beginning: {_names(always)}.")
     if kind != "blind" and unknown:
-        said.append(f"Not known: {_names(unknown)}.")
+        said.append(f"Too little is known of {_names(unknown)}.")
     if nearby := [event.text for event in result.events if start - 2 <= event.at <= start + 1]:
         said.append(f"At that time: {', '.join(nearby)}.")
     return Knee(kind, " ".join(said), start, tuple(moved))

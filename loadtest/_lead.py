@@ -19,7 +19,6 @@ from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.histogram import Histogram
 from liverpc.contrib.locust.target import devtools_url
 from liverpc.errors import AttachError, ConfigError, RpcError
-from liverpc.inspector.protocol import find_token
 from loadtest._clocks import Clocks
 from loadtest._floor import floor_of
 from loadtest._gate import GATED_SECONDS, VERDICTS, exit_code, limited, must, told
@@ -27,14 +26,15 @@ from loadtest._gathered import Gathered, milliseconds
 from loadtest._orders import GONE, Orders
 from loadtest._outlets import Outlets
 from loadtest._profile import Plan
+from loadtest._reach import FAULT_SECONDS, attached
 from loadtest._report import COLUMNS, series
 from loadtest._result import Box, Event, Result, Row, Second, ServerSecond
 from loadtest._run import ORDER, Run
 from loadtest._sampler import Sampler
-from loadtest._scenario import Scenario, Tally
+from loadtest._scenario import Tally
 from loadtest._server import Freezer, ServerProcess
 
-__all__ = ["CHAOS_MAX", "FAULT_SECONDS", "Lead", "attached"]
+__all__ = ["Lead"]
 
 log = logging.getLogger("loadtest")
 
@@ -42,8 +42,6 @@ _LEAD_SECONDS = 0.05  # between the starting signal and the first operation; mor
 _TRAVEL_SECONDS = 0.5
 _CLOCK_ROUNDS = 20
 _CLOCK_SECONDS = 5.0
-FAULT_SECONDS = 30.0  # a fault outlives the run by that much at most, should this process be gone
-CHAOS_MAX = 900.0  # seconds a fault lives at most
 _KEPT_SECONDS = 24 * 3600  # of the time axis
 
 
@@ -248,6 +246,11 @@ class Lead:
         del self.seconds[:-_KEPT_SECONDS]
         self._outlets.second(second, self.totals, self.failures)
         self._watch(second)
+        if self._beginning is None:
+            if len(self.seconds) > self.plan.options.ready_seconds or self._environment.runner.exceptions:
+                self.finish()
+        elif self._environment.runner.target_user_count != self.plan.options.users:
+            self.broken("the number of users was changed during the run")
         if self._is_somebody_gone():
             self.finish()
 
@@ -280,13 +283,18 @@ class Lead:
         if self._concluding:
             self._concluded.wait()
             return
+        if self.run.begun.is_set() and self.plan.options.seconds and not self._ending and not self._environment.web_ui:
+            self._aborted = True
+            self.say("ended before its time")
         self._concluding = self._ending = True
         self._is_somebody_gone()
         rows: list[Row] = []
         measured = max(0.0, self.at - self.plan.options.warmup) if self.run.begun.is_set() else 0.0
         try:
             if not self.run.begun.is_set():
-                self.broken(f"nothing was done: {self._ready} of {self.plan.options.users} users became ready")
+                raised = [f"; one raised {each['msg']!r}" for each in self._environment.runner.exceptions.values()]
+                ready = f"{self._ready} of {self.plan.options.users} users became ready"
+                self.broken(f"nothing was done: {ready}{''.join(raised[:1])}")
                 self.run.stopping = True
             else:
                 rows = self.run.scenario.rows(self._counted())
@@ -334,6 +342,7 @@ class Lead:
         rows = []
         if not self.run.scenario.expects_lost_connections:
             rows.append(must("connects_failed", "connects: failed", failed, 0))
+            rows.append(must("false_disconnects", "connections lost", self._gathered.lost, 0))
         headline = {f"{kind} {name}": each for (kind, name), each in self.totals.items()}.get(
             self.run.scenario.headline
         )
@@ -342,7 +351,7 @@ class Lead:
             name = self.run.scenario.headline
             rows += [
                 told(f"{share}_ms", f"{name}: {COLUMNS[share]}", getattr(shown, share), "ms", better="less")
-                for share in ("p50", "p95", "p99", "p999", "max")
+                for share in COLUMNS
             ]
         return [
             *rows,
@@ -413,18 +422,3 @@ class Lead:
         if self.attachment is not None:
             self.attachment.close()
         self._sampler.close()
-
-
-def attached(plan: Plan, scenario: type[Scenario], token_file: str | None) -> Attachment:
-    """A session with the devtools of the server, at the level that the run needs.
-
-    Raises:
-        AttachError: As of ``Attachment.open``.
-        ConfigError: The token file cannot be read.
-    """
-    url = devtools_url(plan.url)
-    token = find_token(url, file=token_file)
-    chaos = plan.options.chaos is not None or scenario.needs == "chaos"
-    attachment = Attachment.open(url, token.secret, want="chaos" if chaos else "metrics")
-    attachment.local = token.renewable and bool(token.secret)  # a server of this user left it on this machine
-    return attachment

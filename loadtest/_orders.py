@@ -26,7 +26,7 @@ class Orders:
     def __init__(self, send: Callable[[dict[str, Any]], object], members: Callable[[], int]) -> None:
         self._send = send
         self._members = members
-        self._numbers = count(1)
+        self._numbers = count(time.monotonic_ns())  # others than those of the run before, in the web interface
         self._waiting: dict[int, tuple[list[Any], int, AsyncResult]] = {}
 
     def give(self, verb: str, data: Any, timeout: float) -> list[Any]:

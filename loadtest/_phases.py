@@ -69,7 +69,7 @@ def p99_rows(totals: Mapping[tuple[str, str], Histogram], series: Mapping[str, t
             ratios.append(p99["under"] / p99["before"])
     if ratios:
         rows.append(
-            told("healthy_p99_ratio", "healthy: p99 under, of that before", max(ratios), better="less", digits=2)
+            told("healthy_p99_ratio", "healthy: p99 meanwhile, divided by before", max(ratios), better="less", digits=2)
         )
     return rows
 

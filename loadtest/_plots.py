@@ -200,7 +200,8 @@ def _rates(result: Result) -> list[Panel]:
     wanted = sum(second.wanted for second in seconds)
     totals = {name: sum(second.done.get(name, 0) for second in seconds) for name in result.latencies}
     main = headline(result)
-    beside = [name for name in sorted(totals) if wanted * 0.02 <= totals[name] <= wanted * 1.5 and " from " not in name]
+    whole = [name for name in sorted(totals) if " from " not in name and not name.startswith("WS connect.")]
+    beside = [name for name in whole if wanted * 0.02 <= totals[name] <= wanted * 1.5]
     curves = [_over_time(seconds, "wanted", lambda second: second.wanted, _mean)] if wanted else []
     if not wanted:
         beside = [main] if main in totals else []

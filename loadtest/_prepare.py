@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import datetime
+import logging
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,36 +18,39 @@ import gevent
 import msgspec
 from gevent import subprocess
 from locust import runners, stats
+from locust.exception import StopTest
+from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from liverpc.config import ClientConfig
 from liverpc.contrib.locust.attach import Attachment
-from liverpc.contrib.locust.client import Attempt, LiveClient
 from liverpc.contrib.locust.recorder import recorder_of
 from liverpc.contrib.locust.target import devtools_url, live_url
-from liverpc.errors import AttachError, ConfigError, MissingExtraError, RpcError
-from liverpc.inspector.protocol import shown_url
-from liverpc.wire.names import glob
+from liverpc.errors import AttachError, ConfigError, MissingExtraError
+from liverpc.inspector.protocol import find_token, shown_url
 from loadtest._box import box
 from loadtest._cli import given_options
 from loadtest._cores import pin_generator, split
 from loadtest._folder import new_folder, write
 from loadtest._gate import BROKEN
-from loadtest._lead import CHAOS_MAX, FAULT_SECONDS, Lead, attached
+from loadtest._lead import Lead
 from loadtest._outlets import Outlets, open_outlets
 from loadtest._profile import OptionError, Plan, Profile, make_plan, read_profile
+from loadtest._reach import attached, check_faults, check_files, try_out
 from loadtest._report import table
-from loadtest._run import ANSWER, ORDER, TELL, Run
+from loadtest._run import ANSWER, ORDER, TELL, Run, node_of
 from loadtest._scenario import Scenario
 from loadtest._server import Demo, end_with_parent
 
 __all__ = ["prepare"]
 
-_READY_SECONDS = 5.0
+log = logging.getLogger("loadtest")
+
+_BESIDES_SECONDS = 60.0  # of a run, for what is done before and after the users work
 _SILENCE_SECONDS = 8  # after which a process with users is given up
 _INTERRUPTED = 130  # the exit code of shells for it
 _RECORDER_SECONDS = 10.0  # until the recorder has written its end
-_PATIENCE = 10.0  # seconds for the leading process to end a run by itself after Ctrl-C
+_PATIENCE = 30.0  # seconds for the leading process to end a run by itself after Ctrl-C
+_USAGE = 2
 
 
 def prepare(environment: Any, scenarios: Mapping[str, type[Scenario]]) -> None:
@@ -60,13 +65,13 @@ def prepare(environment: Any, scenarios: Mapping[str, type[Scenario]]) -> None:
     try:
         leader.prepare()
     except (ConfigError, AttachError, MissingExtraError) as error:
-        leader.close()
-        _refuse(str(error), 2 if isinstance(error, OptionError) else 1)
+        leader.discard()
+        _refuse(str(error), _code(error))
     except OSError as error:  # of the machine: its disk is full, it has no more files or processes for us
-        leader.close()
+        leader.discard()
         _refuse(f"cannot begin: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except KeyboardInterrupt:
-        leader.close()
+        leader.discard()
         _refuse("interrupted")
 
 
@@ -87,7 +92,16 @@ class Member:
 
     def _start(self, **_: Any) -> None:
         plan = msgspec.json.decode(self._environment.parsed_options.live_plan, type=Plan)
-        self._environment.liverpc_run = Run(self._environment, plan, self._scenarios[plan.scenario], self._tell)
+        run = self._take_part(plan, self._scenarios[plan.scenario])
+        if run.node not in plan.nodes:
+            run.broken("a process of the load generator came after the run had begun")
+
+    def _take_part(self, plan: Plan, scenario: type[Scenario]) -> Run:
+        before: Run | None = getattr(self._environment, "liverpc_run", None)  # in the web interface
+        if before is not None:
+            before.close()
+        self._environment.liverpc_run = run = Run(self._environment, plan, scenario, self._tell)
+        return run
 
     def _tell(self, verb: str, data: Any) -> None:
         self._environment.runner.send_message(TELL, {"verb": verb, "data": data})
@@ -96,7 +110,12 @@ class Member:
         gevent.spawn(self._obey, **msg.data)  # the next message does not wait for it
 
     def _obey(self, number: int, verb: str, data: Any) -> None:
-        answer = self._environment.liverpc_run.obey(verb, data)
+        run, answer = self._environment.liverpc_run, None
+        try:
+            answer = run.obey(verb, data)
+        except Exception:
+            log.exception("%r failed", verb)
+            run.broken(f"{verb!r} failed in a process of the load generator, its log tells why")
         self._environment.runner.send_message(ANSWER, {"number": number, "data": answer})
 
 
@@ -106,7 +125,6 @@ class Leader(Member):
     def __init__(self, environment: Any, scenarios: Mapping[str, type[Scenario]]) -> None:
         self._environment = environment
         self._scenarios = scenarios
-        self._profile = Profile()
         self._scenario: type[Scenario]
         self._server: Any = None
         self._lead: Lead | None = None
@@ -118,7 +136,7 @@ class Leader(Member):
         self._csv_writer: Any = None
         self._outlets = Outlets()
         self._interrupted = False
-        self._plan: Plan | None = None  # of the run that was prepared and has not started
+        self._plan: Plan | None = None  # as the command line has it
 
     def prepare(self) -> None:
         """Check everything, start the server if asked to, and listen to Locust.
@@ -127,10 +145,11 @@ class Leader(Member):
             ConfigError, AttachError, MissingExtraError: It cannot be done; the text says why.
         """
         environment, runner, given = self._environment, self._environment.runner, self._environment.parsed_options
+        logging.getLogger("locust.stats_logger").setLevel(given.loglevel.upper())  # by itself, it is never quiet
         # By itself, Ctrl-C is raised in whichever greenlet happens to run: a user's, or one that swallows it.
         gevent.signal_handler(signal.SIGINT, self._interrupt, gevent.getcurrent())
-        if given.profile:
-            self._profile = read_profile(given.profile)
+        if environment.web_ui is None:
+            environment.process_exit_code = BROKEN  # until there is a verdict
         user_class = self._choose()
         self._scenario = user_class.scenario
         given.scenario = self._scenario.name
@@ -140,15 +159,12 @@ class Leader(Member):
         recorder_of(environment)  # before ours, its listeners are called
         self._plan = plan = self._make_plan()
         given.num_users, given.spawn_rate = plan.options.users, plan.options.spawn_rate
-        if (
-            plan.options.seconds and environment.web_ui is None
-        ):  # which begin with the starting signal; this is for users who never get ready
-            given.run_time = plan.options.seconds + 1.2 * plan.options.users / plan.options.spawn_rate + _READY_SECONDS
+        if plan.options.seconds and environment.web_ui is None:
+            # The run ends itself; this is for one that cannot.
+            given.run_time = plan.options.seconds + plan.options.ready_seconds + _BESIDES_SECONDS
         if given.pin:
             pin_generator(split())  # after the server, which would inherit it
         runners.HEARTBEAT_LIVENESS = _SILENCE_SECONDS  # Locust's three are too few for a machine that is busy
-        self._try_out()
-        self._check_faults()
         if given.record:
             self._record(plan)
         if isinstance(runner, LocalRunner):
@@ -171,15 +187,18 @@ class Leader(Member):
         if (name := self._environment.parsed_options.scenario) is not None:
             classes = [each for each in self._environment.available_user_classes.values() if each.scenario.name == name]
         if len(classes) != 1:
-            raise ConfigError(f"one scenario at a time: choose one with --scenario {'|'.join(self._scenarios)}")
+            raise OptionError(f"one scenario at a time: choose one with --scenario {'|'.join(self._scenarios)}")
         return classes[0]
 
     def _make_plan(self) -> Plan:
+        """What the run shall be, with a server that can be driven so, and a session where its devtools are needed."""
         environment, scenario = self._environment, self._scenario
+        name = environment.parsed_options.profile
+        profile = read_profile(name) if name else Profile()
+        profile.check(self._scenarios)
         given = given_options(environment.parsed_options, [each.Knobs for each in self._scenarios.values()])
         if environment.parsed_options.serve:
-            if self._server is None:
-                self._serve()
+            self._serve()
             environment.host = self._server.url  # the web interface's form may have another one, or none
         elif scenario.needs == "server" or given["freeze"]:
             raise ConfigError(f"the scenario {scenario.name} stops or ends the server: let it start one with --serve")
@@ -188,13 +207,22 @@ class Leader(Member):
         plan = make_plan(
             scenario=scenario.name,
             url=live_url(environment.host),
-            processes=1,  # until they have connected
             defaults=scenario.defaults,
             knobs=scenario.Knobs,
-            profile=self._profile,
+            profile=profile,
             given=given,
         )
         scenario.check(msgspec.convert(plan.knobs, scenario.Knobs))
+        if (token_file := environment.parsed_options.attach_token_file) is not None:
+            find_token(devtools_url(plan.url), file=token_file)  # who is only looked at with it is looked at later
+        try_out(plan, scenario)
+        check_files(plan.options.users, environment.parsed_options.processes, environment.runner)
+        check_faults(plan, scenario)
+        if self._attachment is not None:
+            self._attachment.close()
+            self._attachment = None
+        if plan.options.chaos is not None or scenario.needs:
+            self._attachment = attached(plan, scenario, environment.parsed_options.attach_token_file)
         return plan
 
     def _open_folder(self) -> None:
@@ -203,12 +231,11 @@ class Leader(Member):
         if not given.run_dir:
             return
         self._folder = self._new_folder()
-        given.html_file = given.html_file or str(self._folder / "locust.html")
         if not given.csv_prefix:  # else Locust does it
             self._csv = stats.StatsCSVFileWriter(
                 self._environment, stats.PERCENTILES_TO_REPORT, str(self._folder / "locust"), full_history=True
             )
-            self._csv_writer = gevent.spawn(self._csv.stats_writer)
+            self._csv_writer = gevent.spawn(self._write_csv)
 
     def _new_folder(self) -> Path:
         runs = Path(self._environment.parsed_options.run_dir)
@@ -219,9 +246,12 @@ class Leader(Member):
             raise ConfigError(f"cannot make a folder in {runs}: {error.strerror or error}") from None
 
     def _serve(self) -> None:
-        """Start the demo for the run."""
+        """Start the demo for the run, unless it runs."""
+        if self._server is not None:
+            self._server.start()
+            return
         if self._environment.host:
-            raise ConfigError("--serve starts a server of its own: leave out --host")
+            raise OptionError("--serve starts a server of its own: leave out --host")
         folder = self._folder or Path(tempfile.mkdtemp(prefix="liverpc-load-"))
         self._server = Demo(folder / "server.log", cores=split() if self._environment.parsed_options.pin else None)
         if self._folder is None:
@@ -241,64 +271,26 @@ class Leader(Member):
         command += ["--output", str(self._folder / "attach.lrec.gz")]
         if given.attach_token_file:
             command += ["--token-file", given.attach_token_file]
-        with (self._folder / "record.log").open("wb") as log:
+        with (self._folder / "record.log").open("wb") as file:
             self._recording = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,  # Ctrl-C is for the load test, which ends it in its time
+                preexec_fn=end_with_parent,
             )
-
-    def _check_faults(self) -> None:
-        """Whether what shall go wrong on purpose can be made to, and the devtools are there where they are needed."""
-        assert self._plan is not None
-        plan, scenario = self._plan, self._scenario
-        chaos = plan.options.chaos
-        if chaos is not None:
-            if not scenario.topic:
-                raise ConfigError(
-                    f"--chaos drops publishes, and the scenario {scenario.name} makes none that are accounted for"
-                )
-            if not plan.options.seconds or plan.options.seconds + FAULT_SECONDS > CHAOS_MAX:
-                raise ConfigError(f"--chaos needs --run-time (-t), of at most {CHAOS_MAX - FAULT_SECONDS:g} s")
-            if not glob(chaos.topic)(scenario.topic.format(id=plan.id)):
-                raise ConfigError(f"--chaos topic={chaos.topic} spares the topics of the test: use load:*")
-        if chaos is not None or scenario.needs:
-            self._attachment = attached(plan, scenario, self._environment.parsed_options.attach_token_file)
-
-    def _try_out(self) -> None:
-        """Whether the server is there and is what the scenario needs."""
-        assert self._plan is not None
-        url, scenario = self._plan.url, self._scenario
-        attempts: list[Attempt] = []
-        client = LiveClient(
-            url, config=ClientConfig(max_attempts=1, timeout=5, connect_timeout=5), on_attempt=attempts.append
-        )
-        try:
-            client.open()
-        except RpcError:
-            raise ConfigError(f"cannot connect to {shown_url(url)}: {attempts[-1].reason}") from None
-        try:
-            if scenario.calls_demo:
-                client.call("load/echo", 1)
-        except RpcError as error:
-            raise ConfigError(
-                f"{shown_url(url)} does not answer load/echo ({error}); the load tests drive `liverpc demo --users 0`"
-            ) from None
-        finally:
-            client.close()
 
     # -- Locust's events
 
     def _start(self, **_: Any) -> None:
-        environment = self._environment
-        if self._lead is not None:  # another run, in the web interface
-            self._lead.close()
-            if self._folder is not None:
-                self._folder = self._new_folder()
-        # Whoever uses the web interface has said more in its form.
-        plan = self._make_plan() if environment.web_ui is not None else self._plan
+        environment, plan = self._environment, self._plan
+        if environment.web_ui is not None:
+            plan = self._asked_for()
         assert plan is not None
-        plan = msgspec.structs.replace(plan, processes=max(self._members(), 1))
+        plan = msgspec.structs.replace(plan, nodes=self._nodes())
         environment.parsed_options.live_plan = msgspec.json.encode(plan).decode()
-        environment.liverpc_run = run = Run(environment, plan, self._scenario, self._tell)
+        run = self._take_part(plan, self._scenario)
         self._outlets.begin()
         self._lead = Lead(
             run,
@@ -306,14 +298,34 @@ class Leader(Member):
             attachment=self._attachment,
             box=self._box,
             outlets=self._outlets,
-            members=self._members,
+            members=lambda: len(self._nodes()),
         )
         self._attachment = None
+
+    def _asked_for(self) -> Plan:
+        """What the form of the web interface says, which is looked at as the command line is; the last run is over.
+
+        Raises:
+            StopTest: It cannot be done, so that no user starts. Locust logs the text.
+        """
+        if self._lead is not None:
+            self._lead.close()
+            self._lead = None
+        try:
+            plan = self._make_plan()
+            if self._folder is not None and (self._folder / "summary.json").exists():
+                self._folder = self._new_folder()
+        except (ConfigError, AttachError) as error:
+            self._environment.process_exit_code = _code(error)
+            raise StopTest(str(error)) from None
+        return plan
 
     def _conclude(self, **_: Any) -> None:
         if self._lead is not None:  # the web interface may be left without a test
             self._lead.conclude()
             self._environment.process_exit_code = self._written()
+            if self._environment.web_ui is None:  # Locust's report names the host, whose query may hold a secret
+                self._environment.host = shown_url(self._environment.host)
 
     def _quitting(self, **_: Any) -> None:
         self._conclude()
@@ -335,28 +347,53 @@ class Leader(Member):
                 return BROKEN
         return result.exit_code
 
+    def discard(self) -> None:
+        """There will be no run, and no folder of it unless there is a server's log in it."""
+        self.close()
+        if self._folder is not None and self._server is None:
+            if self._csv_writer is not None:
+                self._csv_writer.kill()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
     def close(self) -> None:
         """End what was started for the run. Harmless when done already."""
         self._outlets.close()
         if self._recording is not None:
+            if self._recording.poll() is not None:
+                sys.stderr.write(f"loadtest: the recording ended early, {self._folder}/record.log tells why\n")
             self._recording.terminate()
             try:
                 self._recording.wait(_RECORDER_SECONDS)
             except subprocess.TimeoutExpired:
                 self._recording.kill()
+            self._recording = None
         if self._server is not None:
             self._server.terminate()
 
     def _quit(self, **_: Any) -> None:
-        if self._csv is not None:
-            self._csv_writer.kill()
-            self._csv.close_files()
+        self._write_locusts()
         result = self._lead.result if self._lead is not None else None
         if result is not None:
             sys.stdout.write(table(result) + "\n")
             if self._folder is not None:
                 sys.stdout.write(f"everything about it is in {self._folder}\n")
             sys.stdout.flush()
+
+    def _write_csv(self) -> None:
+        with suppress(OSError):  # the disk is full, which the report will say
+            self._csv.stats_writer()
+
+    def _write_locusts(self) -> None:
+        """Locust's own reports, into the folder of the run."""
+        try:
+            if self._csv is not None:
+                self._csv_writer.kill()
+                self._csv.close_files()
+            if self._folder is not None:
+                report = get_html_report(self._environment, show_download_link=False)
+                (self._folder / "locust.html").write_text(report, encoding="utf-8")
+        except OSError as error:
+            sys.stderr.write(f"loadtest: Locust's own reports cannot be written: {error.strerror}\n")
 
     def _tell(self, verb: str, data: Any) -> None:
         if self._lead is not None:
@@ -366,11 +403,18 @@ class Leader(Member):
         if self._lead is not None:
             self._lead.orders.answered(**msg.data)
 
-    def _members(self) -> int:
+    def _nodes(self) -> list[str]:
+        """The processes with users, as far as they are there."""
         runner = self._environment.runner
-        return runner.worker_count if isinstance(runner, MasterRunner) else 1
+        if not isinstance(runner, MasterRunner):
+            return [node_of(runner)]
+        return [each.id for each in (*runner.clients.ready, *runner.clients.spawning, *runner.clients.running)]
 
 
-def _refuse(sentence: str, code: int = 1) -> NoReturn:
+def _code(error: Exception) -> int:
+    return _USAGE if isinstance(error, OptionError) else BROKEN
+
+
+def _refuse(sentence: str, code: int = BROKEN) -> NoReturn:
     sys.stderr.write(f"loadtest: {sentence}\n")
     sys.exit(code)

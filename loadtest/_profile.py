@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,10 @@ from loadtest._words import Chaos, Freeze, parse_chaos, parse_freeze, seconds
 
 __all__ = ["FOLDER", "HealthLimits", "Meta", "OptionError", "Options", "Plan", "Profile", "make_plan", "read_profile"]
 
+_READY_SECONDS = 20.0
 FOLDER = Path(__file__).with_name("profiles")
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class OptionError(ConfigError):
@@ -36,9 +39,9 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HealthLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The section ``[generator]``: above, a run is INVALID."""
 
-    cpu_max: float = 0.75  #: share of a core, of each process
-    schedule_lag_p99_ms: float = 5.0
-    loop_lag_p99_ms: float = 10.0
+    cpu_max: _Positive = 0.75  #: share of a core, of each process
+    schedule_lag_p99_ms: _Positive = 5.0
+    loop_lag_p99_ms: _Positive = 10.0
     gate: bool | None = None  #: False: only told; None: told in runs below 30 s
 
 
@@ -50,12 +53,25 @@ class Profile(msgspec.Struct, frozen=True):
     generator: HealthLimits = HealthLimits()
     scenarios: dict[str, dict[str, Any]] = {}  #: the sections of scenarios, in the file's order
 
+    def check(self, known: Collection[str]) -> None:
+        """Refuse a section that is no scenario: what stands in it, limits above all, would mean nothing.
+
+        Raises:
+            OptionError: There is one; the text names it, and the scenarios there are.
+        """
+        for section in self.scenarios:
+            if section not in known:
+                raise OptionError(
+                    f"the profile {self.name} has a section [{section}], which is no scenario: "
+                    f"there are {', '.join(sorted(known))}, besides [meta] and [generator]"
+                )
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every scenario has."""
 
-    users: Annotated[int, msgspec.Meta(ge=1)] = 50
-    spawn_rate: Annotated[float, msgspec.Meta(gt=0)] = 100.0  # Locust warns above
+    users: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50
+    spawn_rate: Annotated[float, msgspec.Meta(ge=0.001, le=1e6)] = 100.0  # Locust warns above
     rate: Annotated[float, msgspec.Meta(gt=0, lt=1e6)] = 50.0  #: operations per second, of all users together
     arrivals: Literal["constant", "poisson"] = "constant"
     size: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0  #: bytes of padding in each message
@@ -65,6 +81,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     chaos: Chaos | None = None
     freeze: Freeze | None = None
     abort_after: float = 0.0  #: seconds; 0: never
+
+    @property
+    def ready_seconds(self) -> float:
+        """How long it may take until all users are ready."""
+        return 1.2 * self.users / self.spawn_rate + _READY_SECONDS
 
     @property
     def random_arrivals(self) -> str | None:
@@ -103,7 +124,7 @@ def read_profile(name: str) -> Profile:
     except FileNotFoundError:
         known = ", ".join(sorted(each.stem for each in FOLDER.glob("*.toml")))
         raise OptionError(f"there is no profile {path}: choose one of {known}, or name a .toml file") from None
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise OptionError(f"cannot read the profile {path}: {error}") from None
     try:
         meta = msgspec.convert(table.pop("meta", {}), Meta)
@@ -157,8 +178,10 @@ def make_plan(
             values[name] = seconds(values.get(name, 0))
         for name, parse in (("chaos", parse_chaos), ("freeze", parse_freeze)):
             if values.get(name):
-                values[name] = parse(values[name])
+                values[name] = parse(str(values[name]))
         options = msgspec.convert({name: values[name] for name in common & set(values)}, Options, strict=False)
+        if 0 < options.seconds <= options.warmup:
+            raise ValueError(f"a warm-up of {options.warmup:g} s leaves nothing of {options.seconds:g} s to measure")
         chosen = msgspec.convert({name: values[name] for name in own & set(values)}, knobs, strict=False)
         return Plan(
             id=secrets.token_hex(4),
@@ -167,7 +190,7 @@ def make_plan(
             options=options,
             knobs=msgspec.to_builtins(chosen),
             profile=profile.name,
-            limits=msgspec.convert(limits, dict[str, float]),
+            limits=msgspec.convert(limits, dict[str, Annotated[float, msgspec.Meta(ge=-1e300)]]),  # nan is not
             health=profile.generator,
         )
     except (msgspec.ValidationError, ValueError) as error:

@@ -95,15 +95,15 @@ class Replay(Scenario):
         self.run.lead.details["left_out"] = self.mix.left_out | {path: f"{left_out[path]} times" for path in left_out}
         seconds = max(tally.peaks["calls_last"], 1e-9)
         return [
-            told("recorded_connections", "recorded: connections", self.mix.connections, digits=1),
-            told("recorded_calls_per_s", "recorded: calls", self.mix.rate, "/s", digits=1),
+            told("recorded_connections", "recorded: connections, on average", self.mix.connections, digits=1),
+            told("recorded_calls_per_s", "recorded: calls of all together", self.mix.rate, "/s", digits=1),
             told("connections", "connections", self.run.users),
             told("calls", "calls", tally.count("calls")),
             told("calls_left_out", "calls, and uses of streams: left out", tally.count("left_out")),
-            told("calls_wanted_per_s", "calls: due, with those left out", self._wanted, "/s", digits=1),
-            told("calls_due_ratio", "calls: were due, of it", tally.count("due") / seconds / self._wanted, digits=3),
+            told("calls_wanted_per_s", "calls: rate wanted, those left out included", self._wanted, "/s", digits=1),
+            told("calls_due_ratio", "calls: came due, of those", tally.count("due") / seconds / self._wanted, digits=3),
             told("calls_per_s", "calls: rate done", tally.count("calls") / seconds, "/s", better="more", digits=1),
-            told("calls_failed", "calls: ended otherwise", tally.count("calls_failed"), better="less"),
+            told("calls_failed", "calls: ended otherwise than recorded", tally.count("calls_failed"), better="less"),
             must("calls_unanswered", "calls: unanswered", tally.count("calls_unanswered"), 0),
             told("events", "events of streams", tally.count("events")),
         ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from liverpc.contrib.locust.histogram import Histogram
+from liverpc.contrib.locust.words import printable
 from loadtest._result import SHARES, Result, Row, Series
 
 __all__ = ["COLUMNS", "above_floor", "grid", "heading", "latency_lines", "markdown", "series", "where"]
@@ -13,6 +15,8 @@ __all__ += ["markdown_table", "table"]
 
 #: Of latencies: what is shown of a series, under which name.
 COLUMNS = {name: name if name != "p999" else "p99.9" for name in SHARES} | {"max": "max"}
+_CODES = 8  # of failures that are named in a line
+_LINE_MAX = 1000  # characters of a cell
 _ABBREVIATED = ("p50", "p95", "p99", "p999", "max")  # what fits into the terminal
 
 
@@ -46,7 +50,7 @@ def heading(result: Result) -> str:
     """What was run, in a line."""
     text = f"{result.scenario}: {result.users} users"
     rate = result.options.get("rate")
-    if isinstance(rate, int | float):
+    if isinstance(rate, int | float) and not result.options.get("recording"):  # which says how often what is called
         text += f", {rate:g}/s {result.options.get('arrivals', '')}".rstrip()
     return f"{text}, profile {result.profile}" if result.profile else text
 
@@ -70,7 +74,7 @@ def latency_lines(result: Result) -> list[tuple[str, dict[str, float], str]]:
     """Name, milliseconds by :data:`COLUMNS`, and samples with failures of each series, with its floor below it."""
     lines: list[tuple[str, dict[str, float], str]] = []
     for name, total in sorted(result.latencies.items()):
-        failures = ", ".join(f"{number} {code}" for code, number in total.failures.items())
+        failures = _failures(total.failures)
         samples = f"{total.count}, failed: {failures}" if failures else str(total.count)
         lines.append((name, {column: getattr(total, column) for column in COLUMNS}, samples))
         rest = above_floor(result, name)
@@ -79,6 +83,14 @@ def latency_lines(result: Result) -> list[tuple[str, dict[str, float], str]]:
             lines.append(("  floor", {column: getattr(floor, column) for column in COLUMNS}, str(floor.count)))
             lines.append(("  server = total − floor, estimated", rest, ""))
     return lines
+
+
+def _failures(numbers: Mapping[str, int]) -> str:
+    """How many, by code: the most frequent ones, and the others together."""
+    shown = Counter(numbers).most_common(_CODES)
+    others = sum(numbers.values()) - sum(number for _, number in shown)
+    more = [f"{others} of {len(numbers) - len(shown)} more kinds"] if others else []
+    return ", ".join([*(f"{number} {code}" for code, number in shown), *more])
 
 
 def table(result: Result) -> str:
@@ -99,7 +111,7 @@ def table(result: Result) -> str:
 
 def grid(lines: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need; the first line is their names."""
-    one_line = [[" ".join(cell.split("\n")) for cell in line] for line in lines]
+    one_line = [[_one_line(cell) for cell in line] for line in lines]
     widths = [max(len(line[column]) for line in one_line) for column in range(len(one_line[0]) - 1)]
     texts = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
@@ -134,7 +146,7 @@ def markdown(result: Result, attribution: str, comparison: str = "") -> str:
         else "",
         _escaped(attribution),
         "<details><summary>More figures</summary>\n\n"
-        + markdown_table(("metric", "value"), [_cells(row)[:2] for row in others])
+        + markdown_table(("metric", "value", "key"), [(row.metric, row.value, row.key) for row in others])
         + "\n\n</details>"
         if others
         else "",
@@ -151,8 +163,13 @@ def markdown_table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def _verdict(result: Result) -> str:
-    error = f": {result.error}" if result.error else ""
+    error = f": {_one_line(result.error)}" if result.error else ""
     return f"verdict: {result.verdict}{error} (exit code {result.exit_code})"
+
+
+def _one_line(text: str) -> str:
+    """For a terminal: what servers said may be in it."""
+    return printable(" ".join(text.split("\n")), _LINE_MAX)
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:

@@ -12,7 +12,6 @@ from locust import task
 from msgspec import Meta
 
 from liverpc.client.calls import Call
-from liverpc.contrib.locust.schedule import due_times
 from liverpc.errors import RpcError
 from loadtest._gate import must, told
 from loadtest._readers import Appender, ClientKnobs, Readers, ReaderUser, audit_rows, named, server_rows
@@ -97,7 +96,8 @@ class Rolling(Scenario):
         started, back = int(tally.count("calls")), int(tally.count("back"))
         if not started or not restarts:
             self.run.broken("the run ended before the first restart: use --every, or a longer run")
-        away, measured = tally.count("away_seconds"), time.perf_counter() - self.run.start
+        away = tally.count("away_seconds")
+        mean = away / max(back + tally.count("otherwise"), 1)
         if restarts:
             slowest = max(restarts, key=lambda each: each.recovered(1.0))
             self.run.lead.details["recovery"] = slowest.curve()
@@ -121,15 +121,21 @@ class Rolling(Scenario):
             ),
             told(
                 "live_percent",
-                "of the time, streams were live",
-                100 * (1 - away / max(users * measured, 1e-9)),
+                "streams were live, of the time",
+                100 * (1 - away / max(users * tally.peaks["counted_at"], 1e-9)),
                 "%",
                 better="more",
                 digits=3,
             ),
-            told("recovery_mean_s", "connection lost until live again, mean", away / max(back, 1), "s", better="less"),
-            told("recovery_worst_s", "... at worst", tally.peaks.get("away_longest", 0.0), "s", better="less"),
-            must("not_back", "did not come back", users * len(restarts) - back, 0),
+            told("recovery_mean_s", "connection lost until live again, mean", mean, "s", better="less"),
+            told(
+                "recovery_worst_s",
+                "connection lost until live again, at worst",
+                tally.peaks.get("away_longest", 0.0),
+                "s",
+                better="less",
+            ),
+            must("not_back", "readers that did not come back", users * len(restarts) - back, 0),
             *audit_rows(tally),
             *self._appender.rows(server_ends=True),
             *server_rows(self.run),
@@ -146,6 +152,7 @@ class Rolling(Scenario):
 
     def count(self, published: Mapping[str, int]) -> Tally:
         tally = self.readers.tally(resets=None)
+        tally.peaks["counted_at"] = time.perf_counter() - self.run.start
         tally.counts |= {"calls": self._started} | {f"call {what}": number for what, number in self._calls.items()}
         return tally
 
@@ -165,12 +172,5 @@ class RollingUser(ReaderUser):
     @task  # type: ignore[untyped-decorator]  # Locust has no types
     def calls(self) -> None:
         run = run_of(self.environment)
-        run.begun.wait()
-        options = run.options
-        first = run.start + self.number / options.rate
-        seed = options.random_arrivals and f"{options.seed}/{self.number}"
-        for due in due_times(options.rate / run.users, first, seed):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        for due in run.when_due(run.times_of(self.number)):
             run.scenario.call(self, due)

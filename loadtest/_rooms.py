@@ -138,10 +138,8 @@ class Rooms(Talk):
         visitors = self._visitors()
         if not (visitors and self.knobs.cursor_hz):
             return
-        for number, due in enumerate(due_times(self.knobs.cursor_hz * len(visitors), self.run.start)):
-            self.run.wait_until(due)
-            if self.run.stopping:
-                return
+        times = due_times(self.knobs.cursor_hz * len(visitors), self.run.start)
+        for number, due in enumerate(self.run.when_due(times)):
             visitors[number % len(visitors)].move(due)
 
     def _change(self) -> None:
@@ -149,10 +147,8 @@ class Rooms(Talk):
         if not (visitors and self.knobs.churn):
             return
         seed = f"{self.run.options.seed}/changes/{visitors[0].number}"
-        for number, due in enumerate(due_times(self.knobs.churn * len(visitors), self.run.start, seed)):
-            self.run.wait_until(due)
-            if self.run.stopping:
-                return
+        times = due_times(self.knobs.churn * len(visitors), self.run.start, seed)
+        for number, _ in enumerate(self.run.when_due(times)):
             visitor = visitors[number % len(visitors)]
             if not visitor.busy:
                 self._let_change(visitor)

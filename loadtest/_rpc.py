@@ -8,7 +8,6 @@ import msgspec
 from locust import task
 from msgspec import Meta
 
-from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import LiveUser
 from loadtest._gate import told
 from loadtest._result import Row
@@ -68,15 +67,8 @@ class RpcUser(LiveUser):
     @task  # type: ignore[untyped-decorator]  # Locust has no types
     def calls(self) -> None:
         run = run_of(self.environment)
-        run.begun.wait()
-        options = run.options
-        value = "x" * options.size
-        first = run.start + self.number / options.rate
-        seed = options.random_arrivals and f"{options.seed}/{self.number}"
-        for due in due_times(options.rate / run.users, first, seed):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        value = "x" * run.options.size
+        for due in run.when_due(run.times_of(self.number)):
             answered = run.scenario.calls.send(self.client, due, value)
             if run.scenario.knobs.waiting:
                 answered.wait()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import gevent
 import msgspec
+from gevent import GreenletExit
 from gevent.event import Event
 from locust.runners import MasterRunner
 
 from liverpc.contrib.locust.histogram import Histogram
 from liverpc.contrib.locust.recorder import recorder_of
+from liverpc.contrib.locust.schedule import due_times
 from loadtest._profile import Plan
 from loadtest._scenario import Scenario
 
@@ -66,6 +68,7 @@ class Run:
         self._lag, self._loop_lag = Histogram(), Histogram()
         self._cpu, self._cpu_at = time.process_time(), time.perf_counter()
         self._told_failures: dict[tuple[str, str, str], int] = {}
+        self._told_lost = 0
         self._orders: dict[str, Callable[[Any], Any]] = {
             "go": self._go,
             "settle": self._settle,
@@ -77,10 +80,17 @@ class Run:
 
     # -- for users and scenarios
 
+    @property
+    def index(self) -> int:
+        """Which of the processes with users this is, from 0 on."""
+        return self.plan.nodes.index(self.node)
+
     def next_user(self) -> int:
         """The number of a new user, among those of all processes: some of 0, 1, 2…"""
+        if self.node not in self.plan.nodes:
+            raise GreenletExit  # this process came late, which breaks the test
         self._numbers += 1
-        return (self._numbers - 1) * self.plan.processes + self.plan.nodes.index(self.node)
+        return (self._numbers - 1) * self.plan.processes + self.index
 
     def ready(self) -> None:
         """One more user is ready; the last one gives the starting signal."""
@@ -94,6 +104,21 @@ class Run:
         """Sleep until an operation is due, on this process's clock, and note how late it is."""
         gevent.sleep(max(0.0, due - time.perf_counter()))  # whoever is late lets others have their turn, too
         self._lag.add(time.perf_counter() - due)
+
+    def when_due(self, times: Iterable[float]) -> Iterator[float]:
+        """Each of these moments once it has come, until the run ends; none before the starting signal."""
+        self.begun.wait()
+        for due in times:
+            self.wait_until(due)
+            if self.stopping:
+                return
+            yield due
+
+    def times_of(self, number: int) -> Iterator[float]:
+        """When the operations of one user are due, of all those that users start in turn at the rate of the run."""
+        options = self.options
+        seed = options.random_arrivals and f"{options.seed}/{number}"
+        yield from due_times(options.rate / self.users, self.start + number / options.rate, seed)
 
     def pause(self, seconds: float) -> bool:
         """Sleep, at most until the run ends; returns whether it goes on."""
@@ -122,10 +147,6 @@ class Run:
         """Carry out an order; returns what it answers."""
         return self._orders[verb](data)
 
-    def flush(self) -> None:
-        """Tell what was not told yet."""
-        self.recorder.flush()
-
     def close(self) -> None:
         """Close what the scenario opened. Harmless when done already."""
         if not self._closed:
@@ -135,7 +156,7 @@ class Run:
     # -- inside
 
     def _go(self, data: Any) -> None:
-        self.flush()  # getting ready comes before the warm-up, and is in the latencies
+        self.recorder.flush()  # getting ready comes before the warm-up, and is in the latencies
         self.offset = data["offsets"].get(self.node, 0.0)
         before, self.start = self.start, data["start"] - self.offset
         if self.lead is not None:
@@ -147,7 +168,7 @@ class Run:
 
     def _warm_up(self) -> None:
         gevent.sleep(max(0.0, self.start + self.options.warmup - time.perf_counter()))
-        self.flush()
+        self.recorder.flush()
         self._measured = True
 
     def _settle(self, _: Any) -> dict[str, int]:
@@ -159,7 +180,7 @@ class Run:
         self.close()
         for raised in self.environment.runner.exceptions.values():
             self.broken(f"a user raised {raised['msg']!r} ({raised['count']} times)")
-        self.flush()
+        self.recorder.flush()
         return msgspec.to_builtins(tally)
 
     def _tick(self) -> None:
@@ -179,6 +200,7 @@ class Run:
         self._told_failures = dict(self.recorder.failures)
         data = {
             "node": self.node,
+            "lost": self.recorder.lost - self._told_lost,
             "counts": self._measured or not self.begun.is_set(),
             "measured": self._measured,
             "cpu": cpu - self._cpu,
@@ -188,7 +210,7 @@ class Run:
             "series": [[kind, name, packed(histogram)] for (kind, name), histogram in fresh.items()],
             "failures": [[*key, count] for key, count in failures.items()],
         }
-        self._cpu, self._cpu_at = cpu, now
+        self._cpu, self._cpu_at, self._told_lost = cpu, now, self.recorder.lost
         self._lag, self._loop_lag = Histogram(), Histogram()
         self._tell("second", data)
 

@@ -83,7 +83,7 @@ class Sampler:
         if not self._inside.busy:
             return []
         share = self._inside.busy * 100
-        return [told("server_watched_percent", "server: of its time, for being looked at", share, "%")]
+        return [told("server_watched_percent", "server: time spent on being looked at", share, "%")]
 
     def _run(self) -> None:
         while True:
@@ -103,6 +103,7 @@ class Sampler:
                 attachment.close()
                 self._told_pid = None
                 self._inside.forget()
+            gevent.sleep(_AGAIN_SECONDS)
 
     def _rest(self, error: AttachError | ConfigError, secret: str) -> None:
         """Wait until it makes sense to try again."""
@@ -141,7 +142,7 @@ class _Process:
                 times = self._process.cpu_times()
                 rss = self._process.memory_info().rss
                 fds = _open_files(self.pid) or self._process.num_fds()
-        except psutil.Error:  # it is gone, or none of this user's
+        except (psutil.Error, OSError, ValueError, OverflowError):  # it is gone, or the devtools told nonsense
             return None, None, None
         now, used = time.perf_counter(), times.user + times.system
         cpu = round((used - self._used) / (now - self._at), 4) if self._used is not None else None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loadtest._run import Run
 
 __all__ = ["FOREVER", "NoKnobs", "Operations", "Scenario", "StayingUser", "Tally", "drain", "operation_rows"]
+__all__ += ["rate_rows"]
 
 _DRAIN_SECONDS = 2.0
 FOREVER = constant(3600)  # Locust ends a waiting user at once, even with --stop-timeout
@@ -206,8 +207,11 @@ class Operations:
         )
 
 
-def operation_rows(tally: Tally, key: str, what: str, wanted: float) -> list[Row]:
-    """What became of :class:`Operations`: how many, their rate (``wanted`` per second), failures."""
+def rate_rows(tally: Tally, key: str, what: str, wanted: float) -> list[Row]:
+    """How many there were of something, and their rate beside the one ``wanted``, per second.
+
+    ``tally`` has them under ``key``, and the moment of the last one as a peak, ``<key>_last``.
+    """
     started = tally.count(key)
     seconds = max(tally.peaks.get(f"{key}_last", 0.0), 1e-9)
     rate = (started - 1) / seconds if started > 1 else 0.0
@@ -216,6 +220,13 @@ def operation_rows(tally: Tally, key: str, what: str, wanted: float) -> list[Row
         told(f"{key}_wanted_per_s", f"{what}: rate wanted", wanted, "/s", digits=1),
         told(f"{key}_per_s", f"{what}: rate done", rate, "/s", better="more", digits=1),
         told(f"{key}_rate_ratio", f"{what}: done of wanted", rate / wanted, digits=3),
+    ]
+
+
+def operation_rows(tally: Tally, key: str, what: str, wanted: float) -> list[Row]:
+    """What became of :class:`Operations`: :func:`rate_rows`, and failures."""
+    return [
+        *rate_rows(tally, key, what, wanted),
         must(f"{key}_failed", f"{what}: failed", tally.count(f"{key}_failed"), 0),
         must(f"{key}_unanswered", f"{what}: unanswered", tally.count(f"{key}_unanswered"), 0),
     ]

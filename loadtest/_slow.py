@@ -13,7 +13,8 @@ from locust import task
 from liverpc.contrib.locust.ledger import Ledger
 from liverpc.contrib.locust.users import LiveUser
 from liverpc.errors import AttachError
-from loadtest._disturbed import Disturbed, Quiet, Stamp
+from loadtest._disturbed import Disturbed, Quiet
+from loadtest._fanout import Stamp
 from loadtest._gate import must, told
 from loadtest._peer import Aim, Ended, Peer
 from loadtest._phases import bounded, p99_rows, slow_rows

@@ -18,8 +18,7 @@ from liverpc.contrib.locust.ledger import Ledger
 from liverpc.contrib.locust.schedule import due_times
 from liverpc.errors import AttachError, RpcError
 from liverpc.wire.frames import EventFrame
-from loadtest._disturbed import Stamp
-from loadtest._fanout import ledger_rows, ledger_tally
+from loadtest._fanout import Stamp, ledger_rows, ledger_tally
 from loadtest._gate import must, told
 from loadtest._knee import of_server
 from loadtest._result import Row, Second
@@ -75,7 +74,6 @@ class Soak(Scenario):
         self._shares = [share * run.options.rate for share in parse_mix(self.knobs.mix)]
         self._ledgers: dict[str, list[Ledger]] = {}
         self._clients: list[LiveClient] = []
-        self._index = 0
         self._publishes = Operations(run, "load/publish", "publishes")
         self._calls = Operations(run, "load/echo", "calls")
         self._done = {"connections": 0, "connections_failed": 0, "uploads": 0, "uploads_failed": 0, "uploads_wrong": 0}
@@ -98,8 +96,6 @@ class Soak(Scenario):
     def join(self, user: SoakUser) -> None:
         """A user is connected: it listens to one of the channels."""
         number = self.run.next_user()
-        if not self._clients:
-            self._index = number % self.run.plan.processes
         self._clients.append(user.client)
         channel = self._channel(number % self.knobs.channels)
         ledger = Ledger()
@@ -119,11 +115,8 @@ class Soak(Scenario):
         def working() -> None:
             run = self.run
             run.begun.wait()
-            times = islice(self._times(rate), self._index, None, run.plan.processes)
-            for turn, due in enumerate(times):
-                run.wait_until(due)
-                if run.stopping:
-                    return
+            times = islice(self._times(rate), run.index, None, run.plan.processes)
+            for turn, due in enumerate(run.when_due(times)):
                 work(self._clients[turn % len(self._clients)], due)
 
         self.run.spawn(working)
@@ -207,11 +200,8 @@ class Soak(Scenario):
         self.run.spawn(self._watch)
         assert self._publisher is not None
         channels, padding = self.knobs.channels, "x" * self.run.options.size
-        for number, due in enumerate(self._times(self._shares[0])):
-            self.run.wait_until(due)
-            if self.run.stopping:
-                return
-            value = {"n": number // channels, "due": due, "pad": padding}
+        for number, due in enumerate(self.run.when_due(self._times(self._shares[0]))):
+            value = {"n": number // channels, "due": due, "ts": time.perf_counter(), "pad": padding}
             self._publishes.send(self._publisher, due, self._channel(number % channels), value)
 
     def _watch(self) -> None:

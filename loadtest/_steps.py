@@ -77,8 +77,8 @@ class Steps(Driven):
         """Judge the next step."""
         lead, ladder = self.run.lead, self.ladder
         begin, end, rate = ladder.end_of(number - 1), ladder.end_of(number), ladder.rate_of(number)
-        kind, _ = self.series
-        done = lead.totals.get((kind, self._named((begin + end) / 2)), Histogram())
+        kind, name = self.series
+        done = lead.totals.get((kind, f"{name} {self.part((begin + end) / 2)}"), Histogram())
         each = 1 if self.of == "rpc" else self.run.users
         seconds = [second for second in lead.seconds if begin + 1 <= second.at <= end + 1]
         health, options = self.run.plan.health, self.run.options
@@ -105,7 +105,7 @@ class Steps(Driven):
         last = self._steps[-1] if self._steps else {"broke": "", "generator": False}
         why = last["broke"] or "nothing: the run ended before"
         return [
-            *(self._told(row) for row in super().rows(tally) if "wanted" not in row.key and "ratio" not in row.key),
+            *(self._judged(row) for row in super().rows(tally) if "wanted" not in row.key and "ratio" not in row.key),
             *(told(f"step_{n}", f"step {n}", _line(each)) for n, each in enumerate(self._steps, 1)),
             told("knee_rate", "knee: the last rate that held", max(held, default=0.0), "/s", better="more", digits=1),
             told("knee_broke", "knee: what gave way at the next", why),
@@ -119,9 +119,11 @@ class Steps(Driven):
             "the load generator's: use more --processes, or cores of their own" if last["generator"] else "the server's"
         )
 
-    def _told(self, row: Row) -> Row:
-        """Beyond the knee, failures and losses are what was looked for."""
-        return msgspec.structs.replace(row, kind="told", limit="", mark="") if row.kind == "must" else row
+    def _judged(self, row: Row) -> Row:
+        """Beyond the knee, failures and losses are what was looked for; otherwise they are as wrong as ever."""
+        knee = len(self._steps) > 1 and self._steps[-1]["broke"]
+        looked_for = row.kind == "must" and row.key not in ("duplicates", "out_of_order")
+        return msgspec.structs.replace(row, kind="told", limit="", mark="") if knee and looked_for else row
 
 
 def _line(step: dict[str, Any]) -> str:

@@ -132,7 +132,9 @@ class ReconnectStorm(Scenario):
                 )
                 for percent in (50, 95, 100)
             ]
-            rows.append(must("not_back", "did not come back", users * len(storms) - tally.count("back"), 0))
+            rows.append(
+                must("not_back", "readers that did not come back", users * len(storms) - tally.count("back"), 0)
+            )
         elif self.knobs.cut != "none":
             self.run.broken("the run ended before the first storm")
         return [

@@ -12,13 +12,12 @@ from locust import task
 
 from liverpc.client.subscription import Subscription
 from liverpc.contrib.locust.client import LiveClient
-from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import LiveUser
 from liverpc.errors import RpcError
 from loadtest._gate import must, told
 from loadtest._result import Row
 from loadtest._run import Run, run_of
-from loadtest._scenario import FOREVER, Scenario, Tally, drain
+from loadtest._scenario import FOREVER, Scenario, Tally, drain, rate_rows
 
 __all__ = ["Subscribe", "SubscribeKnobs", "SubscribeUser"]
 
@@ -62,7 +61,7 @@ class Subscribe(Scenario):
 
     Attributes:
         right: Number of rows and checksum of the value.
-        wrong: Values that were something else.
+        wrong: Values that were something else, or did not come with the answer.
     """
 
     name = "subscribe"
@@ -117,6 +116,7 @@ class Subscribe(Scenario):
             self.run.recorder.fail("SUB", series, time.perf_counter() - due, error.code)
             return None
         now = time.perf_counter()
+        self.wrong += not seen.values
         self._bytes = max(self._bytes, seen.bytes)
         add("SUB", series, now - due, seen.bytes)
         add("SUB", f"{series} from send", now - began, part=True)
@@ -177,16 +177,12 @@ class Subscribe(Scenario):
             client.close()
 
     def rows(self, tally: Tally) -> list[Row]:
-        started = tally.count("started")
-        if not started:
+        if not tally.count("subscribes"):
             self.run.broken("nothing was subscribed to")
-        rate = (started - 1) / max(tally.peaks["last"], 1e-9)
         cold, again = (loads / _HERDS for loads in self._loads)
         return [
             told("connections", "connections", self.run.users),
-            told("subscribes", f"subscribes, {self.knobs.rows} rows each", started),
-            told("subscribes_per_s", "subscribes: rate done", rate, "/s", better="more", digits=1),
-            told("subscribes_rate_ratio", "subscribes: done of wanted", rate / self.run.options.rate, digits=3),
+            *rate_rows(tally, "subscribes", f"subscribes, {self.knobs.rows} rows each", self.run.options.rate),
             told("value_bytes", "bytes of a first value", tally.peaks["bytes"]),
             must("subscribes_failed", "subscribes: failed", tally.count("failed"), 0),
             must("subscribes_unanswered", "subscribes: unanswered", tally.count("pending"), 0),
@@ -208,8 +204,8 @@ class Subscribe(Scenario):
         return {}
 
     def count(self, published: object) -> Tally:
-        names = {"started": self._started, "failed": self._failed, "pending": self._pending, "wrong": self.wrong}
-        return Tally(counts=dict(names), peaks={"last": self._last, "bytes": self._bytes})
+        names = {"subscribes": self._started, "failed": self._failed, "pending": self._pending, "wrong": self.wrong}
+        return Tally(counts=dict(names), peaks={"subscribes_last": self._last, "bytes": self._bytes})
 
 
 class SubscribeUser(LiveUser):
@@ -228,12 +224,5 @@ class SubscribeUser(LiveUser):
     @task  # type: ignore[untyped-decorator]  # Locust has no types
     def subscribes(self) -> None:
         run = run_of(self.environment)
-        run.begun.wait()
-        options = run.options
-        first = run.start + self.number / options.rate
-        seed = options.random_arrivals and f"{options.seed}/{self.number}"
-        for turn, due in enumerate(due_times(options.rate / run.users, first, seed)):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        for turn, due in enumerate(run.when_due(run.times_of(self.number))):
             run.scenario.start(self.client, due, turn * run.users + self.number)

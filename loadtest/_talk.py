@@ -15,7 +15,6 @@ from msgspec import Meta
 
 from liverpc.client.subscription import Subscription
 from liverpc.contrib.locust.client import LiveClient
-from liverpc.contrib.locust.schedule import due_times
 from liverpc.contrib.locust.users import ConnectOptions, LiveUser
 from liverpc.errors import ConfigError, RpcError
 from loadtest._gate import must, told
@@ -293,11 +292,5 @@ class TalkUser(LiveUser):
     @task  # type: ignore[untyped-decorator]  # Locust has no types
     def speak(self) -> None:
         run = run_of(self.environment)
-        run.begun.wait()
-        options = run.options
-        seed = options.random_arrivals and f"{options.seed}/{self.number}"
-        for due in due_times(options.rate / run.users, run.start + self.number / options.rate, seed):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        for due in run.when_due(run.times_of(self.number)):
             self.guest.speak(due)

@@ -87,6 +87,7 @@ class Upload(Scenario):
         self.bytes = 0
         self._bandwidth = parse_bandwidth(self.knobs.bandwidth) / run.plan.processes
         self._due = 0.0  # when the next bytes may be sent
+        self._settled_at = 0.0  # seconds after the start: nothing is sent any more
         self._bystander: LiveClient | None = None  # in the leading process
         self._beside = Operations(run, "load/echo", "bystander", name="load/echo bystander")
         self._among = Operations(run, "load/echo", "uploading", name="load/echo uploading")
@@ -160,10 +161,7 @@ class Upload(Scenario):
     def _call(self, calls: Operations, clients: Sequence[LiveClient], rate: float) -> None:
         run, options = self.run, self.run.options
         value = "x" * options.size
-        for number, due in enumerate(due_times(rate, run.start, options.random_arrivals)):
-            run.wait_until(due)
-            if run.stopping:
-                return
+        for number, due in enumerate(run.when_due(due_times(rate, run.start, options.random_arrivals))):
             calls.send(clients[number % len(clients)], due, value)
 
     def _watch(self) -> None:
@@ -193,13 +191,15 @@ class Upload(Scenario):
 
     def settle(self) -> dict[str, int]:
         drain(lambda: not self.running and not self._beside.pending and not self._among.pending, self.answer_seconds)
+        self._settled_at = time.perf_counter() - self.run.start
         return {}
 
     def count(self, published: object) -> Tally:
         counts = {end: float(self.ends[end]) for end in (*_ENDS, "failed")}
         counts |= {"lost": len(self.running), "wrong": self.wrong, "late": self.late, "bytes": self.bytes}
         counts |= {"begun": self.begun, "ended_early": self.ended_early, "unclear": self.unclear}
-        tally = Tally(counts=counts, lists={"errors": [[code, number] for code, number in self.errors.items()]})
+        errors = [[code, number] for code, number in self.errors.items()]
+        tally = Tally(counts=counts, peaks={"settled_at": self._settled_at}, lists={"errors": errors})
         for calls in (self._beside, self._among):
             tally.add(calls.tally())
         return tally
@@ -213,7 +213,7 @@ class Upload(Scenario):
             errors[code] += number
         self.run.lead.details["upload_errors"] = dict(errors)
         rate = self.run.options.rate / 2
-        seconds = max(self.run.lead.at, 1e-9)
+        seconds = max(tally.peaks["settled_at"], 1e-9)
         why = ", ".join(f"{number} {code}" for code, number in errors.items())
         rows = [
             told("connections", "connections", self.run.users),

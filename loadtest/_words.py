@@ -22,6 +22,7 @@ __all__ = [
 
 _UNITS = {"B": 1, "kB": 1000, "MB": 1_000_000}
 _KINDS = 4  # of what a mix is made of
+_TIME_MAX = 1e7  # seconds
 _TIME = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -55,15 +56,17 @@ def seconds(text: str | float) -> float:
         ValueError: It is something else, or negative.
     """
     if isinstance(text, int | float):
-        if not 0 <= text < 1e7:
-            raise ValueError(f"{text!r} is no time in seconds")
-        return float(text)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no time: it is written like 90s, 200ms, 5m or 1h30m")
-    return sum(float(number) * _TIME[unit] for number, unit in parts)
+        value = text
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        value = float(text)
+    else:
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError(f"{text!r} is no time: it is written like 90s, 200ms, 5m or 1h30m")
+        value = sum(float(number) * _TIME[unit] for number, unit in parts)
+    if not 0 <= value < _TIME_MAX:
+        raise ValueError(f"{text!r} is no time from 0 to {_TIME_MAX:,.0f} s")
+    return float(value)
 
 
 def parse_freeze(text: str) -> Freeze:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from locust import events
 
 from loadtest._abuse import AbuseUser
-from loadtest._chaos_run import ChaosUser
+from loadtest._chaos import ChaosUser
 from loadtest._cli import add_options
 from loadtest._connect import ConnectUser
 from loadtest._devtools import DevtoolsUser

@@ -160,11 +160,20 @@ def test_the_commands_of_the_readme_exist() -> None:
         assert shutil.which(command, path=os.path.dirname(sys.executable)), command
 
 
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", document.read_text()):
         if "://" not in target:
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+            there = document.parent / target if target else document
+            assert there.exists(), f"{document.name} links to {target}"
+            assert not anchor or anchor in anchors(there), f"{document.name} links to {target}#{anchor}"
 
 
 def test_the_table_of_settings_has_every_argument_of_a_server() -> None:

@@ -101,6 +101,18 @@ def stubborn(url: str) -> None:
     say(closed=client.core.status, soon=time.perf_counter() - began < 3)
 
 
+def unwelcome(url: str) -> None:
+    """Giving up before the server has said that it lets anybody in."""
+    attempts: list[str] = []
+    client = LiveClient(url, on_attempt=lambda attempt: attempts.append(attempt.failure))
+    opening = gevent.spawn(client.open)
+    while client._socket is None:
+        gevent.sleep(0)
+    client.close()
+    opening.join()
+    say(attempts=attempts, left=client._socket is None)
+
+
 def uploads(url: str) -> None:
     """Bytes in both ways, and what happens beside and instead."""
     client = LiveClient(url, config=ClientConfig(max_attempts=1))

@@ -315,6 +315,18 @@ async def test_a_server_that_does_not_say_goodbye_is_left_all_the_same() -> None
     assert got[-1] == (CLOSE, (1000).to_bytes(2, "big"))
 
 
+async def test_an_attempt_that_was_given_up_is_no_failure_of_the_server() -> None:
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(AGREED.replace(b"{accept}", await handshake(reader)))
+        opcode, payload = await read_frame(reader)
+        writer.write(server_frame(opcode, payload))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await probed("unwelcome", f"ws://127.0.0.1:{port}/ws") == [{"attempts": [], "left": True}]
+
+
 async def test_a_ping_is_answered_while_there_is_no_end_of_messages() -> None:
     answered = asyncio.Event()
 

@@ -65,7 +65,7 @@ def test_the_shop_of_the_manual_is_loaded_by_its_customers_from_two_processes(
     assert found["WS connect"] == found["SUB orders/newest"] == (4, 0)
     placed, failed = found["RPC orders/place"]
     assert failed == 0
-    assert found["PUB orders"][0] > placed  # everybody hears of every order
+    assert found["PUB orders"][0] >= placed  # each hears of its own orders, before their answers
     assert placed <= sum(sales.values()) <= placed + 4  # some may have been under way at the end
     # Nobody was there twice, in whatever process: all four have bought, each at most five times a second.
     assert all(1 <= each <= 20 for each in sales.values()), sales
@@ -234,14 +234,14 @@ def test_the_scenario_replays_a_recording(
     table = cells(done.stdout)
     mix = Mix.read(path)
     calls, left_out = (int(table[name][0]) for name in ("calls", "calls, and uses of streams: left out"))
-    assert table["calls: ended otherwise"] == ["0"]
+    assert table["calls: ended otherwise than recorded"] == ["0"]
     measured = float(table["measured"][0].split()[0])
     least, most = (
         sum(len(due(mix, seconds, f"1 {number}")) for number in range(4)) for seconds in (measured - 0.7, measured)
     )
     assert least <= calls + left_out <= most
     assert left_out > 0
-    assert float(table["recorded: connections"][0]) == round(mix.connections, 1)
+    assert float(table["recorded: connections, on average"][0]) == round(mix.connections, 1)
 
 
 def test_a_replay_without_recording_does_not_begin(host: str, environ: dict[str, str]) -> None:

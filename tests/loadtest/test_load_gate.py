@@ -12,10 +12,10 @@ import pytest
 
 from liverpc.inspector.protocol import ChaosRule
 from liverpc.policies.faults import draws
-from loadtest._chaos import agreement, predicted
 from loadtest._cli import add_options, given_options
+from loadtest._faults import agreement, predicted
 from loadtest._gate import exit_code, healthy, limited, must, told
-from loadtest._profile import FOLDER, HealthLimits, OptionError, Plan, Profile, make_plan, read_profile
+from loadtest._profile import FOLDER, HealthLimits, Meta, OptionError, Plan, Profile, make_plan, read_profile
 from loadtest._result import Row
 from loadtest._upload_plan import UploadKnobs
 from loadtest._words import Chaos, parse_chaos, parse_freeze, seconds
@@ -110,6 +110,23 @@ def test_a_file_that_is_no_profile_is_refused(text: str, sentence: str, tmp_path
     path.write_text(text)
     with pytest.raises(OptionError, match=sentence):
         read_profile(str(path))
+
+
+def test_a_run_that_is_over_before_it_is_measured_is_refused() -> None:
+    profile = Profile("p", Meta(warmup="5s"), scenarios={"a": {}})
+    assert planned("--run-time", "6", profile=profile).options.seconds == 6
+    for length in ("5", "4"):
+        with pytest.raises(OptionError, match=f"a warm-up of 5 s leaves nothing of {length} s to measure"):
+            planned("--run-time", length, profile=profile)
+
+
+def test_a_section_that_is_no_scenario_is_refused() -> None:
+    profile = Profile("p", scenarios={"rpc": {}, "fanuot": {}})
+    profile.check(["rpc", "fanuot"])
+    with pytest.raises(
+        OptionError, match=r"the profile p has a section \[fanuot\], which is no scenario: .*fanout, rpc"
+    ):
+        profile.check(["rpc", "fanout"])
 
 
 def test_a_profile_that_is_not_there_is_named_beside_those_that_are() -> None:

@@ -23,5 +23,11 @@ def test_what_is_no_such_url_is_refused() -> None:
         live_url("ftp://x")
 
 
+@pytest.mark.parametrize("host", [None, ""])
+def test_a_host_that_was_not_given_is_asked_for(host: str | None) -> None:
+    with pytest.raises(ConfigError, match="--host is missing"):
+        live_url(host)
+
+
 def test_the_devtools_are_on_the_same_server() -> None:
     assert devtools_url("wss://x:1/live?user=a") == "wss://x:1/__liverpc/attach"

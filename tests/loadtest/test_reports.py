@@ -18,7 +18,7 @@ from loadtest._html import page
 from loadtest._junit import junit
 from loadtest._knee import knee
 from loadtest._markup import as_xml, element, printable
-from loadtest._report import above_floor, grid, markdown, series, table
+from loadtest._report import above_floor, grid, heading, markdown, series, table
 from loadtest._result import Event, Result, Series
 from tests.loadtest.results_kit import BOX, ECHO, result_of, row, seconds, series_of
 
@@ -221,6 +221,18 @@ def test_a_page_of_little_is_a_page(result: Result) -> None:
 # -- Markdown
 
 
+def test_figures_are_shown_with_the_keys_that_limits_need() -> None:
+    result = result_of(rows=[row("rate_ratio", 0.9, metric="done of wanted")])
+    comment = markdown(result, "")
+    assert "|done of wanted|0.9|rate&#95;ratio|" in comment
+    assert "rate_ratio" in page(result, knee(result))
+
+
+def test_a_run_of_a_recording_has_no_rate_of_its_own() -> None:
+    assert heading(result_of(options={"rate": 50.0, "arrivals": "poisson"})).endswith("users, 50/s poisson")
+    assert heading(result_of(options={"rate": 50.0, "recording": "x.lrec.gz"})).endswith("users")
+
+
 def test_the_comment_leads_with_what_decides() -> None:
     text = markdown(full("x"), "It was the server.")
     assert text.index("**verdict: x: x (exit code 0)**") < text.index("|x|x|x|FAIL|") < text.index("<details>")
@@ -252,7 +264,7 @@ def test_every_row_with_a_limit_is_a_test() -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "1")
     failed, invalid = suite.find("testcase/failure"), suite.find("testcase/error")
     assert failed is not None and failed.get("message") == "lost: 2, limit 0"
-    assert invalid is not None and "overloaded" in invalid.get("message", "")
+    assert invalid is not None and "not up to it" in invalid.get("message", "")
 
 
 @pytest.mark.parametrize(("code", "errors"), [(0, "0"), (1, "1"), (3, "0"), (5, "1")])

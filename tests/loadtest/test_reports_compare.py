@@ -44,6 +44,12 @@ def test_a_figure_is_judged_by_its_better_side(
     assert judged(compare(run(old, better), run(new, better))) == (judgement, code)
 
 
+def test_a_law_that_is_broken_now_is_worse_and_one_that_always_was_is_not() -> None:
+    kept, broken = (run(n, "", key="lost", kind="must", mark=mark) for n, mark in ((0, "ok"), (5, "FAIL")))
+    assert judged(compare(kept, broken), "lost") == ("WORSE", 3)
+    assert judged(compare(broken, broken), "lost") == judged(compare(broken, kept), "lost") == ("", 0)
+
+
 def test_tolerances_may_be_others() -> None:
     assert judged(compare(run(100), run(115), Tolerances(growth_max=0.1))) == ("WORSE", 3)
     assert judged(compare(run(100, "more"), run(80, "more"), Tolerances(drop_max=0.3))) == ("same", 0)

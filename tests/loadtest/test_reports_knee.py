@@ -127,7 +127,7 @@ def test_figures_the_server_does_not_have_are_named() -> None:
 
     found = knee(result_of(seconds=seconds(BENT, server=without_handlers)))
     assert found.kind == "server"
-    assert found.text.endswith("Not known: handler time.")
+    assert found.text.endswith("Too little is known of handler time.")
 
 
 def test_a_steady_run_has_no_knee() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest._chaos import predicted
+from loadtest._faults import predicted
 from loadtest._folder import read
 from loadtest._words import Chaos
 from tests.loadtest.load_kit import ROOT, begun, cells, locust, result_in
@@ -138,6 +138,25 @@ def test_a_series_of_runs_is_judged_reported_and_compared(environ: dict[str, str
     nothing = loadtest("compare", str(whole[0]), str(tmp_path / "x"), environ=environ)
     assert nothing.returncode == 1
     assert "is no folder" in nothing.stderr
+
+
+def test_options_that_make_no_sense_are_a_usage_error_of_the_series(environ: dict[str, str], tmp_path: Path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text("[rcp]\nrate = 1\n")
+    done = loadtest("run", "rpc", "--profile", str(profile), "--runs", str(tmp_path), environ=environ)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "the profile p has a section [rcp], which is no scenario" in done.stderr
+
+
+def test_the_options_of_a_scenario_are_told(environ: dict[str, str]) -> None:
+    done = loadtest("options", "rpc_burst", environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert "--arrivals" in done.stdout  # of all scenarios
+    assert "--batch" in done.stdout
+    assert "--mix" not in done.stdout  # of another one
+    refused = loadtest("options", "rpc_brust", environ=environ)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("loadtest: there is no scenario rpc_brust: choose one of abuse, ")
 
 
 def test_a_series_without_scenarios_is_a_usage_error(environ: dict[str, str]) -> None:

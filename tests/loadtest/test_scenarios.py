@@ -11,20 +11,26 @@ from typing import Any
 import pytest
 
 from liverpc import Context, LiveServer, live, public
-from loadtest._chaos import predicted
+from loadtest._faults import predicted
 from loadtest._words import Chaos
 from tests.loadtest.load_kit import ROOT, begun, cells, first_url, locust, process, result_in
 
 pytestmark = pytest.mark.realtime
 
 HEADLESS = ("--headless", "--only-summary")
+_USERS = [
+    *("AbuseUser", "ChaosUser", "ConnectUser", "DevtoolsUser", "FanoutUser", "IdleUser", "ReconnectStormUser"),
+    *("ReplayUser", "RollingUser", "RoomsUser", "RpcBurstUser", "RpcUser", "SlowConsumerUser", "SoakUser"),
+    *("StepsUser", "SubscribeUser", "UploadUser"),
+]
 
 
 @pytest.mark.parametrize("cwd", [ROOT, Path("/")], ids=["in the checkout", "elsewhere"])
 def test_exactly_the_scenarios_are_listed_from_any_directory(cwd: Path) -> None:
     done = locust("--list", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["Available", "Users:", "ConnectUser", "FanoutUser", "RpcUser", "UploadUser"]
+    assert done.stdout.split()[:2] == ["Available", "Users:"]
+    assert sorted(done.stdout.split()[2:]) == sorted(_USERS)
 
 
 def test_connect_opens_connections_on_schedule(host: str, environ: dict[str, str]) -> None:
@@ -101,7 +107,7 @@ def test_a_fault_is_found_and_everybody_agrees_on_it(host: str, environ: dict[st
             ["--scenario", "rpc", "--chaos", "drop=1", "--host", "HOST"],
             "rpc makes none that are accounted for",
         ),
-        (["--scenario", "fanout", "--chaos", "drop=1,topic=x", "--host", "HOST"], "spares the topic of the test"),
+        (["--scenario", "fanout", "--chaos", "drop=1,topic=x", "--host", "HOST"], "spares the topics of the test"),
         (
             ["--scenario", "fanout", "--chaos", "drop=1", "--attach-token-file", "/nonexistent", "--host", "HOST"],
             "cannot read the token file /nonexistent",
@@ -114,9 +120,18 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 ) -> None:
     given = [host if argument == "HOST" else argument for argument in arguments]
     done = locust(*HEADLESS, "-t", "3s", *given, environ=environ)
-    assert done.returncode == 1
+    assert done.returncode == (1 if "--scenario" in arguments else 2)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_users_who_cannot_take_part_end_the_run_at_once(environ: dict[str, str]) -> None:
+    server = LiveServer({"load": SimpleNamespace(echo=echo, _guard=public())})
+    async with server.serve("127.0.0.1", 0) as listening:
+        fanout = ("--scenario", "fanout", "-u", "2", "-t", "1h", "--host", listening.url)
+        done = await asyncio.to_thread(locust, *HEADLESS, *fanout, environ=environ)
+    assert done.returncode == 1
+    assert "verdict: ERROR: nothing was done: 0 of 2 users became ready; one raised" in done.stdout
 
 
 def test_a_refused_token_is_said_and_not_shown(host: str, environ: dict[str, str]) -> None:
@@ -148,9 +163,16 @@ async def test_a_server_that_is_not_the_demo_is_named(
 
 
 def test_an_interrupted_run_has_a_verdict(host: str, environ: dict[str, str]) -> None:
-    with begun(host, environ, "--scenario", "fanout", "-u", "3", "-t", "1h") as (running, output):
+    with begun(host, environ, "--scenario", "fanout", "-u", "3") as (running, output):
         running.send_signal(signal.SIGINT)
     assert running.returncode == 0
+    assert cells("".join(output))["lost"] == ["0", "0", "ok"]
+
+
+def test_a_run_that_is_ended_before_its_time_has_not_passed(host: str, environ: dict[str, str]) -> None:
+    with begun(host, environ, "--scenario", "fanout", "-u", "3", "-t", "1h") as (running, output):
+        running.send_signal(signal.SIGINT)
+    assert running.returncode == 5
     assert cells("".join(output))["lost"] == ["0", "0", "ok"]
 
 

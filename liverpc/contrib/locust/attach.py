@@ -14,6 +14,7 @@ from gevent.event import AsyncResult
 from liverpc.client.socket import HandshakeRefused, SocketClosed
 from liverpc.config import Level
 from liverpc.contrib.locust.socket import GeventSocket, open_socket
+from liverpc.contrib.locust.words import printable
 from liverpc.errors import AttachError
 from liverpc.inspector.protocol import (
     SUBPROTOCOL,
@@ -119,7 +120,7 @@ class Attachment:
         if want == "chaos" and welcome.granted != "chaos":
             socket.close()
             socket.abort()
-            why = "; ".join(welcome.denied) or f"the token opens {welcome.granted} only"
+            why = printable("; ".join(welcome.denied)) or f"the token opens {welcome.granted} only"
             raise AttachError("refused", f"{url} does not let this token inject faults: {why}")
         attachment.server = welcome.server
         attachment._greenlets = [gevent.spawn(attachment._read), gevent.spawn(attachment._beat)]
@@ -252,7 +253,7 @@ class Attachment:
             if isinstance(frame, Ok):
                 self._answers[frame.id].set(frame)
             else:
-                self._answers[frame.id].set_exception(AttachError("refused", frame.text))
+                self._answers[frame.id].set_exception(AttachError("refused", printable(frame.text)))
 
     def _take_state(self, state: State) -> None:
         if not state.full:

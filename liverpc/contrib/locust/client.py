@@ -296,6 +296,7 @@ class LiveClient:
                     return
                 gevent.sleep(self.core.retry_delay)
         finally:
+            self._hang_up()
             self.core.close()  # unless the core closed itself, which says why
             self._opened.set()
 
@@ -352,7 +353,7 @@ class LiveClient:
             socket.abort()
 
     def _tell(self, attempt: Attempt) -> None:
-        if self._on_attempt is not None:
+        if self._on_attempt is not None and self.core.status != "closed":  # else it was given up
             guarded(self._on_attempt, attempt)
 
     def _settle(self) -> None:

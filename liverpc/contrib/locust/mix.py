@@ -26,6 +26,7 @@ from liverpc.inspector.protocol import ServerInfo, State, Welcome
 __all__ = ["Calls", "Mix", "Recorded", "Subscribers", "is_whole"]
 
 _SAMPLES = 200  # calls of a path whose arguments are kept; drawn from all of them
+_SECONDS_MIN, _SECONDS_MAX, _RATE_MAX = 0.001, 1e9, 1e6  # of recordings that tell something that can be
 _PATHS = 1000  # that calls are looked at of; a client may call what does not exist by any name
 _GAPS = re.compile(r"^\[(REDACTED|depth-cap|cycle)\]$|\[\+\d+ (more|characters)\]$|^\[\d+ bytes\]$")
 _OF_CONTRACT = re.compile(r"/__(open|close|event|join|leave)(/|$)")
@@ -93,10 +94,15 @@ class Mix(msgspec.Struct, frozen=True):
             reader.problems.append(str(error))
         if not reader.is_recording:
             raise ConfigError(f"{path} is no recording of liverpc-tui")
-        if reader.seconds <= 0:
+        if reader.seconds < _SECONDS_MIN:
             why = "".join(f" ({problem})" for problem in reader.problems)
             raise ConfigError(f"{path.name} is too short to tell how often something happened{why}")
-        return reader.mix()
+        mix = reader.mix()
+        if not (mix.seconds < _SECONDS_MAX and mix.rate < _RATE_MAX):
+            raise ConfigError(
+                f"{path.name} is damaged: it tells of {mix.rate:.3g} calls per second in {mix.seconds:.3g} s"
+            )
+        return mix
 
     @property
     def rate(self) -> float:

@@ -16,6 +16,7 @@ from liverpc.client.calls import Call
 from liverpc.contrib.locust.mix import Mix, Recorded, is_whole
 from liverpc.contrib.locust.seats import seats_of
 from liverpc.contrib.locust.users import LiveUser
+from liverpc.contrib.locust.words import printable
 from liverpc.errors import RpcError
 from liverpc.wire.frames import EventFrame
 
@@ -57,12 +58,12 @@ class Replayed:
         for problem in mix.problems:
             log.warning("the recording: %s", problem)
         for path, why in mix.left_out.items():
-            log.warning("%s is left out: %s", path, why)
+            log.warning("%s is left out: %s", printable(path), why)
 
     def leave_out(self, path: str, why: str) -> None:
         """Count what is not made; the log tells it once for a path."""
         if path not in self.left_out:
-            log.warning("%s is left out: %s", path, why)
+            log.warning("%s is left out: %s", printable(path), why)
         self.left_out[path] = self.left_out.get(path, 0) + 1
 
 
@@ -187,12 +188,12 @@ class RecordedUser(LiveUser):
 
     def answered(self, recorded: Recorded, code: str, due: float, sent: float) -> None:
         """Record the end of a call that was due and sent then; ``code``: it ended with this, which was not recorded."""
-        now = time.perf_counter()
+        now, name = time.perf_counter(), printable(recorded.path)
         if code:
-            self.recorder.fail("RPC", recorded.path, now - due, code)
+            self.recorder.fail("RPC", name, now - due, code)
         else:
-            self.recorder.add("RPC", recorded.path, now - due)
-            self.recorder.add("RPC", f"{recorded.path} from send", now - sent, part=True)
+            self.recorder.add("RPC", name, now - due)
+            self.recorder.add("RPC", f"{name} from send", now - sent, part=True)
 
     def _advance(self, calls: Iterator[tuple[float, Recorded]]) -> None:
         self._due, self._next = next(calls, (float("inf"), None))

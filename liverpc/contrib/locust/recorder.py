@@ -35,6 +35,7 @@ class Recorder:
 
     Attributes:
         totals: All samples since the test started, by kind and name, except those of the last second.
+        lost: Connections that users lost since the test started.
         failures: Failures since the test started, by kind, name and code.
         on_flush: Called with the new samples, by kind and name, each time they were merged: once a second and at
             the end, also when there are none.
@@ -46,6 +47,7 @@ class Recorder:
         self._bytes: dict[tuple[str, str], int] = {}
         self._parts: set[tuple[str, str]] = set()
         self.totals: dict[tuple[str, str], Histogram] = {}
+        self.lost = 0
         self.failures: dict[tuple[str, str, str], int] = {}
         self.on_flush: Callable[[Mapping[tuple[str, str], Histogram]], object] | None = None
         events = environment.events
@@ -75,7 +77,8 @@ class Recorder:
         """Take one failure. ``code`` is one of few words, for Locust keeps a row for each; above 100, ``other``."""
         key = (kind, name, code)
         if key not in self.failures:
-            code = printable(code, _CODE_MAX) if len(self.failures) < _CODES_MAX else _OTHER
+            # Locust takes a failure without a name for a success.
+            code = (printable(code, _CODE_MAX) or _OTHER) if len(self.failures) < _CODES_MAX else _OTHER
             key = (kind, name, code)
         self.failures[key] = self.failures.get(key, 0) + 1
         self._environment.events.request.fire(
@@ -104,7 +107,7 @@ class Recorder:
             self.flush()
 
     def _restart(self, **_: Any) -> None:
-        self._new, self._bytes, self.totals, self.failures = {}, {}, {}, {}
+        self._new, self._bytes, self.totals, self.failures, self.lost = {}, {}, {}, {}, 0
 
 
 def _merge(entry: Any, histogram: Histogram, size: int) -> None:

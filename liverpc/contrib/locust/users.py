@@ -89,13 +89,8 @@ class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy c
         """Where and how this user connects; override it for credentials per user.
 
         The default is the URL of ``--host``, with the path ``/ws`` when it has none.
-
-        Raises:
-            ConfigError: There is no ``--host``.
         """
-        if not self.host:
-            raise ConfigError("--host is missing: --host ws://127.0.0.1:8000 names the server")
-        return ConnectOptions(url=self.host)
+        return ConnectOptions(url=self.host or "")
 
     def on_start(self) -> None:
         """Connect. An override calls it first.
@@ -140,7 +135,8 @@ class LiveUser(User):  # type: ignore[misc]  # Locust ships no types that mypy c
         self.recorder.add("WS", "connect.hello", attempt.hello, part=True)
 
     def on_lost(self, code: int) -> None:
-        """A connection was lost, with this close code, 1006 without one; nothing is recorded."""
+        """A connection was lost, with this close code, 1006 without one: count it in ``recorder.lost``."""
+        self.recorder.lost += 1
 
     @overload
     def call(self, fn: Rpc[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...

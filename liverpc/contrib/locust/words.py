@@ -7,4 +7,6 @@ __all__ = ["printable"]
 
 def printable(text: str, most: int = 200) -> str:
     """``text`` in one line of at most ``most`` characters, with ``?`` for what a terminal might obey."""
+    if len(text) <= most and text.isprintable():
+        return text
     return "".join(each if each.isprintable() else "?" for each in text[:most])
