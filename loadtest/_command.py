@@ -149,11 +149,15 @@ def _arguments(given: argparse.Namespace, profile: Profile) -> list[str]:
 
 def _one(scenario: str, arguments: Sequence[str], runs: Path, number: int, repeat: int) -> tuple[Path, Result] | int:
     """One run in a process of its own; its exit code when it did not come to a result, and has said why."""
+    from loadtest._server import end_with_parent  # imports gevent
+
     print(f"{scenario}{f' ({number} of {repeat})' if repeat > 1 else ''} …", end=" ", flush=True)
     began = time.monotonic()
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--loglevel", "WARNING", "--scenario", scenario, "--run-dir", str(runs), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:  # noqa: S603 - ours
+    with subprocess.Popen(  # noqa: S603 - ours
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent
+    ) as running:
         try:
             said, _ = running.communicate()
         except KeyboardInterrupt:

@@ -195,12 +195,16 @@ def _curve(curve: Curve, x_axis: _Axis, y_axis: _Axis, style: int) -> list[Eleme
 
 
 def _rates(result: Result) -> list[Panel]:
-    """What was due beside what was done. Series of another magnitude, such as deliveries, have a panel of their own."""
+    """What was due beside what was done. Series of another magnitude, such as deliveries, have a panel of their own.
+
+    A series whose name begins with that of another one has the same operations, measured otherwise, or some of them.
+    """
     seconds = result.seconds
     wanted = sum(second.wanted for second in seconds)
     totals = {name: sum(second.done.get(name, 0) for second in seconds) for name in result.latencies}
     main = headline(result)
-    whole = [name for name in sorted(totals) if " from " not in name and not name.startswith("WS connect.")]
+    parts = {name for name in totals for other in totals if name.startswith((f"{other} ", f"{other}."))}
+    whole = sorted(totals.keys() - parts)
     beside = [name for name in whole if wanted * 0.02 <= totals[name] <= wanted * 1.5]
     curves = [_over_time(seconds, "wanted", lambda second: second.wanted, _mean)] if wanted else []
     if not wanted:

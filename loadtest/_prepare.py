@@ -103,8 +103,8 @@ class Member:
         self._environment.liverpc_run = run = Run(self._environment, plan, scenario, self._tell)
         return run
 
-    def _tell(self, verb: str, data: Any) -> None:
-        self._environment.runner.send_message(TELL, {"verb": verb, "data": data})
+    def _tell(self, run: str, verb: str, data: Any) -> None:
+        self._environment.runner.send_message(TELL, {"run": run, "verb": verb, "data": data})
 
     def _order(self, msg: Any, **_: Any) -> None:
         gevent.spawn(self._obey, **msg.data)  # the next message does not wait for it
@@ -395,8 +395,8 @@ class Leader(Member):
         except OSError as error:
             sys.stderr.write(f"loadtest: Locust's own reports cannot be written: {error.strerror}\n")
 
-    def _tell(self, verb: str, data: Any) -> None:
-        if self._lead is not None:
+    def _tell(self, run: str, verb: str, data: Any) -> None:
+        if self._lead is not None and self._lead.plan.id == run:  # else it is the last word of the run before
             self._lead.hear(verb, data)
 
     def _answered(self, msg: Any, **_: Any) -> None:

@@ -72,7 +72,8 @@ class PrometheusPage:
 
 
 class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent ships no types that mypy follows
-    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, "timed out")
+    # It is compared with the first argument of an error, and that of a timeout is a text.
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, "timed out")  # pyright: ignore[reportAssignmentType]  # see above
 
     def handle(self) -> None:
         self.socket.settimeout(_SCRAPE_SECONDS)

@@ -118,8 +118,10 @@ class Replay(Scenario):
 class ReplayUser(RecordedUser):
     """Does what one connection of the recording did, from the starting signal on."""
 
-    wait_time = FOREVER
     scenario: ClassVar[type[Scenario]] = Replay
+
+    def wait_time(self) -> float:
+        return float(FOREVER(self))
 
     def on_start(self) -> None:
         run = run_of(self.environment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import gevent
@@ -46,7 +47,7 @@ class Run:
         node: Names this process among the others.
     """
 
-    def __init__(self, environment: Any, plan: Plan, scenario: type[Scenario], tell: Callable[[str, Any], None]):
+    def __init__(self, environment: Any, plan: Plan, scenario: type[Scenario], tell: Callable[[str, str, Any], None]):
         self.environment = environment
         self.plan = plan
         self.options = plan.options
@@ -61,7 +62,7 @@ class Run:
         self.lead: Any = None
         self.lead_only = isinstance(environment.runner, MasterRunner)
         self.node = node_of(environment.runner)
-        self._tell = tell
+        self._tell = partial(tell, plan.id)
         self._numbers = 0
         self._measured = False
         self._closed = False

@@ -80,7 +80,7 @@ class Scenario:
             there are none.
         needs: What it cannot do without: the devtools, the right to inject faults through them, or a server it may
             kill (``--serve``, with devtools).
-        expects_lost_connections: Whether failed attempts to connect belong to it.
+        expects_lost_connections: Whether lost connections, and failed attempts to connect, belong to it.
         settle_seconds: How long :meth:`settle` and :meth:`count` may take, each.
 
     Args:

@@ -109,10 +109,10 @@ def test_causes_share_the_clients_time_axis() -> None:
 
 def test_deliveries_are_not_measured_by_the_rate_of_publishes() -> None:
     result = result_of(
-        latencies={"PUB deliver": series_of([1.0]), "RPC p": series_of([1.0]), "RPC p from send": series_of([1.0])},
+        latencies=dict.fromkeys(("PUB deliver", "RPC p", "RPC p from send", "RPC p before"), series_of([1.0])),
         headline="PUB deliver",
         seconds=[
-            type(each)(each.at, 50, 10.0, {"PUB deliver": 500, "RPC p": 10, "RPC p from send": 10})
+            type(each)(each.at, 50, 10.0, {"PUB deliver": 500, "RPC p": 10, "RPC p from send": 10, "RPC p before": 9})
             for each in seconds([1.0] * 5)
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,37 @@ async def test_users_who_cannot_take_part_end_the_run_at_once(environ: dict[str,
         done = await asyncio.to_thread(locust, *HEADLESS, *fanout, environ=environ)
     assert done.returncode == 1
     assert "verdict: ERROR: nothing was done: 0 of 2 users became ready; one raised" in done.stdout
+
+
+async def test_a_lost_connection_is_told_even_if_it_comes_back_at_once(host: str, environ: dict[str, str]) -> None:
+    """Between Locust and the demo is something that cuts the second connection of a run, the first of a user."""
+    port = int(host.rpartition(":")[2])
+    connections: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+        writer.close()
+
+    async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        back.write(head)
+        if head.startswith(b"GET /ws "):  # not the devtools'
+            connections.append(writer)
+            if len(connections) == 2:
+                asyncio.get_running_loop().call_later(1.5, writer.transport.abort)
+        with suppress(OSError):
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with await asyncio.start_server(between, "127.0.0.1", 0) as proxy:
+        url = f"ws://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        rpc = ("--scenario", "rpc", "-u", "3", "--rate", "5", "-t", "3s", "--host", url)
+        done = await asyncio.to_thread(locust, *HEADLESS, *rpc, environ=environ)
+    assert done.returncode == 3, done.stdout + done.stderr
+    table = cells(done.stdout)
+    assert table["connections lost"] == ["1", "0", "FAIL"]
+    assert table["connects: failed"] == ["0", "0", "ok"]
 
 
 def test_a_refused_token_is_said_and_not_shown(host: str, environ: dict[str, str]) -> None:
