@@ -6,8 +6,8 @@ import argparse
 import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -116,23 +116,29 @@ def _run(given: argparse.Namespace, extra: list[str]) -> int:
         raise OptionError(f"--repeat {repeat}: at least 1")
     lines = [("scenario", "p50 ms", "p99 ms", "verdict", "folder")]
     codes = []
-    for scenario in scenarios:
-        server = ["--host", given.host] if given.host else ["--serve"]
-        arguments = [*server, *_arguments(given, profile), *extra]
-        runs = []
-        for number in range(1, repeat + 1):
-            run = _one(scenario, arguments, given.runs, number, repeat)
-            if isinstance(run, int):
-                codes.append(run)
+    server = ["--host", given.host] if given.host else ["--serve"]
+    arguments = [*server, *_arguments(given, profile), *extra]
+    pool = ThreadPoolExecutor(profile.meta.jobs)
+    try:
+        for scenario, runs in zip(
+            scenarios, pool.map(lambda name: _runs(name, arguments, given.runs, repeat), scenarios), strict=True
+        ):
+            results = [result for _, result in runs if isinstance(result, Result)]
+            folders = [folder for folder, _ in runs if folder is not None]
+            for result in results:
+                print(table(result), flush=True)
+            if len(results) < repeat:
+                codes.append(_USAGE if runs[-1][1] == _USAGE else BROKEN)
                 lines.append((scenario, "", "", "ERROR: it could not be run, see above", ""))
-                break
-            runs.append(run)
-        else:
-            code, summary = _judged([result for _, result in runs], [folder for folder, _ in runs], given.against)
+                continue
+            code, summary = _judged(results, folders, given.against)
             codes.append(code)
             figures = {row.key: row.value.removesuffix(" ms") for row in summary.rows}
-            folder = str(runs[-1][0])
-            lines.append((scenario, figures.get("p50_ms", ""), figures.get("p99_ms", ""), summary.verdict, folder))
+            lines.append(
+                (scenario, figures.get("p50_ms", ""), figures.get("p99_ms", ""), summary.verdict, str(folders[-1]))
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, which the runs got, too, and end in their time
     print(f"\n{grid(lines)}")
     return min(codes, key=_WORST.index)
 
@@ -147,29 +153,22 @@ def _arguments(given: argparse.Namespace, profile: Profile) -> list[str]:
     ]
 
 
-def _one(scenario: str, arguments: Sequence[str], runs: Path, number: int, repeat: int) -> tuple[Path, Result] | int:
-    """One run in a process of its own; its exit code when it did not come to a result, and has said why."""
-    from loadtest._server import end_with_parent  # imports gevent
+def _runs(scenario: str, arguments: Sequence[str], runs: Path, repeat: int) -> list[tuple[Path | None, Result | int]]:
+    """Runs of a scenario, one after the other, until one comes to no result; that has said why."""
+    done: list[tuple[Path | None, Result | int]] = []
+    while len(done) < repeat and (not done or done[-1][0] is not None):
+        print(f"{scenario}{f' ({len(done) + 1} of {repeat})' if repeat > 1 else ''} …", flush=True)
+        done.append(_one(scenario, arguments, runs))
+    return done
 
-    print(f"{scenario}{f' ({number} of {repeat})' if repeat > 1 else ''} …", end=" ", flush=True)
-    began = time.monotonic()
+
+def _one(scenario: str, arguments: Sequence[str], runs: Path) -> tuple[Path | None, Result | int]:
+    """One run in a process of its own: its folder and result, or None and its exit code."""
     command = [sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--loglevel", "WARNING", "--scenario", scenario, "--run-dir", str(runs), *arguments]
-    with subprocess.Popen(  # noqa: S603 - ours
-        command, stdout=subprocess.PIPE, text=True, preexec_fn=end_with_parent
-    ) as running:
-        try:
-            said, _ = running.communicate()
-        except KeyboardInterrupt:
-            running.communicate()  # it was told, too, and ends in its time
-            raise
-    folder = next((line.removeprefix(_IN) for line in said.splitlines() if line.startswith(_IN)), None)
-    print(f"{time.monotonic() - began:.0f} s")
-    if folder is None:
-        return _USAGE if running.returncode == _USAGE else BROKEN
-    result = read(Path(folder))
-    print(table(result), flush=True)
-    return Path(folder), result
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 - ours
+    folder = next((line.removeprefix(_IN) for line in done.stdout.splitlines() if line.startswith(_IN)), None)
+    return (None, done.returncode) if folder is None else (Path(folder), read(Path(folder)))
 
 
 def _judged(results: list[Result], folders: list[Path], against: list[Path] | None) -> tuple[int, Result]:

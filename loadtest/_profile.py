@@ -33,6 +33,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measure: str = "30s"  #: after the warm-up
     abort_after: str = ""  #: of a limit of the headline series broken in each second; empty: never
     processes: int = 1
+    jobs: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1  #: scenarios at the same time, where nothing is measured
     pin: bool = False  #: server and generator on cores of their own
 
 

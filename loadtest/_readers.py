@@ -23,6 +23,7 @@ from loadtest._run import Run, run_of
 from loadtest._scenario import FOREVER, Tally, drain
 
 __all__ = ["Appender", "ClientKnobs", "Reader", "ReaderUser", "Readers", "audit_rows", "named", "server_rows"]
+__all__ += ["words"]
 
 _BACK_SECONDS = 40.0  # for those who are away at the end; the longest of usual pauses
 _SOON = ClientConfig(backoff_base=0.1, backoff_max=0.5, max_attempts=20)
@@ -313,7 +314,7 @@ def audit_rows(tally: Tally, *, loads_before: int = 0) -> list[Row]:
         told("replayed", "rows replayed", tally.count("replayed")),
         told("resets", "resets", resets, better="less"),
         told("resume_ratio", "resumed, of all that came back", resumed / max(resumed + resets, 1), better="more"),
-        told("closes", "connections lost, by close code", _words(named(tally, "close "))),
+        told("closes", "connections lost, by close code", words(named(tally, "close "))),
         told("lost_otherwise", "connections lost at other times", tally.count("otherwise"), better="less"),
         told("attempts", "attempts to connect", sum(failed.values()) + sum(connects)),
         told("attempts_failed", "attempts: failed", sum(failed.values()), better="less"),
@@ -343,5 +344,6 @@ def named(tally: Tally, prefix: str) -> dict[str, int]:
     return {name.removeprefix(prefix): int(number) for name, number in tally.counts.items() if name.startswith(prefix)}
 
 
-def _words(numbers: dict[str, int]) -> str:
+def words(numbers: dict[str, int]) -> str:
+    """Numbers by name, for people."""
     return ", ".join(f"{number} with {name}" for name, number in sorted(numbers.items())) or "none"

@@ -89,6 +89,8 @@ class Replay(Scenario):
         if self.mix is None or not tally.count("calls"):
             self.run.broken("no call was made: the log tells what was left out")
             return []
+        if tally.count("calls_failed") == tally.count("calls"):
+            self.run.broken("no call ended as it was recorded: is this the server, and who calls, of the recording?")
         left_out: Counter[str] = Counter()
         for path, number in tally.lists["left_out"]:
             left_out[path] += number

@@ -12,15 +12,18 @@ from locust import task
 from msgspec import Meta
 
 from liverpc.client.calls import Call
-from liverpc.errors import RpcError
+from liverpc.errors import ErrorCode, RpcError
 from loadtest._gate import must, told
-from loadtest._readers import Appender, ClientKnobs, Readers, ReaderUser, audit_rows, named, server_rows
+from loadtest._readers import Appender, ClientKnobs, Readers, ReaderUser, audit_rows, named, server_rows, words
 from loadtest._recovery import outages
 from loadtest._result import Row
 from loadtest._run import Run, run_of
 from loadtest._scenario import Scenario, Tally, drain
 
 __all__ = ["Rolling", "RollingUser"]
+
+#: What may become of calls whose connection is lost or not there yet; none of them waits for 30 seconds.
+_OF_RESTARTS = {"in time", "late", ErrorCode.DISCONNECTED, ErrorCode.QUEUE_FULL, ErrorCode.SERVICE_UNAVAILABLE}
 
 
 class RollingKnobs(ClientKnobs, frozen=True):
@@ -93,6 +96,7 @@ class Rolling(Scenario):
         users = self.run.users
         restarts = outages(self._restarts, tally.lists["back"], users)
         calls = named(tally, "call ")
+        wrong = {code: number for code, number in calls.items() if code not in _OF_RESTARTS}
         started, back = int(tally.count("calls")), int(tally.count("back"))
         if not started or not restarts:
             self.run.broken("the run ended before the first restart: use --every, or a longer run")
@@ -105,6 +109,7 @@ class Rolling(Scenario):
             told("restarts", "restarts", len(restarts)),
             told("calls", "calls", started),
             must("calls_unanswered", "calls: unanswered", started - sum(calls.values()), 0),
+            must("calls_wrong", "calls: failed, and not by a restart", sum(wrong.values()), 0, words(wrong)),
             told(
                 "availability_percent",
                 f"calls answered within {self.knobs.patience:g} s",
