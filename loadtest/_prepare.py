@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import datetime
 import logging
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gevent
 import msgspec
-from gevent import subprocess
-from locust import runners, stats
+from locust import runners
 from locust.exception import StopTest
-from locust.html import get_html_report
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from liverpc.contrib.locust.attach import Attachment
@@ -30,8 +26,8 @@ from liverpc.inspector.protocol import find_token, shown_url
 from loadtest._box import box
 from loadtest._cli import given_options
 from loadtest._cores import pin_generator, split
-from loadtest._folder import new_folder, write
 from loadtest._gate import BROKEN
+from loadtest._keeping import RunFolder
 from loadtest._lead import Lead
 from loadtest._outlets import Outlets, open_outlets
 from loadtest._profile import OptionError, Plan, Profile, make_plan, read_profile
@@ -48,7 +44,6 @@ log = logging.getLogger("loadtest")
 _BESIDES_SECONDS = 60.0  # of a run, for what is done before and after the users work
 _SILENCE_SECONDS = 8  # after which a process with users is given up
 _INTERRUPTED = 130  # the exit code of shells for it
-_RECORDER_SECONDS = 10.0  # until the recorder has written its end
 _PATIENCE = 30.0  # seconds for the leading process to end a run by itself after Ctrl-C
 _USAGE = 2
 
@@ -130,10 +125,7 @@ class Leader(Member):
         self._lead: Lead | None = None
         self._attachment: Attachment | None = None
         self._box = box()
-        self._folder: Path | None = None
-        self._recording: Any = None
-        self._csv: Any = None
-        self._csv_writer: Any = None
+        self._folder: RunFolder | None = None
         self._outlets = Outlets()
         self._interrupted = False
         self._plan: Plan | None = None  # as the command line has it
@@ -154,7 +146,12 @@ class Leader(Member):
         self._scenario = user_class.scenario
         given.scenario = self._scenario.name
         environment.user_classes = [user_class]
-        self._open_folder()
+        if given.run_dir:
+            self._folder = RunFolder(
+                environment, Path(given.run_dir), scenario=self._scenario.name, commit=self._box.commit
+            )
+        elif given.record:
+            raise OptionError("--record needs --run-dir: the recording belongs into the folder of the run")
         self._outlets = open_outlets(environment, self._scenario.name)
         recorder_of(environment)  # before ours, its listeners are called
         self._plan = plan = self._make_plan()
@@ -165,8 +162,8 @@ class Leader(Member):
         if given.pin:
             pin_generator(split())  # after the server, which would inherit it
         runners.HEARTBEAT_LIVENESS = _SILENCE_SECONDS  # Locust's three are too few for a machine that is busy
-        if given.record:
-            self._record(plan)
+        if given.record and self._folder is not None:
+            self._folder.record(plan.url, given.attach_token_file)
         if isinstance(runner, LocalRunner):
             runner.register_message(ORDER, self._order)
         runner.register_message(ANSWER, self._answered)
@@ -213,6 +210,9 @@ class Leader(Member):
             given=given,
         )
         scenario.check(msgspec.convert(plan.knobs, scenario.Knobs))
+        processes = environment.parsed_options.expect_workers if isinstance(environment.runner, MasterRunner) else 1
+        if plan.options.users < processes:
+            raise OptionError(f"{plan.options.users} users are fewer than the {processes} processes to have them")
         if (token_file := environment.parsed_options.attach_token_file) is not None:
             find_token(devtools_url(plan.url), file=token_file)  # who is only looked at with it is looked at later
         try_out(plan, scenario)
@@ -225,26 +225,6 @@ class Leader(Member):
             self._attachment = attached(plan, scenario, environment.parsed_options.attach_token_file)
         return plan
 
-    def _open_folder(self) -> None:
-        """Make the folder of the run, and let Locust write its own reports there, too."""
-        given = self._environment.parsed_options
-        if not given.run_dir:
-            return
-        self._folder = self._new_folder()
-        if not given.csv_prefix:  # else Locust does it
-            self._csv = stats.StatsCSVFileWriter(
-                self._environment, stats.PERCENTILES_TO_REPORT, str(self._folder / "locust"), full_history=True
-            )
-            self._csv_writer = gevent.spawn(self._write_csv)
-
-    def _new_folder(self) -> Path:
-        runs = Path(self._environment.parsed_options.run_dir)
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        try:
-            return new_folder(runs, started=started, scenario=self._scenario.name, commit=self._box.commit)
-        except OSError as error:
-            raise ConfigError(f"cannot make a folder in {runs}: {error.strerror or error}") from None
-
     def _serve(self) -> None:
         """Start the demo for the run, unless it runs."""
         if self._server is not None:
@@ -252,7 +232,7 @@ class Leader(Member):
             return
         if self._environment.host:
             raise OptionError("--serve starts a server of its own: leave out --host")
-        folder = self._folder or Path(tempfile.mkdtemp(prefix="liverpc-load-"))
+        folder = self._folder.path if self._folder else Path(tempfile.mkdtemp(prefix="liverpc-load-"))
         self._server = Demo(folder / "server.log", cores=split() if self._environment.parsed_options.pin else None)
         if self._folder is None:
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -261,25 +241,6 @@ class Leader(Member):
         except ConfigError:  # which names the log
             atexit.unregister(shutil.rmtree)
             raise
-
-    def _record(self, plan: Plan) -> None:
-        """Start a recording of the server, which ends with the run."""
-        given = self._environment.parsed_options
-        if self._folder is None:
-            raise ConfigError("--record needs --run-dir: the recording belongs into the folder of the run")
-        command = [sys.executable, "-m", "liverpc_devtools.cli", "record", devtools_url(plan.url)]
-        command += ["--output", str(self._folder / "attach.lrec.gz")]
-        if given.attach_token_file:
-            command += ["--token-file", given.attach_token_file]
-        with (self._folder / "record.log").open("wb") as file:
-            self._recording = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,  # Ctrl-C is for the load test, which ends it in its time
-                preexec_fn=end_with_parent,
-            )
 
     # -- Locust's events
 
@@ -313,8 +274,8 @@ class Leader(Member):
             self._lead = None
         try:
             plan = self._make_plan()
-            if self._folder is not None and (self._folder / "summary.json").exists():
-                self._folder = self._new_folder()
+            if self._folder is not None:
+                self._folder.renew()
         except (ConfigError, AttachError) as error:
             self._environment.process_exit_code = _code(error)
             raise StopTest(str(error)) from None
@@ -339,61 +300,33 @@ class Leader(Member):
         result = self._lead.result
         if result is None:
             return BROKEN
-        if self._folder is not None and not (self._folder / "summary.json").exists():
-            try:
-                write(self._folder, result)
-            except (ConfigError, OSError) as error:
-                sys.stderr.write(f"loadtest: the report cannot be written: {error}\n")
-                return BROKEN
+        if self._folder is not None and not self._folder.write(result):
+            return BROKEN
         return result.exit_code
 
     def discard(self) -> None:
         """There will be no run, and no folder of it unless there is a server's log in it."""
         self.close()
         if self._folder is not None and self._server is None:
-            if self._csv_writer is not None:
-                self._csv_writer.kill()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     def close(self) -> None:
         """End what was started for the run. Harmless when done already."""
         self._outlets.close()
-        if self._recording is not None:
-            if self._recording.poll() is not None:
-                sys.stderr.write(f"loadtest: the recording ended early, {self._folder}/record.log tells why\n")
-            self._recording.terminate()
-            try:
-                self._recording.wait(_RECORDER_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._recording.kill()
-            self._recording = None
+        if self._folder is not None:
+            self._folder.end_recording()
         if self._server is not None:
             self._server.terminate()
 
     def _quit(self, **_: Any) -> None:
-        self._write_locusts()
+        if self._folder is not None:
+            self._folder.write_locusts()
         result = self._lead.result if self._lead is not None else None
         if result is not None:
             sys.stdout.write(table(result) + "\n")
             if self._folder is not None:
-                sys.stdout.write(f"everything about it is in {self._folder}\n")
+                sys.stdout.write(f"everything about it is in {self._folder.path}\n")
             sys.stdout.flush()
-
-    def _write_csv(self) -> None:
-        with suppress(OSError):  # the disk is full, which the report will say
-            self._csv.stats_writer()
-
-    def _write_locusts(self) -> None:
-        """Locust's own reports, into the folder of the run."""
-        try:
-            if self._csv is not None:
-                self._csv_writer.kill()
-                self._csv.close_files()
-            if self._folder is not None:
-                report = get_html_report(self._environment, show_download_link=False)
-                (self._folder / "locust.html").write_text(report, encoding="utf-8")
-        except OSError as error:
-            sys.stderr.write(f"loadtest: Locust's own reports cannot be written: {error.strerror}\n")
 
     def _tell(self, run: str, verb: str, data: Any) -> None:
         if self._lead is not None and self._lead.plan.id == run:  # else it is the last word of the run before
