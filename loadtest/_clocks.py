@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
+from loadtest._gate import told
+from loadtest._result import Row
+
 __all__ = ["Clocks"]
 
 
@@ -31,3 +36,17 @@ class Clocks:
         self._best = took
         self.offsets = {name: (asked + answered) / 2 - at for name, at in clocks.items() if not asked <= at <= answered}
         self.error = took / 2 if self.offsets else 0.0
+
+    def rows(self, smallest: float | None) -> list[Row]:
+        """What is told of it, if there is another clock: INVALID unless it is a quarter of the smallest at most.
+
+        Args:
+            smallest: Median of the series between processes, in milliseconds; None: there are none.
+        """
+        if not self.error:
+            return []
+        error = self.error * 1000
+        row = told("clock_error_ms", "clocks of the machines: wrong by at most", error, "ms", digits=3)
+        if smallest is None or smallest >= 4 * error:
+            return [row]
+        return [msgspec.structs.replace(row, limit=f"< {smallest / 4:.3f} ms", mark="INVALID", kind="health")]

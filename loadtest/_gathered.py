@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from liverpc.contrib.locust.histogram import Histogram
-from loadtest._gate import healthy
+from loadtest._gate import healthy, told
 from loadtest._profile import HealthLimits
-from loadtest._result import Health, Row, Second, ServerSecond
+from loadtest._report import COLUMNS, series
+from loadtest._result import Health, Row, Second, Series, ServerSecond
 from loadtest._run import unpacked
 
 __all__ = ["Gathered", "milliseconds"]
@@ -76,6 +77,30 @@ class Gathered:
             generator=_worst(health) if health else None,
             server=server,
         )
+
+    def smallest(self, kind: str) -> float | None:
+        """The smallest median of the series of a kind, in milliseconds; None when there are none."""
+        return min((milliseconds(each, 0.5) for (of, _), each in self.totals.items() if of == kind), default=None)
+
+    def latencies(self) -> dict[str, Series]:
+        """All series with their failures, by kind and name."""
+        failures: dict[str, dict[str, int]] = {}
+        for (kind, name, code), number in self.failures.items():
+            failures.setdefault(f"{kind} {name}", {})[code] = number
+        found = {f"{kind} {name}": histogram for (kind, name), histogram in self.totals.items()}
+        names = sorted(found.keys() | failures.keys())
+        return {name: series(found.get(name, Histogram()), failures.get(name, {})) for name in names}
+
+    def headline_rows(self, name: str) -> list[Row]:
+        """The percentiles of a series as figures; none when it has no samples."""
+        main = next((each for (kind, rest), each in self.totals.items() if f"{kind} {rest}" == name), None)
+        if main is None:
+            return []
+        shown = series(main, {})
+        return [
+            told(f"{share}_ms", f"{name}: {text}", getattr(shown, share), "ms", better="less")
+            for share, text in COLUMNS.items()
+        ]
 
     def health_rows(self, limits: HealthLimits, *, gated: bool) -> list[Row]:
         """How the load generator was; of several processes the one that was busiest."""

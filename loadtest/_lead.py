@@ -22,12 +22,11 @@ from liverpc.errors import AttachError, ConfigError, RpcError
 from loadtest._clocks import Clocks
 from loadtest._floor import floor_of
 from loadtest._gate import GATED_SECONDS, VERDICTS, exit_code, limited, must, told
-from loadtest._gathered import Gathered, milliseconds
+from loadtest._gathered import Gathered
 from loadtest._orders import GONE, Orders
 from loadtest._outlets import Outlets
 from loadtest._profile import Plan
 from loadtest._reach import FAULT_SECONDS, attached
-from loadtest._report import COLUMNS, series
 from loadtest._result import Box, Event, Result, Row, Second, ServerSecond
 from loadtest._run import ORDER, Run
 from loadtest._sampler import Sampler
@@ -343,35 +342,14 @@ class Lead:
         if not self.run.scenario.expects_lost_connections:
             rows.append(must("connects_failed", "connects: failed", failed, 0))
             rows.append(must("false_disconnects", "connections lost", self._gathered.lost, 0))
-        headline = {f"{kind} {name}": each for (kind, name), each in self.totals.items()}.get(
-            self.run.scenario.headline
-        )
-        if headline is not None:
-            shown = series(headline, {})
-            name = self.run.scenario.headline
-            rows += [
-                told(f"{share}_ms", f"{name}: {COLUMNS[share]}", getattr(shown, share), "ms", better="less")
-                for share in COLUMNS
-            ]
         return [
             *rows,
+            *self._gathered.headline_rows(self.run.scenario.headline),
             *self._gathered.health_rows(health, gated=gated),
-            *self._clock_rows(),
+            *self._clocks.rows(self._gathered.smallest("PUB")),
             *self._sampler.rows(),
             told("measured_s", "measured", measured, "s", digits=1),
         ]
-
-    def _clock_rows(self) -> list[Row]:
-        """Latencies between machines mean something only where they are well above what their clocks may be wrong."""
-        if not self._clocks.error:
-            return []
-        error = self._clocks.error * 1000
-        one_way = [each for (kind, _), each in self.totals.items() if kind == "PUB" and each.count]
-        least = min((milliseconds(each, 0.5) for each in one_way), default=4 * error)
-        row = told("clock_error_ms", "clocks of the machines: wrong by at most", error, "ms", digits=3)
-        if least >= 4 * error:
-            return [row]
-        return [msgspec.structs.replace(row, limit=f"< {least / 4:.3f} ms", mark="INVALID", kind="health")]
 
     def _decide(self, rows: list[Row], measured: float) -> None:
         try:
@@ -379,10 +357,6 @@ class Lead:
         except ValueError as error:
             self.broken(f"profile {self.plan.profile}: {error}")
         code = exit_code(rows, self._error, aborted=self._aborted)
-        failures: dict[str, dict[str, int]] = {}
-        for (kind, name, what), number in self.failures.items():
-            failures.setdefault(f"{kind} {name}", {})[what] = number
-        latencies = {f"{kind} {name}": each for (kind, name), each in sorted(self.totals.items())}
         self.result = Result(
             scenario=self.plan.scenario,
             profile=self.plan.profile,
@@ -397,8 +371,7 @@ class Lead:
             error=self._error,
             rows=rows,
             headline=self.run.scenario.headline,
-            latencies={name: series(each, failures.pop(name, {})) for name, each in latencies.items()}
-            | {name: series(Histogram(), codes) for name, codes in failures.items()},
+            latencies=self._gathered.latencies(),
             seconds=self.seconds,
             events=self.events,
             details=self.details,

@@ -33,3 +33,13 @@ def test_the_fastest_question_decides() -> None:
     clocks.take(30.0, 30.5, {"a": 130.4})
     assert clocks.offsets == {"a": -100.0}
     assert round(clocks.error, 6) == 0.01
+
+
+def test_latencies_that_the_clocks_may_have_made_are_invalid() -> None:
+    clocks = Clocks()
+    assert clocks.rows(0.001) == []
+    clocks.take(10.0, 10.0 + 2**-9, {"a": 110.0})  # wrong by 0.9765625 ms at most
+    assert [row.mark for row in clocks.rows(3.90625)] == [""]
+    assert [row.mark for row in clocks.rows(None)] == [""]
+    (row,) = clocks.rows(3.9)
+    assert (row.mark, row.kind) == ("INVALID", "health")
