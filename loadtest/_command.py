@@ -126,7 +126,7 @@ def _run(given: argparse.Namespace, extra: list[str]) -> int:
             results = [result for _, result in runs if isinstance(result, Result)]
             folders = [folder for folder, _ in runs if folder is not None]
             for result in results:
-                print(table(result), flush=True)
+                print(f"{table(result)}\n", end="", flush=True)
             if len(results) < repeat:
                 codes.append(_USAGE if runs[-1][1] == _USAGE else BROKEN)
                 lines.append((scenario, "", "", "ERROR: it could not be run, see above", ""))
@@ -157,7 +157,7 @@ def _runs(scenario: str, arguments: Sequence[str], runs: Path, repeat: int) -> l
     """Runs of a scenario, one after the other, until one comes to no result; that has said why."""
     done: list[tuple[Path | None, Result | int]] = []
     while len(done) < repeat and (not done or done[-1][0] is not None):
-        print(f"{scenario}{f' ({len(done) + 1} of {repeat})' if repeat > 1 else ''} …", flush=True)
+        print(f"{scenario}{f' ({len(done) + 1} of {repeat})' if repeat > 1 else ''} …\n", end="", flush=True)
         done.append(_one(scenario, arguments, runs))
     return done
 

@@ -195,6 +195,7 @@ class Lead:
         try:
             self._compare_clocks()
             self.run.scenario.begin()
+            self._all("tidy", None, _CLOCK_SECONDS)
             if self._ending:
                 return
             self._all("go", {"start": time.perf_counter() + wait, "offsets": self._clocks.offsets}, _CLOCK_SECONDS)

@@ -103,7 +103,7 @@ def test_a_generator_process_that_dies_breaks_the_test(host: str, environ: dict[
 def test_a_series_of_runs_is_judged_reported_and_compared(environ: dict[str, str], tmp_path: Path) -> None:
     profile = tmp_path / "p.toml"
     profile.write_text(
-        "[meta]\nmeasure = '2s'\nrepeat = 2\n[generator]\ngate = false\n[rpc]\nusers = 3\nrate = 50\n"
+        "[meta]\nmeasure = '2s'\nrepeat = 2\njobs = 2\n[generator]\ngate = false\n[rpc]\nusers = 3\nrate = 50\n"
         "[connect]\nusers = 5\nrate = 10\n"
     )
     runs = tmp_path / "runs"

@@ -91,7 +91,7 @@ def test_a_fault_is_found_and_everybody_agrees_on_it(host: str, environ: dict[st
     assert len(faults) == 5
     assert all(row[-1] == "ok" for row in faults)
     # It went with the run: the next one loses nothing.
-    again = locust(*HEADLESS, "--scenario", "fanout", "-u", "2", "-t", "3s", "--host", host, environ=environ)
+    again = locust(*HEADLESS, "--scenario", "fanout", "-u", "2", "-t", "1s", "--host", host, environ=environ)
     assert again.returncode == 0, again.stdout
 
 
