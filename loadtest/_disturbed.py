@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Annotated
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has no types
 
 from liverpc.config import Limits
 from liverpc.contrib.locust.attach import Counts

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has no types
 
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.errors import AttachError, ConfigError

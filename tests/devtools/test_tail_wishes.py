@@ -161,7 +161,7 @@ def link(server: FakeServer) -> tuple[Link, Model]:
 
 async def test_a_server_is_recorded_for_a_time(server: FakeServer, tmp_path: Path, capsys: Out) -> None:
     path = tmp_path / "r.lrec.gz"
-    await ended(record(*link(server), path, rotation=Rotation(), seconds=0.3))
+    await ended(record(*link(server), path, rotation=Rotation(), seconds=1.0))
     played = Recording(path)
     assert played.complete
     assert played.index.events > 5

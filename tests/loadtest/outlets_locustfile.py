@@ -22,12 +22,12 @@ __all__ = ["Nobody"]
 
 
 class Nobody(User):  # type: ignore[misc]  # Locust ships no types that mypy could follow
-    @task  # type: ignore[untyped-decorator]
+    @task  # type: ignore[untyped-decorator]  # Locust has no types
     def rest(self) -> None:
         gevent.sleep(0.1)
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]
+@events.init.add_listener  # type: ignore[untyped-decorator]  # Locust has no types
 def begin(environment: Any, **_: Any) -> None:
     made: list[Any] = []
     if environment.web_ui:

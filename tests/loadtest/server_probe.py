@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import gevent
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has no types
 
 from liverpc.contrib.locust.attach import Attachment
 from liverpc.contrib.locust.client import LiveClient

@@ -240,8 +240,8 @@ def test_every_disagreement_about_a_fault_is_named() -> None:
     hits = len(lost)
     right = ChaosRule(seen=100, hits=hits)
 
-    def wrong(*arguments: object) -> list[str]:
-        return [row.metric for row in agreement(CHAOS, 100, *arguments) if row.mark == "FAIL"]  # type: ignore[arg-type]
+    def wrong(lost: list[tuple[set[int], int]], rule: ChaosRule | None, dropped: int | None) -> list[str]:
+        return [row.metric for row in agreement(CHAOS, 100, lost, rule, dropped) if row.mark == "FAIL"]
 
     assert wrong([(lost, 1), (lost - {min(lost)}, 1)], right, hits) == ["fault: subscribers that lost other publishes"]
     assert wrong([(lost, 1)], ChaosRule(seen=101, hits=hits), hits) == ["fault: publishes it saw"]
